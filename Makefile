@@ -1,0 +1,95 @@
+# The same words on the desk and in CI. Everything runs in .venv; the only step outside it is `make system`.
+# What a step says goes to standard error: the standard output of `make demo` belongs to the demo.
+
+PYTHON ?= python3
+ARGS ?=
+VENV_PYTHON := .venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Debian packages, for `make system`:
+#   python3-venv  makes .venv (asked for only where the chosen Python lacks it)
+#   e2fsprogs     tests/powercut: makes and checks the file system whose power is cut
+#   qemu-utils    tests/powercut: the disk which logs every block written, so that a cut can be made at each
+SYSTEM_PACKAGES := e2fsprogs qemu-utils
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock system clean
+
+help:
+	@echo 'make demo    a whole gate on this machine: type or scan codes   (ARGS="--tickets FILE")'
+	@echo 'make test    lint, then all tests with branch coverage           (ARGS="-k lane" to choose)'
+	@echo 'make lint    ruff and mypy only'
+	@echo 'make bench   every figure beside a floor and a peer'
+	@echo 'make system  the Debian packages that the deepest tests use, as root'
+	@echo 'make lock    choose the versions of all libraries anew'
+	@echo 'make clean   remove what the other words made'
+	@echo
+	@echo 'Another Python (3.11 or later): make PYTHON=/path/to/python3 ...'
+
+demo: .venv/ready
+	@.venv/bin/gatepost demo $(ARGS)
+
+bench: .venv/ready
+	@$(VENV_PYTHON) -m tests.bench $(ARGS)
+
+lint: .venv/ready
+	@echo 'lint: ruff' >&2
+	@$(VENV_PYTHON) -m ruff check --quiet
+	@$(VENV_PYTHON) -m ruff format --check --quiet || { echo 'mend with: $(VENV_PYTHON) -m ruff format' >&2; exit 1; }
+	@echo 'lint: mypy' >&2
+	@$(VENV_PYTHON) -m mypy --no-error-summary
+
+# The core must be covered to the last branch; the rest is printed. With ARGS only a part runs, so nothing is asked of it.
+test: lint
+	@$(VENV_PYTHON) -m coverage erase
+	@$(VENV_PYTHON) -m coverage run -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m coverage combine --quiet
+	@echo 'coverage: everything' >&2
+	@$(VENV_PYTHON) -m coverage report
+	@echo 'coverage: firmware/core, every branch' >&2
+	@$(VENV_PYTHON) -m coverage report --include='firmware/core/*' $(if $(strip $(ARGS)),,--fail-under=100)
+
+# Made again when the locked versions or the project's own description change.
+.venv/ready: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'Gatepost needs Python 3.11 or later, and "$(PYTHON)" is not that. Name one: make PYTHON=python3.12 ...' >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	    echo '"$(PYTHON)" cannot make virtual environments. On Debian: apt-get install python3-venv (or make system)' >&2; \
+	    exit 1; }
+	@echo 'venv: installing the locked libraries into .venv' >&2
+	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(VENV_PYTHON) -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(VENV_PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Idempotent: asks for what is missing, and asks for nothing when nothing is.
+system:
+	@missing=''; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing='python3 python3-venv'; \
+	for package in $(SYSTEM_PACKAGES); do \
+	    dpkg-query --show --showformat '$${Status}' "$$package" 2>/dev/null | grep -q '^install ok installed$$' \
+	        || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then echo 'system: all packages are there' >&2; exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "system: no apt-get here; install by hand what stands for:$$missing. Going on without." >&2; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=''; \
+	elif sudo -n true 2>/dev/null; then sudo='sudo -n'; \
+	else echo "system: needs root to install:$$missing. Going on without: tests that need them are skipped." >&2; exit 0; fi; \
+	echo "system: installing$$missing (why: see SYSTEM_PACKAGES in the Makefile)" >&2; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get -qq -o Acquire::Retries=3 update >&2 && \
+	$$sudo apt-get -qq -o Acquire::Retries=3 install --no-install-recommends -y $$missing >&2
+
+# For every platform and Python at once, with the digest of each file and no index named.
+LOCK := $(VENV_PYTHON) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package gatepost
+lock: .venv/ready
+	@echo 'lock: requirements-dev.txt, requirements-gate.txt' >&2
+	@$(LOCK) --extra gate --extra bridge --extra dev --output-file requirements-dev.txt
+	@$(LOCK) --extra gate --constraint requirements-dev.txt --output-file requirements-gate.txt
+
+clean:
+	@rm -rf .venv .bench .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	@find firmware hal tests -name __pycache__ -type d -prune -exec rm -rf {} +
