@@ -1,0 +1,1 @@
+"""Simulated power cuts on a real ext4, for anything that promises to keep what it acknowledged."""
