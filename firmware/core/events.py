@@ -1,0 +1,133 @@
+"""Everything that can happen to a lane. The facts that a decision needs travel inside the event.
+
+`row` is the number that the event's first `Record` will get; the loop knows it beforehand because it
+alone hands rows to the journal. It serves as the id of a scan for its whole life.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from firmware.core.ticket import (
+    NO_HISTORY,
+    Direction,
+    History,
+    Moment,
+    Policy,
+    Proof,
+    Route,
+    Ticket,
+    Verdict,
+)
+
+
+class Order(StrEnum):
+    """What an operator, or a condition in the operator's name, tells a lane."""
+
+    OPEN_ONCE = "open_once"
+    FREE = "free"
+    SHUT = "shut"
+    NORMAL = "normal"
+
+
+class Cause(StrEnum):
+    """Why a lane is free or shut."""
+
+    ALARM = "alarm"
+    OPERATOR = "operator"
+    JOURNAL = "journal"
+    READER = "reader"
+
+
+class Scanned(NamedTuple):
+    """A reader delivered a code.
+
+    `digest` is the keyed digest of the code, never the code; `subject` names the ticket in the history
+    (its id, or the digest where no ticket is known); `fault` says why the text could not be read.
+    """
+
+    moment: Moment
+    row: int
+    digest: bytes
+    subject: str
+    direction: Direction
+    route: Route
+    policy: Policy
+    ticket: Ticket | None
+    history: History = NO_HISTORY
+    proof: Proof = Proof.NONE
+    stale: bool = False
+    fault: str = ""
+
+
+class Answered(NamedTuple):
+    """The vendor's word on an ask. `opened` says whether that scan opened the lane meanwhile.
+
+    `subject` and `direction` are the ask's own, gathered again so that an answer after a restart, to a
+    lane that has forgotten the ask, can still be dealt with; `history` is the present one.
+    """
+
+    moment: Moment
+    row: int
+    scan: int
+    verdict: Verdict
+    text: str
+    subject: str
+    direction: Direction
+    opened: bool
+    history: History
+
+
+class Recorded(NamedTuple):
+    """The row would survive a power cut now."""
+
+    moment: Moment
+    row: int
+
+
+class RecordFailed(NamedTuple):
+    """The journal could not write the row (0: any row). It keeps it and goes on trying."""
+
+    moment: Moment
+    row: int
+
+
+class Passed(NamedTuple):
+    """The sensor saw a person walk through; `None` where it cannot tell which way."""
+
+    moment: Moment
+    row: int
+    direction: Direction | None
+
+
+class TimeUp(NamedTuple):
+    """The lane asked to be woken, and it is time.
+
+    `history` is that of the ticket being asked about, gathered anew: another lane may have admitted it
+    since the ask was sent.
+    """
+
+    moment: Moment
+    row: int
+    history: History = NO_HISTORY
+
+
+class Ordered(NamedTuple):
+    """An order whose signature, role and freshness were checked at the door. `by` is for the journal."""
+
+    moment: Moment
+    row: int
+    order: Order
+    cause: Cause
+    direction: Direction
+    by: str = ""
+
+
+class Alarm(NamedTuple):
+    """The alarm contact changed."""
+
+    moment: Moment
+    row: int
+    active: bool
+
+
+Event = Scanned | Answered | Recorded | RecordFailed | Passed | TimeUp | Ordered | Alarm

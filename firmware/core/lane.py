@@ -1,0 +1,655 @@
+"""One lane as a state machine: six states, eight events, one table, no clock and no I/O.
+
+`step(lane, event)` gives the lane after the event and the effects that the loop applies in order. Every
+cell of the table is named, so an event that comes at a strange time has an answer too. Waiting is done
+by `wake_at(lane)` alone.
+
+How an opening comes about: a scan that the rules admit emits `Record` and the lane waits in `Recording`.
+Only `Recorded` of that very row leads to `Unlock`. If it does not come, the lane withdraws the admission
+with a second row (`VOID`), says "out of order" and takes itself out of service; the first `Recorded` that
+arrives later brings it back.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
+from firmware.core.events import (
+    Alarm,
+    Answered,
+    Cause,
+    Event,
+    Order,
+    Ordered,
+    Passed,
+    Recorded,
+    RecordFailed,
+    Scanned,
+    TimeUp,
+)
+from firmware.core.movements import Act, Movement
+from firmware.core.rules import judge, may_enter, may_leave
+from firmware.core.ticket import (
+    Authority,
+    Direction,
+    Moment,
+    Perimeter,
+    Setup,
+    Spend,
+    Verdict,
+    WithoutAnswer,
+)
+
+GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
+
+
+class Ready(NamedTuple):
+    """The lane waits for a code."""
+
+
+class Asking(NamedTuple):
+    """The vendor was asked about this scan."""
+
+    scan: Scanned
+    until_ms: int
+
+
+class Recording(NamedTuple):
+    """The lane waits for the disk: for an admission, for an ask (`scan`), or for an order (neither)."""
+
+    row: int
+    direction: Direction
+    until_ms: int
+    digest: bytes = b""
+    verdict: Verdict = Verdict.ADMITTED
+    text: str = ""
+    admission: Movement | None = None
+    scan: Scanned | None = None
+
+
+class Open(NamedTuple):
+    """One person may walk through; once `locked`, a walk that had begun may still end."""
+
+    row: int
+    direction: Direction
+    until_ms: int
+    digest: bytes = b""
+    verdict: Verdict = Verdict.ADMITTED
+    text: str = ""
+    admission: Movement | None = None
+    locked: bool = False
+
+
+class Free(NamedTuple):
+    """Anyone may walk through."""
+
+
+class Shut(NamedTuple):
+    """Nobody may walk through."""
+
+
+State = Ready | Asking | Recording | Open | Free | Shut
+
+
+class Shown(NamedTuple):
+    """The verdict that the lane shows at the moment, and whose."""
+
+    digest: bytes
+    verdict: Verdict
+    text: str
+    until_ms: int
+
+
+class Standing(NamedTuple):
+    """What frees or shuts the lane once nobody is being served, each for its causes."""
+
+    free: tuple[Cause, ...] = ()
+    shut: tuple[Cause, ...] = ()
+
+
+class Lane(NamedTuple):
+    """A lane: its settings, what stands, what it does now, and what it shows."""
+
+    setup: Setup
+    standing: Standing = Standing()
+    state: State = Ready()
+    shown: Shown | None = None
+
+
+Step = tuple[Lane, tuple[Effect, ...]]
+
+
+def step(lane: Lane, event: Event) -> Step:
+    """What the event does to the lane. Total: any event in any state."""
+    return TABLE[type(lane.state)][type(event)](lane, event)
+
+
+def begin(setup: Setup) -> Step:
+    """A lane at the start of the process: locked and ready."""
+    return Lane(setup), (Lock(), Tell(Signal.READY))
+
+
+def wake_at(lane: Lane) -> int | None:
+    """When the lane wants a `TimeUp`, in monotonic milliseconds; `None` for never."""
+    shown = lane.shown.until_ms if lane.shown else None
+    state = lane.state
+    if not isinstance(state, Asking | Recording | Open):
+        return shown
+    return state.until_ms if shown is None else min(shown, state.until_ms)
+
+
+def permanent(lane: Lane) -> Signal:
+    """What the lane shows when no verdict is on."""
+    state = lane.state
+    if isinstance(state, Asking):
+        return Signal.CHECKING
+    if isinstance(state, Open):
+        return Signal.READY if state.locked else Signal.GO
+    if isinstance(state, Free):
+        return Signal.FREE
+    if isinstance(state, Shut):
+        return Signal.SHUT if Cause.OPERATOR in lane.standing.shut else Signal.OUT_OF_ORDER
+    return Signal.READY
+
+
+# --- scans ---------------------------------------------------------------------------------------
+
+
+def decide(lane: Lane, scan: Scanned) -> Step:
+    """A code at a lane that is ready."""
+    if _shows(lane, scan):
+        return _again(lane)
+    if scan.route.authority is Authority.VENDOR:
+        return _decide_by_vendor(lane, scan)
+    return _answer(lane, scan, judge(lane.setup, scan), Kind.SCAN, scan.row)
+
+
+def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
+    route = scan.route
+    if scan.fault:
+        return _answer(lane, scan, Verdict.UNREADABLE, Kind.SCAN, scan.row)
+    if not route.configured:
+        return _answer(lane, scan, Verdict.NOT_CONFIGURED, Kind.SCAN, scan.row)
+    if route.check_first:
+        verdict = judge(lane.setup, scan)
+        if not verdict.admits:
+            return _answer(lane, scan, verdict, Kind.SCAN, scan.row)
+    if _has_credit(scan):
+        return _answer(lane, scan, Verdict.ADMITTED_CREDIT, Kind.SCAN, scan.row)
+    if not route.reachable:
+        return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
+    until_ms = scan.moment.monotonic_ms + lane.setup.record_ms
+    state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan)
+    return lane._replace(state=state, shown=None), (
+        Record(Kind.ASK, scan.row, wanted=True),
+        Tell(Signal.CHECKING),
+    )
+
+
+def _answer(
+    lane: Lane, scan: Scanned, verdict: Verdict, kind: Kind, row: int, text: str = "", doubt: bool = False
+) -> Step:
+    """Record the verdict; an admission waits for the disk, a refusal is shown at once.
+
+    `doubt` says that the vendor was asked and may have spent the ticket without our knowing.
+    """
+    now_ms = scan.moment.monotonic_ms
+    if verdict.admits:
+        admission = _movement(lane.setup, scan, Act.OPENED, row)
+        until_ms = now_ms + lane.setup.record_ms
+        state = Recording(row, scan.direction, until_ms, scan.digest, verdict, text, admission)
+        return lane._replace(state=state, shown=None), (
+            Record(kind, scan.row, verdict, admission, wanted=True, text=text),
+        )
+    shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms)
+    unsure = _movement(lane.setup, scan, Act.UNSURE, 0) if doubt else None
+    return lane._replace(state=Ready(), shown=shown), (
+        Record(kind, scan.row, verdict, unsure, text=text),
+        Tell(verdict, text),
+    )
+
+
+def busy(lane: Lane, scan: Scanned) -> Step:
+    """A code while another is being served; the same code again gets the answer it had."""
+    state = lane.state
+    serving = isinstance(state, Asking | Recording) or (isinstance(state, Open) and not state.locked)
+    if serving and _digest(state) == scan.digest:
+        if isinstance(state, Open):
+            return lane, (Tell(state.verdict, state.text),)
+        return lane, (Tell(permanent(lane)),)
+    return _refuse(lane, scan, Verdict.BUSY)
+
+
+def let_by(lane: Lane, scan: Scanned) -> Step:
+    """A code at a free lane: recorded, and it spends nothing."""
+    return _refuse(lane, scan, Verdict.FREE)
+
+
+def turn_away(lane: Lane, scan: Scanned) -> Step:
+    """A code at a shut lane."""
+    shut = Cause.OPERATOR in lane.standing.shut
+    return _refuse(lane, scan, Verdict.SHUT if shut else Verdict.OUT_OF_ORDER)
+
+
+def _refuse(lane: Lane, scan: Scanned, verdict: Verdict) -> Step:
+    if _shows(lane, scan):
+        return _again(lane)
+    until_ms = scan.moment.monotonic_ms + lane.setup.signal_ms
+    shown = Shown(scan.digest, verdict, "", until_ms)
+    return lane._replace(shown=shown), (Record(Kind.SCAN, scan.row, verdict), Tell(verdict))
+
+
+def _shows(lane: Lane, scan: Scanned) -> bool:
+    shown = lane.shown
+    return shown is not None and shown.digest == scan.digest and scan.moment.monotonic_ms < shown.until_ms
+
+
+def _again(lane: Lane) -> Step:
+    assert lane.shown is not None
+    return lane, (Tell(lane.shown.verdict, lane.shown.text),)
+
+
+def _digest(state: State) -> bytes:
+    if isinstance(state, Asking):
+        return state.scan.digest
+    return state.digest if isinstance(state, Recording | Open) else b""
+
+
+# --- the vendor's answer -------------------------------------------------------------------------
+
+
+def answered(lane: Lane, event: Answered) -> Step:
+    """The vendor's word on the scan that this lane asked about."""
+    state = lane.state
+    assert isinstance(state, Asking)
+    if event.scan != state.scan.row:
+        return late(lane, event)
+    verdict = event.verdict
+    if not verdict.admits and event.history.unsure_until_utc_ms > event.moment.utc_ms:
+        verdict = Verdict.CALL_STAFF
+    scan = state.scan._replace(moment=event.moment, history=event.history)
+    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, event.text))
+
+
+def late(lane: Lane, event: Answered) -> Step:
+    """An answer to a scan that this lane no longer waits for.
+
+    A yes to a scan that did not open becomes a credit; any other late answer ends the doubt.
+    """
+    credit = event.verdict.admits and not event.opened
+    movement = Movement(
+        Act.CREDITED if credit else Act.SURE,
+        event.subject,
+        event.scan,
+        event.direction,
+        _perimeters(lane.setup),
+        event.moment.utc_ms,
+        until_utc_ms=event.moment.utc_ms + lane.setup.credit_ms if credit else 0,
+    )
+    return lane, (Record(Kind.LATE, event.scan, event.verdict, movement, text=event.text),)
+
+
+def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
+    """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
+    match scan.route.without_answer:
+        case WithoutAnswer.CLOSED:
+            return Verdict.NO_ANSWER
+        case WithoutAnswer.LIST:
+            return judge(setup, scan._replace(route=scan.route._replace(authority=Authority.GATE)))
+        case WithoutAnswer.OPEN_AND_UPLOAD:
+            rule = may_enter if scan.direction is Direction.IN else may_leave
+            return rule(setup, scan) or Verdict.ADMITTED_OFFLINE
+
+
+def _has_credit(scan: Scanned) -> bool:
+    credit = scan.history.credit
+    if credit is None or scan.history.pending:
+        return False
+    return credit.direction is scan.direction and scan.moment.utc_ms < credit.until_utc_ms
+
+
+# --- the disk ------------------------------------------------------------------------------------
+
+
+def recorded(lane: Lane, event: Recorded) -> Step:
+    """The row that the lane waited for is safe: ask, or open."""
+    state = lane.state
+    assert isinstance(state, Recording)
+    if event.row != state.row:
+        return heal(lane, event)
+    now_ms = event.moment.monotonic_ms
+    if state.scan is not None:
+        scan = state.scan
+        until_ms = scan.moment.monotonic_ms + scan.route.deadline_ms
+        ask = Ask(scan.row, scan.route.vendor, scan.digest, scan.direction, until_ms)
+        return lane._replace(state=Asking(scan, until_ms)), (ask,)
+    if state.admission is not None and not isinstance(_rest(lane.standing), Ready):
+        return _give_up(lane, event.moment, state.admission)
+    state_open = Open(
+        state.row,
+        state.direction,
+        now_ms + lane.setup.unlock_ms,
+        state.digest,
+        state.verdict,
+        state.text,
+        state.admission,
+    )
+    return lane._replace(state=state_open, shown=None), (
+        Unlock(state.direction),
+        Tell(state.verdict, state.text),
+    )
+
+
+def failed(lane: Lane, event: RecordFailed) -> Step:
+    """The disk does not take rows: withdraw what waits for it, and go out of service."""
+    state = lane.state
+    assert isinstance(state, Recording)
+    return _give_up(_out_of_service(lane), event.moment, state.admission, state.scan)
+
+
+def out_of_service(lane: Lane, event: RecordFailed) -> Step:
+    """The disk does not take rows, and nobody waits for it."""
+    return _to_rest(_out_of_service(lane))
+
+
+def soon_out_of_service(lane: Lane, event: RecordFailed) -> Step:
+    """The disk does not take rows while somebody is served: take effect afterwards."""
+    return _out_of_service(lane), ()
+
+
+def heal(lane: Lane, event: Recorded) -> Step:
+    """The disk takes rows again."""
+    if Cause.JOURNAL not in lane.standing.free + lane.standing.shut:
+        return lane, ()
+    free = tuple(c for c in lane.standing.free if c is not Cause.JOURNAL)
+    shut = tuple(c for c in lane.standing.shut if c is not Cause.JOURNAL)
+    healed = lane._replace(standing=Standing(free, shut))
+    return _to_rest(healed) if isinstance(lane.state, Ready | Free | Shut) else (healed, ())
+
+
+def _out_of_service(lane: Lane) -> Lane:
+    free, shut = lane.standing
+    if lane.setup.unwritable_free:
+        return lane._replace(standing=Standing(_with(free, Cause.JOURNAL), shut))
+    return lane._replace(standing=Standing(free, _with(shut, Cause.JOURNAL)))
+
+
+def _give_up(lane: Lane, moment: Moment, admission: Movement | None, scan: Scanned | None = None) -> Step:
+    """The admission did not open the lane: say so in a row, so that the ticket is not spent."""
+    effects: tuple[Effect, ...] = ()
+    if admission is not None:
+        void = admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
+        effects = (Record(Kind.VOID, admission.row, Verdict.OUT_OF_ORDER, void),)
+    elif scan is not None:
+        effects = (Record(Kind.ANSWER, scan.row, Verdict.OUT_OF_ORDER),)
+    after, signals = _to_rest(lane)
+    return after, effects + signals
+
+
+# --- the walk ------------------------------------------------------------------------------------
+
+
+def enter(lane: Lane, event: Passed) -> Step:
+    """A person walks through an open lane, and the opening is over."""
+    state = lane.state
+    assert isinstance(state, Open)
+    if event.direction not in (None, state.direction):
+        return stray(lane, event)
+    movement = state.admission and state.admission._replace(act=Act.PASSED, utc_ms=event.moment.utc_ms)
+    lock: tuple[Effect, ...] = () if state.locked else (Lock(),)
+    after, signals = _to_rest(lane._replace(shown=None))
+    return after, (Record(Kind.PASSAGE, state.row, movement=movement), *lock, *signals)
+
+
+def stray(lane: Lane, event: Passed) -> Step:
+    """A walk that no scan explains: recorded, for a person to think about."""
+    return lane, (Record(Kind.PASSAGE, 0),)
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def fade(lane: Lane, event: TimeUp) -> Step:
+    """The verdict has been shown long enough."""
+    if lane.shown is None or event.moment.monotonic_ms < lane.shown.until_ms:
+        return lane, ()
+    plain = lane._replace(shown=None)
+    return plain, (Tell(permanent(plain)),)
+
+
+def give_up_asking(lane: Lane, event: TimeUp) -> Step:
+    """The vendor's time is over: policy decides."""
+    state = lane.state
+    assert isinstance(state, Asking)
+    if event.moment.monotonic_ms < state.until_ms:
+        return fade(lane, event)
+    scan = state.scan._replace(moment=event.moment, history=event.history)
+    verdict = _without_answer(lane.setup, scan)
+    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, doubt=True))
+
+
+def give_up_recording(lane: Lane, event: TimeUp) -> Step:
+    """The disk's time is over: out of order."""
+    state = lane.state
+    assert isinstance(state, Recording)
+    if event.moment.monotonic_ms < state.until_ms:
+        return fade(lane, event)
+    return _give_up(_out_of_service(lane), event.moment, state.admission, state.scan)
+
+
+def close(lane: Lane, event: TimeUp) -> Step:
+    """The opening's time is over: lock; where a sensor looks, wait for a walk already begun."""
+    state = lane.state
+    assert isinstance(state, Open)
+    now_ms = event.moment.monotonic_ms
+    if now_ms < state.until_ms:
+        return fade(lane, event)
+    if lane.setup.sensor and not state.locked:
+        until_ms = now_ms + lane.setup.relock_ms + GRACE_MS
+        locked = lane._replace(state=state._replace(locked=True, until_ms=until_ms), shown=None)
+        return locked, (Lock(), Tell(permanent(locked)))
+    lock: tuple[Effect, ...] = () if state.locked else (Lock(),)
+    after, signals = _to_rest(lane)
+    return after, (*lock, _lapse(state, event.moment), *signals)
+
+
+def _lapse(state: Open, moment: Moment) -> Record:
+    admission = state.admission
+    if admission is None:
+        return Record(Kind.LAPSE, state.row)
+    act = Act.LAPSED if admission.spend is Spend.PASSAGE else Act.SETTLED
+    return Record(Kind.LAPSE, state.row, movement=admission._replace(act=act, utc_ms=moment.utc_ms))
+
+
+# --- orders and the alarm ------------------------------------------------------------------------
+
+
+def obey(lane: Lane, event: Ordered) -> Step:
+    """An order at a lane that serves nobody."""
+    if event.order is Order.OPEN_ONCE:
+        return _open_once(lane, event)
+    standing = _ordered(lane.standing, event)
+    after, signals = _to_rest(lane._replace(standing=standing))
+    return after, (Record(Kind.ORDER, 0, text=event.by), *signals)
+
+
+def obey_later(lane: Lane, event: Ordered) -> Step:
+    """An order while somebody is served: what stands changes now, the lane afterwards."""
+    if event.order is Order.OPEN_ONCE:
+        return lane, (Record(Kind.ORDER, 0, Verdict.BUSY, text=event.by),)
+    standing = _ordered(lane.standing, event)
+    return lane._replace(standing=standing), (Record(Kind.ORDER, 0, text=event.by),)
+
+
+def _open_once(lane: Lane, event: Ordered) -> Step:
+    if isinstance(lane.state, Free):
+        return lane, (Record(Kind.ORDER, 0, Verdict.FREE, text=event.by),)
+    if Cause.JOURNAL in lane.standing.shut:
+        return lane, (Record(Kind.ORDER, 0, Verdict.OUT_OF_ORDER, text=event.by),)
+    until_ms = event.moment.monotonic_ms + lane.setup.record_ms
+    state = Recording(event.row, event.direction, until_ms)
+    return lane._replace(state=state, shown=None), (
+        Record(Kind.ORDER, 0, Verdict.ADMITTED, wanted=True, text=event.by),
+    )
+
+
+def _ordered(standing: Standing, event: Ordered) -> Standing:
+    free = tuple(c for c in standing.free if c is not event.cause)
+    shut = tuple(c for c in standing.shut if c is not event.cause)
+    if event.order is Order.FREE:
+        return Standing(_with(free, event.cause), shut)
+    return Standing(free, _with(shut, event.cause) if event.order is Order.SHUT else shut)
+
+
+def alarm(lane: Lane, event: Alarm) -> Step:
+    """The alarm contact: free at once, in every state, and only then the paperwork."""
+    free, shut = lane.standing
+    if event.active is (Cause.ALARM in free):
+        return lane, ()
+    if not event.active:
+        standing = Standing(tuple(c for c in free if c is not Cause.ALARM), shut)
+        after, signals = _to_rest(lane._replace(standing=standing))
+        return after, (*signals, Record(Kind.ALARM, 0, text="over"))
+    freed = lane._replace(standing=Standing(_with(free, Cause.ALARM), shut), state=Free(), shown=None)
+    rows = (Record(Kind.ALARM, 0, text="active"), *_interrupted(lane, event.moment))
+    return freed, (Unlock(None), *rows, Tell(Signal.FREE))
+
+
+def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
+    """What the alarm leaves of the person who was being served."""
+    state = lane.state
+    if isinstance(state, Open) and state.admission is not None:
+        used = state.admission._replace(act=Act.SETTLED, utc_ms=moment.utc_ms)
+        return (Record(Kind.LAPSE, state.row, movement=used),)
+    if isinstance(state, Recording) and state.admission is not None:
+        void = state.admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
+        return (Record(Kind.VOID, state.admission.row, Verdict.FREE, void),)
+    if isinstance(state, Recording) and state.scan is not None:
+        return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE),)
+    if isinstance(state, Asking):
+        doubt = _movement(lane.setup, state.scan._replace(moment=moment), Act.UNSURE, 0)
+        return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE, doubt),)
+    return ()
+
+
+# --- where a lane goes when nobody is served -----------------------------------------------------
+
+
+def _rest(standing: Standing) -> State:
+    """The alarm frees, then the operator's word holds, then conditions: free before shut."""
+    free, shut = standing
+    if Cause.ALARM in free:
+        return Free()
+    if Cause.OPERATOR in shut:
+        return Shut()
+    if free:
+        return Free()
+    return Shut() if shut else Ready()
+
+
+def _to_rest(lane: Lane) -> Step:
+    """Go where the standing sends the lane, with the edges and the light that belong to it."""
+    after = lane._replace(state=_rest(lane.standing), shown=None)
+    is_free, was_free = isinstance(after.state, Free), isinstance(lane.state, Free)
+    edges: tuple[Effect, ...] = ()
+    if is_free and not was_free:
+        edges = (Unlock(None),)
+    elif was_free and not is_free:
+        edges = (Lock(),)
+    return after, (*edges, Tell(permanent(after)))
+
+
+def _at_rest(done: Step) -> Step:
+    """After an ask that was refused: an order that came meanwhile takes effect, the verdict stays on."""
+    lane, effects = done
+    if not isinstance(lane.state, Ready):
+        return done
+    after, signals = _to_rest(lane)
+    edges = tuple(e for e in signals if isinstance(e, Unlock | Lock))
+    return after._replace(shown=lane.shown), effects + edges
+
+
+def _with(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
+    return causes if cause in causes else (*causes, cause)
+
+
+def _movement(setup: Setup, scan: Scanned, act: Act, row: int) -> Movement:
+    spend = scan.policy.spend if setup.sensor else Spend.OPENING
+    perimeters = _perimeters(setup)
+    if setup.perimeter is Perimeter.INNER and scan.direction is Direction.IN:
+        if scan.history.outer.last is not Direction.IN:
+            perimeters = (Perimeter.INNER, Perimeter.OUTER)
+    until_utc_ms = scan.moment.utc_ms + setup.credit_ms if act is Act.UNSURE else 0
+    return Movement(
+        act, scan.subject, row, scan.direction, perimeters, scan.moment.utc_ms, spend, until_utc_ms
+    )
+
+
+def _perimeters(setup: Setup) -> tuple[Perimeter, ...]:
+    return (setup.perimeter,)
+
+
+Cell = Callable[[Lane, Any], Step]
+
+TABLE: dict[type[State], dict[type[Event], Cell]] = {
+    Ready: {
+        Scanned: decide,
+        Answered: late,
+        Recorded: heal,
+        RecordFailed: out_of_service,
+        Passed: stray,
+        TimeUp: fade,
+        Ordered: obey,
+        Alarm: alarm,
+    },
+    Asking: {
+        Scanned: busy,
+        Answered: answered,
+        Recorded: heal,
+        RecordFailed: soon_out_of_service,
+        Passed: stray,
+        TimeUp: give_up_asking,
+        Ordered: obey_later,
+        Alarm: alarm,
+    },
+    Recording: {
+        Scanned: busy,
+        Answered: late,
+        Recorded: recorded,
+        RecordFailed: failed,
+        Passed: stray,
+        TimeUp: give_up_recording,
+        Ordered: obey_later,
+        Alarm: alarm,
+    },
+    Open: {
+        Scanned: busy,
+        Answered: late,
+        Recorded: heal,
+        RecordFailed: soon_out_of_service,
+        Passed: enter,
+        TimeUp: close,
+        Ordered: obey_later,
+        Alarm: alarm,
+    },
+    Free: {
+        Scanned: let_by,
+        Answered: late,
+        Recorded: heal,
+        RecordFailed: out_of_service,
+        Passed: stray,
+        TimeUp: fade,
+        Ordered: obey,
+        Alarm: alarm,
+    },
+    Shut: {
+        Scanned: turn_away,
+        Answered: late,
+        Recorded: heal,
+        RecordFailed: out_of_service,
+        Passed: stray,
+        TimeUp: fade,
+        Ordered: obey,
+        Alarm: alarm,
+    },
+}

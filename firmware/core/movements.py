@@ -1,0 +1,137 @@
+"""How admissions, walks and news change what is known of a ticket: one pure fold.
+
+The journal stores a movement beside its row and the history is the fold of all of them, so the two
+cannot disagree, and a history that was lost is made again from the rows.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+from firmware.core.ticket import Credit, Direction, History, Pending, Perimeter, Spend, Track
+
+
+class Act(StrEnum):
+    """What happened to an admission, or what became known of a ticket."""
+
+    OPENED = "opened"  # admitted; not settled yet
+    PASSED = "passed"  # the person walked through
+    SETTLED = "settled"  # no walk was seen, and the ticket counts as used all the same
+    LAPSED = "lapsed"  # no walk was seen, and the ticket may be used again
+    VOIDED = "voided"  # the lane did not open after all
+    NOTED = "noted"  # a movement at another gate or at the vendor
+    CREDITED = "credited"  # the vendor said yes, but too late
+    UNSURE = "unsure"  # the vendor was asked and did not answer in time
+    SURE = "sure"  # the vendor's late answer settled that doubt
+
+
+class Movement(NamedTuple):
+    """One change of one ticket's history.
+
+    `row` names the admission that it belongs to (0 where there is none); `until_utc_ms` is the end of a
+    credit or of a doubt.
+    """
+
+    act: Act
+    subject: str
+    row: int
+    direction: Direction
+    perimeters: tuple[Perimeter, ...]
+    utc_ms: int
+    spend: Spend = Spend.OPENING
+    until_utc_ms: int = 0
+
+
+def fold(history: History, movement: Movement) -> History:
+    """The history after the movement. A movement of an admission that is not pending changes nothing."""
+    match movement.act:
+        case Act.OPENED:
+            return _opened(history, movement)
+        case Act.PASSED | Act.SETTLED:
+            return _settled(history, movement)
+        case Act.LAPSED:
+            return _dropped(history, movement, lapses=1)
+        case Act.VOIDED:
+            return _dropped(history, movement, lapses=0)
+        case Act.NOTED:
+            return _moved(history, movement.direction, movement.perimeters, movement.utc_ms)
+        case Act.CREDITED:
+            credit = Credit(movement.direction, movement.until_utc_ms)
+            return history._replace(credit=credit, unsure_until_utc_ms=0)
+        case Act.UNSURE:
+            return history._replace(unsure_until_utc_ms=movement.until_utc_ms)
+        case Act.SURE:
+            return history._replace(unsure_until_utc_ms=0)
+
+
+def settle_at_start(subject: str, pending: Pending) -> Movement:
+    """What becomes of an admission that a crash left unsettled.
+
+    It counts as used, and the relay is not opened again for it. Only a way out that the walk would have
+    spent is dropped: to count it would let a copy of the ticket in while its owner is still inside.
+    """
+    stays_inside = pending.spend is Spend.PASSAGE and pending.direction is Direction.OUT
+    act = Act.VOIDED if stays_inside else Act.SETTLED
+    return Movement(
+        act, subject, pending.row, pending.direction, pending.perimeters, pending.utc_ms, pending.spend
+    )
+
+
+def inside(history: History, perimeter: Perimeter) -> bool:
+    """Whether the ticket counts as inside. An unsettled admission, in or out, counts as inside."""
+    track = history.inner if perimeter is Perimeter.INNER else history.outer
+    return track.last is Direction.IN or _pends(history.pending, perimeter)
+
+
+def entries(history: History, perimeter: Perimeter) -> int:
+    """How often the ticket entered, unsettled entries included."""
+    track = history.inner if perimeter is Perimeter.INNER else history.outer
+    waiting = sum(1 for p in history.pending if p.direction is Direction.IN and perimeter in p.perimeters)
+    return track.entries + waiting
+
+
+def entered_utc_ms(history: History, perimeter: Perimeter) -> int:
+    """When the ticket last entered, unsettled entries included; 0 for never."""
+    track = history.inner if perimeter is Perimeter.INNER else history.outer
+    times = [p.utc_ms for p in history.pending if p.direction is Direction.IN and perimeter in p.perimeters]
+    return max(times, default=track.entered_utc_ms)
+
+
+def _pends(pending: Iterable[Pending], perimeter: Perimeter) -> bool:
+    return any(perimeter in p.perimeters for p in pending)
+
+
+def _opened(history: History, movement: Movement) -> History:
+    pending = Pending(movement.row, movement.direction, movement.perimeters, movement.utc_ms, movement.spend)
+    return history._replace(pending=(*history.pending, pending), unsure_until_utc_ms=0)
+
+
+def _settled(history: History, movement: Movement) -> History:
+    waiting = next((p for p in history.pending if p.row == movement.row), None)
+    if waiting is None:
+        return history
+    rest = tuple(p for p in history.pending if p.row != movement.row)
+    moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms)
+    return moved._replace(pending=rest, lapses=0, credit=None)
+
+
+def _dropped(history: History, movement: Movement, lapses: int) -> History:
+    rest = tuple(p for p in history.pending if p.row != movement.row)
+    if len(rest) == len(history.pending):
+        return history
+    return history._replace(pending=rest, lapses=history.lapses + lapses)
+
+
+def _moved(history: History, direction: Direction, perimeters: tuple[Perimeter, ...], utc_ms: int) -> History:
+    outer, inner = history.outer, history.inner
+    if Perimeter.OUTER in perimeters:
+        outer = _walked(outer, direction, utc_ms)
+    if Perimeter.INNER in perimeters:
+        inner = _walked(inner, direction, utc_ms)
+    return history._replace(outer=outer, inner=inner)
+
+
+def _walked(track: Track, direction: Direction, utc_ms: int) -> Track:
+    if direction is Direction.IN:
+        return Track(track.entries + 1, direction, utc_ms)
+    return track._replace(last=direction)
