@@ -11,7 +11,7 @@ arrives later brings it back.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
@@ -29,6 +29,18 @@ from firmware.core.events import (
 )
 from firmware.core.movements import Act, Movement
 from firmware.core.rules import judge, may_enter, may_leave
+from firmware.core.states import (
+    Asking,
+    Free,
+    Lane,
+    Open,
+    Ready,
+    Recording,
+    Shown,
+    Shut,
+    Standing,
+    State,
+)
 from firmware.core.ticket import (
     Authority,
     Direction,
@@ -41,79 +53,6 @@ from firmware.core.ticket import (
 )
 
 GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
-
-
-class Ready(NamedTuple):
-    """The lane waits for a code."""
-
-
-class Asking(NamedTuple):
-    """The vendor was asked about this scan."""
-
-    scan: Scanned
-    until_ms: int
-
-
-class Recording(NamedTuple):
-    """The lane waits for the disk: for an admission, for an ask (`scan`), or for an order (neither)."""
-
-    row: int
-    direction: Direction
-    until_ms: int
-    digest: bytes = b""
-    verdict: Verdict = Verdict.ADMITTED
-    text: str = ""
-    admission: Movement | None = None
-    scan: Scanned | None = None
-
-
-class Open(NamedTuple):
-    """One person may walk through; once `locked`, a walk that had begun may still end."""
-
-    row: int
-    direction: Direction
-    until_ms: int
-    digest: bytes = b""
-    verdict: Verdict = Verdict.ADMITTED
-    text: str = ""
-    admission: Movement | None = None
-    locked: bool = False
-
-
-class Free(NamedTuple):
-    """Anyone may walk through."""
-
-
-class Shut(NamedTuple):
-    """Nobody may walk through."""
-
-
-State = Ready | Asking | Recording | Open | Free | Shut
-
-
-class Shown(NamedTuple):
-    """The verdict that the lane shows at the moment, and whose."""
-
-    digest: bytes
-    verdict: Verdict
-    text: str
-    until_ms: int
-
-
-class Standing(NamedTuple):
-    """What frees or shuts the lane once nobody is being served, each for its causes."""
-
-    free: tuple[Cause, ...] = ()
-    shut: tuple[Cause, ...] = ()
-
-
-class Lane(NamedTuple):
-    """A lane: its settings, what stands, what it does now, and what it shows."""
-
-    setup: Setup
-    standing: Standing = Standing()
-    state: State = Ready()
-    shown: Shown | None = None
 
 
 Step = tuple[Lane, tuple[Effect, ...]]
@@ -282,7 +221,7 @@ def late(lane: Lane, event: Answered) -> Step:
         event.subject,
         event.scan,
         event.direction,
-        _perimeters(lane.setup),
+        (lane.setup.perimeter,),
         event.moment.utc_ms,
         until_utc_ms=event.moment.utc_ms + lane.setup.credit_ms if credit else 0,
     )
@@ -325,16 +264,10 @@ def recorded(lane: Lane, event: Recorded) -> Step:
         return lane._replace(state=Asking(scan, until_ms)), (ask,)
     if state.admission is not None and not isinstance(_rest(lane.standing), Ready):
         return _give_up(lane, event.moment, state.admission)
-    state_open = Open(
-        state.row,
-        state.direction,
-        now_ms + lane.setup.unlock_ms,
-        state.digest,
-        state.verdict,
-        state.text,
-        state.admission,
-    )
-    return lane._replace(state=state_open, shown=None), (
+    row, direction, _, digest, verdict, text, admission, _ = state
+    until_ms = now_ms + lane.setup.unlock_ms
+    opened = Open(row, direction, until_ms, digest, verdict, text, admission)
+    return lane._replace(state=opened, shown=None), (
         Unlock(state.direction),
         Tell(state.verdict, state.text),
     )
@@ -344,17 +277,17 @@ def failed(lane: Lane, event: RecordFailed) -> Step:
     """The disk does not take rows: withdraw what waits for it, and go out of service."""
     state = lane.state
     assert isinstance(state, Recording)
-    return _give_up(_out_of_service(lane), event.moment, state.admission, state.scan)
+    return _give_up(_unwritable(lane), event.moment, state.admission, state.scan)
 
 
-def out_of_service(lane: Lane, event: RecordFailed) -> Step:
+def fault(lane: Lane, event: RecordFailed) -> Step:
     """The disk does not take rows, and nobody waits for it."""
-    return _to_rest(_out_of_service(lane))
+    return _to_rest(_unwritable(lane))
 
 
-def soon_out_of_service(lane: Lane, event: RecordFailed) -> Step:
+def fault_later(lane: Lane, event: RecordFailed) -> Step:
     """The disk does not take rows while somebody is served: take effect afterwards."""
-    return _out_of_service(lane), ()
+    return _unwritable(lane), ()
 
 
 def heal(lane: Lane, event: Recorded) -> Step:
@@ -367,7 +300,7 @@ def heal(lane: Lane, event: Recorded) -> Step:
     return _to_rest(healed) if isinstance(lane.state, Ready | Free | Shut) else (healed, ())
 
 
-def _out_of_service(lane: Lane) -> Lane:
+def _unwritable(lane: Lane) -> Lane:
     free, shut = lane.standing
     if lane.setup.unwritable_free:
         return lane._replace(standing=Standing(_with(free, Cause.JOURNAL), shut))
@@ -417,7 +350,7 @@ def fade(lane: Lane, event: TimeUp) -> Step:
     return plain, (Tell(permanent(plain)),)
 
 
-def give_up_asking(lane: Lane, event: TimeUp) -> Step:
+def no_answer(lane: Lane, event: TimeUp) -> Step:
     """The vendor's time is over: policy decides."""
     state = lane.state
     assert isinstance(state, Asking)
@@ -428,13 +361,13 @@ def give_up_asking(lane: Lane, event: TimeUp) -> Step:
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, doubt=True))
 
 
-def give_up_recording(lane: Lane, event: TimeUp) -> Step:
+def hung(lane: Lane, event: TimeUp) -> Step:
     """The disk's time is over: out of order."""
     state = lane.state
     assert isinstance(state, Recording)
     if event.moment.monotonic_ms < state.until_ms:
         return fade(lane, event)
-    return _give_up(_out_of_service(lane), event.moment, state.admission, state.scan)
+    return _give_up(_unwritable(lane), event.moment, state.admission, state.scan)
 
 
 def close(lane: Lane, event: TimeUp) -> Step:
@@ -575,81 +508,31 @@ def _with(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
 
 def _movement(setup: Setup, scan: Scanned, act: Act, row: int) -> Movement:
     spend = scan.policy.spend if setup.sensor else Spend.OPENING
-    perimeters = _perimeters(setup)
-    if setup.perimeter is Perimeter.INNER and scan.direction is Direction.IN:
-        if scan.history.outer.last is not Direction.IN:
-            perimeters = (Perimeter.INNER, Perimeter.OUTER)
+    perimeters: tuple[Perimeter, ...] = (setup.perimeter,)
+    entering = setup.perimeter is Perimeter.INNER and scan.direction is Direction.IN
+    if entering and scan.history.outer.last is not Direction.IN:
+        perimeters = (Perimeter.INNER, Perimeter.OUTER)
     until_utc_ms = scan.moment.utc_ms + setup.credit_ms if act is Act.UNSURE else 0
     return Movement(
         act, scan.subject, row, scan.direction, perimeters, scan.moment.utc_ms, spend, until_utc_ms
     )
 
 
-def _perimeters(setup: Setup) -> tuple[Perimeter, ...]:
-    return (setup.perimeter,)
-
-
 Cell = Callable[[Lane, Any], Step]
 
-TABLE: dict[type[State], dict[type[Event], Cell]] = {
-    Ready: {
-        Scanned: decide,
-        Answered: late,
-        Recorded: heal,
-        RecordFailed: out_of_service,
-        Passed: stray,
-        TimeUp: fade,
-        Ordered: obey,
-        Alarm: alarm,
-    },
-    Asking: {
-        Scanned: busy,
-        Answered: answered,
-        Recorded: heal,
-        RecordFailed: soon_out_of_service,
-        Passed: stray,
-        TimeUp: give_up_asking,
-        Ordered: obey_later,
-        Alarm: alarm,
-    },
-    Recording: {
-        Scanned: busy,
-        Answered: late,
-        Recorded: recorded,
-        RecordFailed: failed,
-        Passed: stray,
-        TimeUp: give_up_recording,
-        Ordered: obey_later,
-        Alarm: alarm,
-    },
-    Open: {
-        Scanned: busy,
-        Answered: late,
-        Recorded: heal,
-        RecordFailed: soon_out_of_service,
-        Passed: enter,
-        TimeUp: close,
-        Ordered: obey_later,
-        Alarm: alarm,
-    },
-    Free: {
-        Scanned: let_by,
-        Answered: late,
-        Recorded: heal,
-        RecordFailed: out_of_service,
-        Passed: stray,
-        TimeUp: fade,
-        Ordered: obey,
-        Alarm: alarm,
-    },
-    Shut: {
-        Scanned: turn_away,
-        Answered: late,
-        Recorded: heal,
-        RecordFailed: out_of_service,
-        Passed: stray,
-        TimeUp: fade,
-        Ordered: obey,
-        Alarm: alarm,
-    },
+EVENTS: tuple[type[Event], ...] = (
+    Scanned, Answered, Recorded, RecordFailed, Passed, TimeUp, Ordered, Alarm,
+)  # fmt: skip
+
+# fmt: off
+ROWS: dict[type[State], tuple[Cell, ...]] = {
+    Ready:     (decide,    late,     heal,     fault,       stray, fade,      obey,       alarm),
+    Asking:    (busy,      answered, heal,     fault_later, stray, no_answer, obey_later, alarm),
+    Recording: (busy,      late,     recorded, failed,      stray, hung,      obey_later, alarm),
+    Open:      (busy,      late,     heal,     fault_later, enter, close,     obey_later, alarm),
+    Free:      (let_by,    late,     heal,     fault,       stray, fade,      obey,       alarm),
+    Shut:      (turn_away, late,     heal,     fault,       stray, fade,      obey,       alarm),
 }
+# fmt: on
+
+TABLE = {state: dict(zip(EVENTS, cells, strict=True)) for state, cells in ROWS.items()}
