@@ -7,10 +7,12 @@ VENV_PYTHON := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages, for `make system`:
-#   python3-venv  makes .venv (asked for only where the chosen Python lacks it)
-#   e2fsprogs     tests/powercut: makes and checks the file system whose power is cut
-#   qemu-utils    tests/powercut: the disk which logs every block written, so that a cut can be made at each
-SYSTEM_PACKAGES := e2fsprogs qemu-utils
+#   python3-venv        makes .venv (asked for only where the chosen Python lacks it)
+#   e2fsprogs           tests/powercut: makes, mends and reads the file system whose power is cut
+#   fuse3               tests/powercut: shows the logged disk to the kernel
+#   mount               tests/powercut: loop devices
+#   qemu-system-common  tests/powercut: qemu-storage-daemon, the disk that logs every block written
+SYSTEM_PACKAGES := e2fsprogs fuse3 mount qemu-system-common
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock system clean

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.powercut import rig
+
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements-dev.txt", "requirements-gate.txt")
 GENERATED = frozenset({*LOCKS, "LICENSE"})  # written by others: their length is not ours to choose
@@ -134,6 +136,12 @@ def test_the_locks_hold_what_the_extras_ask_for_and_agree() -> None:
     assert asked["gate"] <= gate.keys()
     assert asked["gate"] | asked["bridge"] | asked["dev"] <= dev.keys() | {"gatepost"}
     assert gate.items() <= dev.items()
+
+
+def test_make_system_installs_what_the_power_cuts_need() -> None:
+    listed = re.search(r"^SYSTEM_PACKAGES := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert listed
+    assert set(listed[1].split()) == set(rig.PACKAGES.values())
 
 
 def test_the_changelog_knows_the_version() -> None:
