@@ -36,7 +36,7 @@ bench: .venv/ready
 
 lint: .venv/ready
 	@echo 'lint: ruff' >&2
-	@$(VENV_PYTHON) -m ruff check --quiet
+	@$(VENV_PYTHON) -m ruff check --quiet --output-format=concise
 	@$(VENV_PYTHON) -m ruff format --check --quiet || { echo 'mend with: $(VENV_PYTHON) -m ruff format' >&2; exit 1; }
 	@echo 'lint: mypy' >&2
 	@$(VENV_PYTHON) -m mypy --no-error-summary
@@ -68,7 +68,7 @@ test: lint
 # Idempotent: asks for what is missing, and asks for nothing when nothing is.
 system:
 	@missing=''; \
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing='python3 python3-venv'; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=' python3 python3-venv'; \
 	for package in $(SYSTEM_PACKAGES); do \
 	    dpkg-query --show --showformat '$${Status}' "$$package" 2>/dev/null | grep -q '^install ok installed$$' \
 	        || missing="$$missing $$package"; \
@@ -80,9 +80,9 @@ system:
 	elif sudo -n true 2>/dev/null; then sudo='sudo -n'; \
 	else echo "system: needs root to install:$$missing. Going on without: tests that need them are skipped." >&2; exit 0; fi; \
 	echo "system: installing$$missing (why: see SYSTEM_PACKAGES in the Makefile)" >&2; \
-	export DEBIAN_FRONTEND=noninteractive; \
-	$$sudo apt-get -qq -o Acquire::Retries=3 update >&2 && \
-	$$sudo apt-get -qq -o Acquire::Retries=3 install --no-install-recommends -y $$missing >&2
+	$$sudo apt-get -qq -o Acquire::Retries=3 update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq -o Acquire::Retries=3 install --no-install-recommends -y $$missing >/dev/null
 
 # For every platform and Python at once, with the digest of each file and no index named.
 LOCK := $(VENV_PYTHON) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
