@@ -1,0 +1,188 @@
+"""A scanner on a serial line, through pyserial: /dev/serial/by-id/…, a real port or a USB one.
+
+The device may be absent at the start and may come and go; the reader says so and opens it again by its path
+for ever. After each opening it waits for a silence of `idle_ms` and discards what arrives before it, for two
+reasons. What was scanned while nobody listened belongs to a person who has gone. And a scanner caught in the
+middle of a code would have its tail taken for a code of its own. Only then the reader reports that it works.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import termios
+import threading
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import serial
+
+from hal.frames import Deframer, Framing
+from hal.ports import Deliver, TellState
+from hal.watch import News, Watch, monotonic_ms
+
+RETRY_MS = 1000  # a person who plugs a cable back in sees the lane ready at once; costs no measurable load
+READ_BYTES_MAX = 4096  # what the kernel holds for a terminal line
+SETTLE_MS_MAX = 5000  # longer than any code; a line that never falls silent is set up wrongly
+JOIN_S_MAX = 5.0  # the thread ends within milliseconds unless `deliver` hangs, which must not hang the stop
+BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
+
+PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
+MENDS = {
+    errno.ENOENT: "is not there: check the cable",
+    errno.ENODEV: "is not there: check the cable",
+    errno.ENXIO: "is not there: check the cable",
+    errno.EIO: "does not answer: check the cable",
+    errno.EACCES: "may not be opened: add the gate's user to the group dialout",
+    errno.EAGAIN: "is in use: end the other program that reads it",
+    errno.EBUSY: "is in use: end the other program that reads it",
+    errno.EISDIR: "is a folder: check the path",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SerialLine:
+    """Where the scanner is and how its line is set. Raises ValueError, naming the setting.
+
+    `device` is best a path below /dev/serial/by-id, which stays the same whatever is plugged in first. A
+    scanner on USB mostly ignores the rest. There is no flow control: a scanner sends a code, not a stream.
+    """
+
+    device: str
+    baud_rate: int = 9600
+    data_bits: Literal[7, 8] = 8
+    parity: Literal["none", "even", "odd"] = "none"
+    stop_bits: Literal[1, 2] = 1
+
+    def __post_init__(self) -> None:
+        """Hold the bounds."""
+        if not self.device.startswith("/"):
+            raise ValueError(f"device: {self.device!r} is not a full path, such as /dev/serial/by-id/…")
+        if not 50 <= self.baud_rate <= BAUD_RATE_LIMIT:
+            raise ValueError(f"baud_rate: {self.baud_rate} is not between 50 and {BAUD_RATE_LIMIT}")
+
+
+class Fault(Exception):
+    """The device cannot be used now; the text says why and what to do."""
+
+
+class SerialReader:
+    """The port `Reader` on a serial line. The device is locked against other readers while it is open."""
+
+    def __init__(self, line: SerialLine, framing: Framing | None = None, retry_ms: int = RETRY_MS) -> None:
+        self.line = line
+        self.retry_ms = retry_ms
+        self.framing = framing or Framing()
+        self._watch = Watch()
+        self._thread: threading.Thread | None = None
+        self._state: str | None = "not started"
+
+    def start(self, deliver: Deliver, state: TellState) -> None:
+        """Begin to read on a thread of its own; both callbacks come from there."""
+        if self._thread is not None:
+            raise RuntimeError(f"{self.line.device}: this reader was started already")
+        self._deliver, self._tell = deliver, state
+        self._thread = threading.Thread(target=self._run, name=f"reader {self.line.device}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and give the device back."""
+        self._watch.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(JOIN_S_MAX)
+        if self._thread is None or not self._thread.is_alive():
+            self._watch.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            news = News.SILENCE
+            while news is not News.STOP:
+                try:
+                    with self._opened() as port:
+                        self._read(port.fileno())
+                except Fault as fault:
+                    self._say(f"{self.line.device} {fault}; retried every {self.retry_ms / 1000:g} s")
+                news = self._watch.wait(None, self.retry_ms)
+        except Exception as error:
+            # Only a mistake in what was called back comes here. The lane must not fall silent over it.
+            self._say(
+                f"{self.line.device}: its reader has ended ({error!r}): restart the gate, report the log"
+            )
+            raise
+
+    def _say(self, state: str | None) -> None:
+        if state != self._state:
+            self._state = state
+            self._tell(state)
+
+    def _opened(self) -> serial.Serial:
+        try:
+            return serial.Serial(
+                self.line.device,
+                baudrate=self.line.baud_rate,
+                bytesize=self.line.data_bits,
+                parity=PARITIES[self.line.parity],
+                stopbits=self.line.stop_bits,
+                timeout=0,
+                exclusive=True,
+            )
+        except (OSError, ValueError, termios.error) as error:
+            raise Fault(mend(error)) from error
+
+    def _read(self, descriptor: int) -> None:
+        """Read until told to stop. Raises Fault when the device goes."""
+        if not settled(self._watch, descriptor, self.framing.idle_ms):
+            return
+        self._say(None)
+        deframer = Deframer(self.framing)
+        while True:
+            wake_at_ms = deframer.wake_at()
+            timeout_ms = None if wake_at_ms is None else max(0, wake_at_ms - monotonic_ms())
+            news = self._watch.wait(descriptor, timeout_ms)
+            if news is News.STOP:
+                return
+            if news is News.READY:
+                reads = deframer.feed(received(descriptor), monotonic_ms())
+            else:
+                reads = deframer.idle(monotonic_ms())
+            for read in reads:
+                self._deliver(read)
+
+
+def settled(watch: Watch, descriptor: int, silence_ms: int, longest_ms: int = SETTLE_MS_MAX) -> bool:
+    """Discard what arrives before a silence; False if told to stop. Raises Fault if no silence comes."""
+    until_ms = monotonic_ms() + longest_ms
+    while (news := watch.wait(descriptor, silence_ms)) is News.READY:
+        received(descriptor)
+        if monotonic_ms() >= until_ms:
+            raise Fault("sends without a pause: check baud_rate and what the scanner is set to")
+    return news is News.SILENCE
+
+
+def received(descriptor: int) -> bytes:
+    """Read what has arrived. Raises Fault if the device has gone: a ready line has bytes or is dead."""
+    try:
+        data = os.read(descriptor, READ_BYTES_MAX)
+    except (
+        BlockingIOError
+    ):  # it was ready, and somebody else has read it: the lock is a courtesy among readers
+        return b""
+    except OSError as error:
+        raise Fault(mend(error)) from error
+    if not data:
+        raise Fault(MENDS[errno.EIO])
+    return data
+
+
+def mend(error: Exception) -> str:
+    """Say in words what is wrong and what to do about it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None or number == errno.ENOTTY:
+        return f"is not a serial line that can be set up so ({error}): check device and baud_rate"
+    return MENDS.get(number, f"has failed ({os.strerror(number)}): check the cable")
