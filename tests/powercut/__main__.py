@@ -1,4 +1,4 @@
-"""`python -m tests.powercut --engine NAME --cuts 60`: cut the power on a journal engine and count what it lost."""
+"""`python -m tests.powercut --engine NAME --cuts 60`: cut a journal engine's power and count what it lost."""
 
 import argparse
 import statistics
@@ -18,22 +18,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--mount", default="noatime", help="options; nobarrier shows what a lying disk does")
     chosen = parser.parse_args()
     if reason := rig.unavailable():
-        print(reason, file=sys.stderr)
-        return 2
+        sys.exit(reason)
     found = 0
+    writer = [sys.executable, "-m", "tests.powercut.engines"]
     for name in chosen.engine:
         with tempfile.TemporaryDirectory(dir=".") as scratch:
-            bad = cut_engine(name, chosen.rows, chosen.seconds, chosen.cuts, chosen.seed, Path(scratch).resolve())
-        found += bad
+            folder = Path(scratch).resolve()
+            log = rig.record([*writer, name, str(chosen.rows)], chosen.seconds, folder, chosen.mount)
+            found += cut_engine(name, log, chosen.cuts, chosen.seed, folder)
     return 1 if found else 0
 
 
-def cut_engine(name: str, rows: int, seconds: float, count: int, seed: int, scratch: Path) -> int:
+def cut_engine(name: str, log: rig.Log, count: int, seed: int, scratch: Path) -> int:
     """Number of bad cuts."""
-    writer = [sys.executable, "-m", "tests.powercut.engines", name, str(rows)]
-    log = rig.record(writer, seconds, scratch)
     scans, flushes, written = log.between_acknowledgements()
     bad, recoveries = [], []
     for cut in rig.cuts(log, count, seed, scratch):
@@ -42,11 +42,12 @@ def cut_engine(name: str, rows: int, seconds: float, count: int, seed: int, scra
         if (noted := cut.folder.parent / "recovery_ms").exists():
             recoveries.append(float(noted.read_text()))
     recovery = f"{statistics.median(recoveries):.1f} (max {max(recoveries):.1f})" if recoveries else "-"
-    print(
-        f"{name}: {len(bad)} of {count} cuts bad, seed {seed}; {scans} scans, {flushes / scans:.2f} flushes and"
-        f" {written / scans / 1024:.1f} KiB a scan; opened again in {recovery} ms"
+    summary = (
+        f"{name}: {len(bad)} of {count} cuts bad, seed {seed}; {scans} scans, {flushes / scans:.2f} flushes "
+        f"and {written / scans / 1024:.1f} KiB a scan; opened again in {recovery} ms"
     )
-    print("\n".join(bad[:5]), flush=True)
+    sys.stdout.write("\n".join([summary, *bad[:5], ""]))
+    sys.stdout.flush()
     return len(bad)
 
 

@@ -1,7 +1,8 @@
 """The journal engines that were compared: what each must do for one scan, written as plainly as each allows.
 
-One transaction is one scan: a row of about 400 bytes, the ticket's history, and the cursor. Contents follow from the row
-number, so a checker can tell every byte. `python -m tests.powercut.engines NAME ROWS FOLDER` is the writer for the rig.
+One transaction is one scan: a row of about 400 bytes, the ticket's history, and the cursor. Contents follow
+from the row number, so a checker can tell every byte. `python -m tests.powercut.engines NAME ROWS FOLDER` is
+the writer for the rig.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import sqlite3
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol, cast
@@ -20,6 +21,7 @@ import lmdb
 ROW_BYTES = 400
 TICKETS = 20_000  # tickets that take turns; enough for a history of several hundred pages
 STRIDE = 7_919  # a prime, so that neighbouring rows touch pages of the history far apart
+FILL_ROWS = 1_000  # rows a transaction while a store is prepared; keeps its write-ahead log short
 LMDB_MAP_BYTES = 160 << 20
 
 
@@ -42,6 +44,7 @@ class Engine(Protocol):
     """One way to keep the journal. `append` returns when row `number` is promised to survive."""
 
     def append(self, number: int) -> None: ...
+    def fill(self, count: int) -> None: ...
     def idle(self) -> None: ...
     def contents(self) -> tuple[list[tuple[int, bytes]], dict[bytes, int], int]: ...
     def close(self) -> None: ...
@@ -66,12 +69,18 @@ class Append:
         os.pwrite(self.file, struct.pack(">Q", number) + row(number), (number - 1) * self.size_bytes)
         os.fdatasync(self.file)
 
+    def fill(self, count: int) -> None:
+        bodies = b"".join(struct.pack(">Q", number) + row(number) for number in range(1, count + 1))
+        os.pwrite(self.file, bodies, 0)
+        os.fsync(self.file)
+
     def idle(self) -> None:
         """Nothing is put off."""
 
     def contents(self) -> tuple[list[tuple[int, bytes]], dict[bytes, int], int]:
-        rows = []
-        while len(got := os.pread(self.file, self.size_bytes, len(rows) * self.size_bytes)) == self.size_bytes:
+        rows: list[tuple[int, bytes]] = []
+        size = self.size_bytes
+        while len(got := os.pread(self.file, size, len(rows) * size)) == size:
             number = struct.unpack_from(">Q", got)[0]
             if number != len(rows) + 1 or got[8:] != row(number):
                 break  # torn or not yet written: the end of the journal
@@ -92,11 +101,19 @@ class Lmdb:
         self.cursor = self.environment.open_db(b"cursor")
 
     def append(self, number: int) -> None:
-        key = struct.pack(">Q", number)
         with self.environment.begin(write=True) as transaction:
-            transaction.put(key, row(number), db=self.rows, append=True)
-            transaction.put(ticket(number), key, db=self.history)
-            transaction.put(b"last", key, db=self.cursor)
+            self.put(number, transaction)
+
+    def put(self, number: int, transaction: lmdb.Transaction) -> None:
+        key = struct.pack(">Q", number)
+        transaction.put(key, row(number), db=self.rows, append=True)
+        transaction.put(ticket(number), key, db=self.history)
+        transaction.put(b"last", key, db=self.cursor)
+
+    def fill(self, count: int) -> None:
+        with self.environment.begin(write=True) as transaction:
+            for number in range(1, count + 1):
+                self.put(number, transaction)
 
     def idle(self) -> None:
         """Nothing is put off."""
@@ -114,31 +131,48 @@ class Lmdb:
         self.environment.close()
 
 
+SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS row (number INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS history (ticket BLOB PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+COMMIT
+"""
+
+
 class Sqlite:
     """Two tables and a cursor row; `pragmas` are what is being compared."""
 
     def __init__(self, folder: Path, *pragmas: str, wal_pages: int = 0, checkpoint_rows: int = 0) -> None:
         self.connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
-        for pragma in pragmas:
-            self.connection.execute(f"PRAGMA {pragma}").fetchall()
-        self.connection.executescript(
-            "BEGIN IMMEDIATE;"
-            "CREATE TABLE IF NOT EXISTS row (number INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
-            "CREATE TABLE IF NOT EXISTS history (ticket BLOB PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-            "COMMIT"
-        )
         self.since_checkpoint, self.checkpoint_rows = 0, checkpoint_rows
-        if wal_pages:
-            grow_wal(self.connection, wal_pages)
+        try:
+            for pragma in pragmas:
+                self.connection.execute(f"PRAGMA {pragma}").fetchall()
+            self.connection.executescript(SCHEMA)
+            if wal_pages:
+                grow_wal(self.connection, wal_pages)
+        except sqlite3.Error:
+            self.connection.close()
+            raise
 
     def append(self, number: int) -> None:
-        execute = self.connection.execute
-        execute("BEGIN IMMEDIATE")
-        execute("INSERT INTO row VALUES (?, ?)", (number, row(number)))
-        execute("INSERT OR REPLACE INTO history VALUES (?, ?)", (ticket(number), number))
-        execute("COMMIT")
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.put(number)
+        self.connection.execute("COMMIT")
         self.since_checkpoint += 1
         if self.checkpoint_rows and self.since_checkpoint >= self.checkpoint_rows:
+            self.idle()
+
+    def put(self, number: int) -> None:
+        self.connection.execute("INSERT INTO row VALUES (?, ?)", (number, row(number)))
+        self.connection.execute("INSERT OR REPLACE INTO history VALUES (?, ?)", (ticket(number), number))
+
+    def fill(self, count: int) -> None:
+        for start in range(1, count + 1, FILL_ROWS):
+            self.connection.execute("BEGIN IMMEDIATE")
+            for number in range(start, min(start + FILL_ROWS, count + 1)):
+                self.put(number)
+            self.connection.execute("COMMIT")
             self.idle()
 
     def idle(self) -> None:
@@ -167,16 +201,22 @@ def grow_wal(connection: sqlite3.Connection, pages: int) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-WAL_FULL = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=-1", "cell_size_check=ON")
 WAL_PAGES = 2_000  # 8 MB: about 600 scans of three pages each between two checkpoints
+WAL_FULL = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=0",
+    f"journal_size_limit={WAL_PAGES * 4096}",
+    "cell_size_check=ON",
+)
 CHECKPOINT_ROWS = 200  # what the writer lets pile up before it checkpoints without waiting for an idle moment
 
 
 @contextmanager
-def opened(name: str, folder: Path) -> Iterator[Engine]:
-    """The engine called `name`, in `folder`."""
-    wal = {"wal_pages": WAL_PAGES, "checkpoint_rows": CHECKPOINT_ROWS}
-    build = {
+def opened(name: str, folder: Path, checkpoint_rows: int = CHECKPOINT_ROWS) -> Iterator[Engine]:
+    """The engine called `name`, in `folder`; with `checkpoint_rows` 0 the caller says when it is idle."""
+    wal = {"wal_pages": WAL_PAGES, "checkpoint_rows": checkpoint_rows}
+    build: dict[str, Callable[[], Engine]] = {
         "append": lambda: Append(folder),
         "append-ahead": lambda: Append(folder, ahead_bytes=16 << 20),
         "lmdb": lambda: Lmdb(folder),
@@ -192,7 +232,7 @@ def opened(name: str, folder: Path) -> Iterator[Engine]:
     }
     if name not in build:
         raise SystemExit(f"no engine {name!r}; there are {', '.join(build)}")
-    with closing(cast(Engine, build[name]())) as engine:
+    with closing(build[name]()) as engine:
         yield engine
 
 
@@ -216,7 +256,7 @@ def check(name: str, folder: Path, acknowledged: int) -> str | None:
     """What is wrong with the rescued store; notes the time to open it beside it, as `recovery_ms`."""
     begin = time.perf_counter()
     if name.startswith("lmdb"):
-        (folder / "lock.mdb").unlink(missing_ok=True)  # a lock file of the time before the cut is never trusted
+        (folder / "lock.mdb").unlink(missing_ok=True)  # never trusted from before the cut
         engine: Engine = Lmdb(folder)
     elif name.startswith("append"):
         engine = Append(folder)
@@ -245,7 +285,8 @@ def main() -> None:
         for number in range(rows + 1):
             if number:
                 engine.append(number)
-            print(number, flush=True)
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
             sys.stdin.readline()
         os._exit(0)  # no tidy close: the last connection would otherwise fold the write-ahead log away
 

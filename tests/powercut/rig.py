@@ -1,9 +1,10 @@
-"""A power cut without a machine to cut off: record every block write of a writer, then rebuild the disk at any moment.
+"""Power cuts without a machine to switch off: log every block write, then rebuild the disk at any moment.
 
-The host's own ext4 is mounted on a loop device over a file that `qemu-storage-daemon` serves through FUSE. Its
-`blklogwrites` filter notes each write and each flush in the order in which the disk got them (the format of the kernel's
-dm-log-writes). Acknowledgements of the writer are written beside the file system on the same disk, without a flush, so
-the log also says what had been promised when the power went. The rebuilt disk is read without mounting it.
+The host's own ext4 is mounted on a loop device over a file that `qemu-storage-daemon` serves through FUSE.
+Its `blklogwrites` filter notes each write and each flush in the order in which the disk got them (the format
+of the kernel's dm-log-writes). Acknowledgements of the writer are written beside the file system on the same
+disk, without a flush, so the log also says what had been promised when the power went. The rebuilt disk is
+read without mounting it.
 """
 
 import mmap
@@ -25,11 +26,11 @@ from typing import NamedTuple
 
 SECTOR_BYTES = 512
 BLOCK_BYTES = 4096
-FILE_SYSTEM_BYTES = 192 << 20  # room for a journal with 50,000 reserved rows; sparse, so only what is written costs
+FILE_SYSTEM_BYTES = 192 << 20  # holds a journal with 50,000 reserved rows; sparse, only what is written costs
 MARKER_AT = FILE_SYSTEM_BYTES  # the first byte behind the file system
 DISK_BYTES = FILE_SYSTEM_BYTES + (1 << 20)
 MARKER = b"ACKNOWLEDGED"
-TORN_BYTES = SECTOR_BYTES  # what a card writes whole or not at all; SD cards are addressed in sectors of 512 bytes
+TORN_BYTES = SECTOR_BYTES  # written whole or not at all; SD cards are addressed in sectors of 512 bytes
 TOOL_SECONDS_MAX = 60  # mount, e2fsck and debugfs take well under a second; this ends a hung one
 CHECK_SECONDS_MAX = 30  # a torn store can make its reader loop; the slowest good check takes about a second
 
@@ -51,7 +52,7 @@ Checker = Callable[[Path, int], str | None]
 
 
 class Write(NamedTuple):
-    """One entry of the log: `length` bytes went to byte `at` of the disk; they stand at `offset` of the log file."""
+    """`length` bytes went to byte `at` of the disk; they stand at byte `offset` of the log file."""
 
     flags: int
     at: int
@@ -80,9 +81,9 @@ class Log:
     def between_acknowledgements(self) -> tuple[int, int, int]:
         """(acknowledgements, flushes, bytes written) from the first acknowledgement to the last."""
         first, last = min(self.acknowledged), max(self.acknowledged)
-        real = [w for place, w in enumerate(self.writes[:last]) if place > first and place not in self.acknowledged]
-        flushes = sum(bool(w.flags & FLUSH) + bool(w.flags & FUA) for w in real)
-        return len(self.acknowledged) - 1, flushes, sum(w.length for w in real)
+        real = [self.writes[at] for at in range(first, last) if at not in self.acknowledged]
+        flushes = sum(bool(write.flags & FLUSH) + bool(write.flags & FUA) for write in real)
+        return len(self.acknowledged) - 1, flushes, sum(write.length for write in real)
 
 
 class RigError(Exception):
@@ -96,18 +97,20 @@ def unavailable() -> str | None:
     lacking = sorted({package for tool, package in PACKAGES.items() if not shutil.which(tool)})
     if lacking:
         return f"power cuts need these Debian packages: {' '.join(lacking)}"
-    devices = [device for device in ("/dev/fuse", "/dev/loop-control") if not os.path.exists(device)]
+    devices = [device for device in ("/dev/fuse", "/dev/loop-control") if not Path(device).exists()]
     return f"power cuts need {' and '.join(devices)}" if devices else None
 
 
 def record(writer: Sequence[str], seconds: float, scratch: Path, mount_options: str = "noatime") -> Log:
     """Run `writer` on a fresh ext4 for at most `seconds` and return what reached the disk.
 
-    The writer is a command; the directory to write in is added as its last argument. It prints a whole number and a
-    newline after each acknowledgement, 0 when it is ready. The rig answers each number with a newline on the writer's
-    standard input once the number is in the log; a writer that waits for it makes the cuts as strict as they can be.
-    It may end by itself with status 0. Files stay in `scratch`; nothing else does. Raises RigError.
+    The writer is a command; the directory to write in is added as its last argument. It prints a whole number
+    and a newline after each acknowledgement, 0 when it is ready: cuts come after that. The rig answers each
+    number with a newline on the writer's standard input once the number is in the log; a writer that waits
+    for it makes the cuts as strict as they can be. It may end by itself with status 0. Files stay in
+    `scratch`, which must be empty; nothing else does. Raises RigError.
     """
+    scratch = scratch.resolve()
     empty, disk, log, export = (scratch / name for name in ("empty.img", "disk.img", "writes.log", "export"))
     folder = scratch / "mounted"
     folder.mkdir()
@@ -115,11 +118,12 @@ def record(writer: Sequence[str], seconds: float, scratch: Path, mount_options: 
         path.touch()
     with empty.open("wb") as file:
         file.truncate(DISK_BYTES)
-    _run("mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), str(empty), str(FILE_SYSTEM_BYTES // BLOCK_BYTES))
+    blocks = FILE_SYSTEM_BYTES // BLOCK_BYTES
+    _run("mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), str(empty), str(blocks))
     _copy(empty, disk)
     with ExitStack() as stack:
         stack.enter_context(_logged_disk(disk, log, export))
-        markers = os.open(export, os.O_WRONLY)  # FUSE passes each write on at once: no cache, and no flush either
+        markers = os.open(export, os.O_WRONLY)  # goes straight into the log, without a flush
         stack.callback(os.close, markers)
         _run("mount", "-t", "ext4", "-o", f"loop,nodiscard,{mount_options}", str(export), str(folder))
         stack.callback(_unmount, folder)
@@ -132,8 +136,9 @@ def record(writer: Sequence[str], seconds: float, scratch: Path, mount_options: 
 def cuts(log: Log, count: int, seed: int, scratch: Path) -> Iterator[Cut]:
     """Cut the power `count` times between the first and the last acknowledgement.
 
-    Even cuts lose nothing that was written before them; odd ones lose a random half of the sectors written since the
-    last flush, as a disk with a volatile cache may. The folder of a cut is gone when the next one is asked for.
+    Even cuts lose nothing that was written before them; odd ones lose a random half of the sectors written
+    since the last flush, as a disk with a volatile cache may. The folder of a cut is gone when the next one
+    is asked for.
     """
     chance = random.Random(seed)
     first, last = min(log.acknowledged), max(log.acknowledged)
@@ -155,7 +160,7 @@ def cuts(log: Log, count: int, seed: int, scratch: Path) -> Iterator[Cut]:
 
 
 def verdict(checker: Checker, cut: Cut) -> str | None:
-    """What `checker` says about a cut, asked in a process of its own: a torn store can crash or hang its reader."""
+    """What `checker` says about a cut; in its own process, as a torn store can crash or hang its reader."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(checker, cut.folder, cut.acknowledged, theirs))
@@ -185,7 +190,7 @@ def _answer(checker: Checker, folder: Path, acknowledged: int, connection: Conne
 
 def _run(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS_MAX)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TOOL_SECONDS_MAX)
     except subprocess.TimeoutExpired:
         raise RigError(f"{command[0]} did not end within {TOOL_SECONDS_MAX} s") from None
     if done.returncode != 0:
@@ -208,13 +213,16 @@ def _unmount(folder: Path) -> None:
 @contextmanager
 def _logged_disk(disk: Path, log: Path, export: Path) -> Iterator[None]:
     """Serve `disk` as the file `export`, noting every write and flush in `log`."""
-    backing = "driver=file,filename={},node-name={},cache.no-flush=on"  # the log is what counts, not this machine's disk
+    backing = (
+        "driver=file,filename={},node-name={},cache.no-flush=on"  # the log counts, not this machine's disk
+    )
+    logged = f"driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size={SECTOR_BYTES}"
     daemon = subprocess.Popen(
         [
             "qemu-storage-daemon",
             *("--blockdev", backing.format(disk, "disk")),
             *("--blockdev", backing.format(log, "log")),
-            *("--blockdev", f"driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size={SECTOR_BYTES}"),
+            *("--blockdev", logged),
             *("--export", f"type=fuse,id=export,node-name=logged,mountpoint={export},writable=on"),
             *("--chardev", "stdio,id=monitor", "--monitor", "chardev=monitor"),
         ],
@@ -224,8 +232,12 @@ def _logged_disk(disk: Path, log: Path, export: Path) -> Iterator[None]:
     )
     with daemon:  # closes the pipes and waits
         try:
-            assert daemon.stdout and daemon.stderr
-            if not select.select([daemon.stdout], [], [], TOOL_SECONDS_MAX)[0] or not daemon.stdout.readline():
+            assert daemon.stdout
+            assert daemon.stderr
+            if (
+                not select.select([daemon.stdout], [], [], TOOL_SECONDS_MAX)[0]
+                or not daemon.stdout.readline()
+            ):
                 daemon.kill()
                 raise RigError(f"qemu-storage-daemon did not start: {daemon.stderr.read().decode().strip()}")
             yield  # its greeting came after the export was up
@@ -234,18 +246,24 @@ def _logged_disk(disk: Path, log: Path, export: Path) -> Iterator[None]:
             with suppress(subprocess.TimeoutExpired):
                 daemon.wait(TOOL_SECONDS_MAX)
             daemon.kill()
-            if os.path.ismount(export):  # only after it died before its time
+            if export.is_mount():  # only after it died before its time
                 _run("umount", "--lazy", str(export))
 
 
 def _drive(command: Sequence[str], seconds: float, markers: int) -> None:
     """Run the writer, and put every number that it acknowledges into the log."""
     until = time.monotonic() + seconds
-    errors = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
     ) as process:
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         os.set_blocking(process.stdin.fileno(), False)
         rest, seen = b"", 0
         try:
@@ -267,7 +285,9 @@ def _drive(command: Sequence[str], seconds: float, markers: int) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
         said = process.stderr.read().decode(errors="replace").strip()
         if process.wait() not in (0, -signal.SIGKILL) or seen < 2:
-            raise RigError(f"the writer ended with {process.returncode} after {seen} acknowledgements: {said}")
+            raise RigError(
+                f"the writer ended with {process.returncode} after {seen} acknowledgements: {said}"
+            )
 
 
 def _read_log(empty: Path, path: Path) -> Log:
@@ -294,7 +314,11 @@ def _rebuild(log: Log, place: int, chance: random.Random | None, image: Path) ->
     _copy(log.empty, image)
     before = [write for at, write in enumerate(log.writes[:place]) if at not in log.acknowledged]
     flushed = max((at for at, write in enumerate(before) if write.flags & FLUSH), default=0)
-    with log.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, image.open("r+b") as disk:
+    with (
+        log.path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        image.open("r+b") as disk,
+    ):
         for at, write in enumerate(before):
             whole = chance is None or at < flushed or write.flags & FUA
             step = write.length if whole else TORN_BYTES
@@ -307,7 +331,8 @@ def _rebuild(log: Log, place: int, chance: random.Random | None, image: Path) ->
 
 def _repair(image: Path) -> str:
     """Replay the file system's journal; say what else had to be mended."""
-    done = subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, text=True, timeout=TOOL_SECONDS_MAX)
+    command = ["e2fsck", "-fy", str(image)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TOOL_SECONDS_MAX)
     asked = [line for line in done.stdout.splitlines() if "? yes" in line and not line.startswith("Fix? yes")]
     if done.returncode >= 4:  # 1 is the ordinary replay, 2 asks for a restart; from 4 on errors are left
         return f"; e2fsck ended with {done.returncode}: {done.stdout.strip()}"
