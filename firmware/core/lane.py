@@ -256,6 +256,7 @@ def recorded(lane: Lane, event: Recorded) -> Step:
     assert isinstance(state, Recording)
     if event.row != state.row:
         return heal(lane, event)
+    lane = _writable(lane)
     now_ms = event.moment.monotonic_ms
     if state.scan is not None:
         scan = state.scan
@@ -292,11 +293,9 @@ def fault_later(lane: Lane, event: RecordFailed) -> Step:
 
 def heal(lane: Lane, event: Recorded) -> Step:
     """The disk takes rows again."""
-    if Cause.JOURNAL not in lane.standing.free + lane.standing.shut:
+    healed = _writable(lane)
+    if healed is lane:
         return lane, ()
-    free = tuple(c for c in lane.standing.free if c is not Cause.JOURNAL)
-    shut = tuple(c for c in lane.standing.shut if c is not Cause.JOURNAL)
-    healed = lane._replace(standing=Standing(free, shut))
     return _to_rest(healed) if isinstance(lane.state, Ready | Free | Shut) else (healed, ())
 
 
@@ -305,6 +304,13 @@ def _unwritable(lane: Lane) -> Lane:
     if lane.setup.unwritable_free:
         return lane._replace(standing=Standing(_with(free, Cause.JOURNAL), shut))
     return lane._replace(standing=Standing(free, _with(shut, Cause.JOURNAL)))
+
+
+def _writable(lane: Lane) -> Lane:
+    free, shut = lane.standing
+    if Cause.JOURNAL not in free + shut:
+        return lane
+    return lane._replace(standing=Standing(_without(free, Cause.JOURNAL), _without(shut, Cause.JOURNAL)))
 
 
 def _give_up(lane: Lane, moment: Moment, admission: Movement | None, scan: Scanned | None = None) -> Step:
@@ -427,8 +433,7 @@ def _open_once(lane: Lane, event: Ordered) -> Step:
 
 
 def _ordered(standing: Standing, event: Ordered) -> Standing:
-    free = tuple(c for c in standing.free if c is not event.cause)
-    shut = tuple(c for c in standing.shut if c is not event.cause)
+    free, shut = _without(standing.free, event.cause), _without(standing.shut, event.cause)
     if event.order is Order.FREE:
         return Standing(_with(free, event.cause), shut)
     return Standing(free, _with(shut, event.cause) if event.order is Order.SHUT else shut)
@@ -440,8 +445,7 @@ def alarm(lane: Lane, event: Alarm) -> Step:
     if event.active is (Cause.ALARM in free):
         return lane, ()
     if not event.active:
-        standing = Standing(tuple(c for c in free if c is not Cause.ALARM), shut)
-        after, signals = _to_rest(lane._replace(standing=standing))
+        after, signals = _to_rest(lane._replace(standing=Standing(_without(free, Cause.ALARM), shut)))
         return after, (*signals, Record(Kind.ALARM, 0, text="over"))
     freed = lane._replace(standing=Standing(_with(free, Cause.ALARM), shut), state=Free(), shown=None)
     rows = (Record(Kind.ALARM, 0, text="active"), *_interrupted(lane, event.moment))
@@ -504,6 +508,10 @@ def _at_rest(done: Step) -> Step:
 
 def _with(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
     return causes if cause in causes else (*causes, cause)
+
+
+def _without(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
+    return tuple(c for c in causes if c is not cause)
 
 
 def _movement(setup: Setup, scan: Scanned, act: Act, row: int) -> Movement:
