@@ -20,7 +20,7 @@ class Kind(StrEnum):
     LATE = "late"  # the vendor's answer came after the decision
     PASSAGE = "passage"  # a person walked through
     LAPSE = "lapse"  # an opening ended and no walk was seen
-    VOID = "void"  # an admission did not open the lane after all
+    VOID = "void"  # an admission, or an order to open, did not open the lane after all
     ORDER = "order"  # an operator or a condition spoke
     ALARM = "alarm"  # the alarm contact changed
 
@@ -37,7 +37,10 @@ class Signal(StrEnum):
 
 
 class Record(NamedTuple):
-    """Write a row. `scan` is the scan it belongs to (0: none); with `wanted` the lane waits for it."""
+    """Write a row. `scan` is the scan, or the order to open, that it belongs to (0: none).
+
+    With `wanted` the lane waits for the row.
+    """
 
     kind: Kind
     scan: int

@@ -118,7 +118,7 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
     until_ms = scan.moment.monotonic_ms + lane.setup.record_ms
-    state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan)
+    state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan, scan_row=scan.row)
     return lane._replace(state=state, shown=None), (
         Record(Kind.ASK, scan.row, wanted=True),
         Tell(Signal.CHECKING),
@@ -136,7 +136,9 @@ def _answer(
     if verdict.admits:
         admission = _movement(lane.setup, scan, Act.OPENED, row)
         until_ms = now_ms + lane.setup.record_ms
-        state = Recording(row, scan.direction, until_ms, scan.digest, verdict, text, admission)
+        state = Recording(
+            row, scan.direction, until_ms, scan.digest, verdict, text, admission, scan_row=scan.row
+        )
         return lane._replace(state=state, shown=None), (
             Record(kind, scan.row, verdict, admission, wanted=True, text=text),
         )
@@ -166,8 +168,11 @@ def let_by(lane: Lane, scan: Scanned) -> Step:
 
 def turn_away(lane: Lane, scan: Scanned) -> Step:
     """A code at a shut lane."""
-    shut = Cause.OPERATOR in lane.standing.shut
-    return _refuse(lane, scan, Verdict.SHUT if shut else Verdict.OUT_OF_ORDER)
+    return _refuse(lane, scan, _shut_by(lane))
+
+
+def _shut_by(lane: Lane) -> Verdict:
+    return Verdict.SHUT if Cause.OPERATOR in lane.standing.shut else Verdict.OUT_OF_ORDER
 
 
 def _refuse(lane: Lane, scan: Scanned, verdict: Verdict) -> Step:
@@ -257,17 +262,17 @@ def recorded(lane: Lane, event: Recorded) -> Step:
     if event.row != state.row:
         return heal(lane, event)
     lane = _writable(lane)
-    now_ms = event.moment.monotonic_ms
-    if state.scan is not None:
-        scan = state.scan
+    now_ms, rest, scan = event.moment.monotonic_ms, _rest(lane.standing), state.scan
+    for_a_ticket = scan is not None or state.admission is not None
+    if for_a_ticket and not isinstance(rest, Ready):
+        return _give_up(lane, event.moment, Verdict.FREE if isinstance(rest, Free) else _shut_by(lane))
+    if scan is not None:
         until_ms = scan.moment.monotonic_ms + scan.route.deadline_ms
         ask = Ask(scan.row, scan.route.vendor, scan.digest, scan.direction, until_ms)
         return lane._replace(state=Asking(scan, until_ms)), (ask,)
-    if state.admission is not None and not isinstance(_rest(lane.standing), Ready):
-        return _give_up(lane, event.moment, state.admission)
-    row, direction, _, digest, verdict, text, admission, _ = state
+    _, direction, _, digest, verdict, text, admission, _, scan_row = state
     until_ms = now_ms + lane.setup.unlock_ms
-    opened = Open(row, direction, until_ms, digest, verdict, text, admission)
+    opened = Open(scan_row, direction, until_ms, digest, verdict, text, admission)
     return lane._replace(state=opened, shown=None), (
         Unlock(state.direction),
         Tell(state.verdict, state.text),
@@ -276,9 +281,7 @@ def recorded(lane: Lane, event: Recorded) -> Step:
 
 def failed(lane: Lane, event: RecordFailed) -> Step:
     """The disk does not take rows: withdraw what waits for it, and go out of service."""
-    state = lane.state
-    assert isinstance(state, Recording)
-    return _give_up(_unwritable(lane), event.moment, state.admission, state.scan)
+    return _give_up(_unwritable(lane), event.moment, Verdict.OUT_OF_ORDER)
 
 
 def fault(lane: Lane, event: RecordFailed) -> Step:
@@ -313,16 +316,20 @@ def _writable(lane: Lane) -> Lane:
     return lane._replace(standing=Standing(_without(free, Cause.JOURNAL), _without(shut, Cause.JOURNAL)))
 
 
-def _give_up(lane: Lane, moment: Moment, admission: Movement | None, scan: Scanned | None = None) -> Step:
-    """The admission did not open the lane: say so in a row, so that the ticket is not spent."""
-    effects: tuple[Effect, ...] = ()
-    if admission is not None:
-        void = admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
-        effects = (Record(Kind.VOID, admission.row, Verdict.OUT_OF_ORDER, void),)
-    elif scan is not None:
-        effects = (Record(Kind.ANSWER, scan.row, Verdict.OUT_OF_ORDER),)
+def _give_up(lane: Lane, moment: Moment, verdict: Verdict) -> Step:
+    """What waited for the disk does not come about."""
+    assert isinstance(lane.state, Recording)
+    withdrawal = _withdrawal(lane.state, moment, verdict)
     after, signals = _to_rest(lane)
-    return after, effects + signals
+    return after, (withdrawal, *signals)
+
+
+def _withdrawal(state: Recording, moment: Moment, verdict: Verdict) -> Record:
+    """The row which says that the lane did not open, or did not ask, so that nothing is spent."""
+    if state.scan is not None:
+        return Record(Kind.ANSWER, state.scan_row, verdict)
+    void = state.admission and state.admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
+    return Record(Kind.VOID, state.scan_row, verdict, void)
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -337,7 +344,7 @@ def enter(lane: Lane, event: Passed) -> Step:
     movement = state.admission and state.admission._replace(act=Act.PASSED, utc_ms=event.moment.utc_ms)
     lock: tuple[Effect, ...] = () if state.locked else (Lock(),)
     after, signals = _to_rest(lane._replace(shown=None))
-    return after, (Record(Kind.PASSAGE, state.row, movement=movement), *lock, *signals)
+    return after, (Record(Kind.PASSAGE, state.scan_row, movement=movement), *lock, *signals)
 
 
 def stray(lane: Lane, event: Passed) -> Step:
@@ -373,7 +380,7 @@ def hung(lane: Lane, event: TimeUp) -> Step:
     assert isinstance(state, Recording)
     if event.moment.monotonic_ms < state.until_ms:
         return fade(lane, event)
-    return _give_up(_unwritable(lane), event.moment, state.admission, state.scan)
+    return _give_up(_unwritable(lane), event.moment, Verdict.OUT_OF_ORDER)
 
 
 def close(lane: Lane, event: TimeUp) -> Step:
@@ -395,9 +402,9 @@ def close(lane: Lane, event: TimeUp) -> Step:
 def _lapse(state: Open, moment: Moment) -> Record:
     admission = state.admission
     if admission is None:
-        return Record(Kind.LAPSE, state.row)
+        return Record(Kind.LAPSE, state.scan_row)
     act = Act.LAPSED if admission.spend is Spend.PASSAGE else Act.SETTLED
-    return Record(Kind.LAPSE, state.row, movement=admission._replace(act=act, utc_ms=moment.utc_ms))
+    return Record(Kind.LAPSE, state.scan_row, movement=admission._replace(act=act, utc_ms=moment.utc_ms))
 
 
 # --- orders and the alarm ------------------------------------------------------------------------
@@ -426,7 +433,7 @@ def _open_once(lane: Lane, event: Ordered) -> Step:
     if Cause.JOURNAL in lane.standing.shut:
         return lane, (Record(Kind.ORDER, 0, Verdict.OUT_OF_ORDER, text=event.by),)
     until_ms = event.moment.monotonic_ms + lane.setup.record_ms
-    state = Recording(event.row, event.direction, until_ms)
+    state = Recording(event.row, event.direction, until_ms, scan_row=event.row)
     return lane._replace(state=state, shown=None), (
         Record(Kind.ORDER, 0, Verdict.ADMITTED, wanted=True, text=event.by),
     )
@@ -457,12 +464,9 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
     state = lane.state
     if isinstance(state, Open) and state.admission is not None:
         used = state.admission._replace(act=Act.SETTLED, utc_ms=moment.utc_ms)
-        return (Record(Kind.LAPSE, state.row, movement=used),)
-    if isinstance(state, Recording) and state.admission is not None:
-        void = state.admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
-        return (Record(Kind.VOID, state.admission.row, Verdict.FREE, void),)
-    if isinstance(state, Recording) and state.scan is not None:
-        return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE),)
+        return (Record(Kind.LAPSE, state.scan_row, movement=used),)
+    if isinstance(state, Recording):
+        return (_withdrawal(state, moment, Verdict.FREE),)
     if isinstance(state, Asking):
         doubt = _movement(lane.setup, state.scan._replace(moment=moment), Act.UNSURE, 0)
         return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE, doubt),)

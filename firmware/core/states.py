@@ -19,7 +19,10 @@ class Asking(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """The lane waits for the disk: for an admission, for an ask (`scan`), or for an order (neither)."""
+    """The lane waits for the disk: for an admission, for an ask (`scan`), or for an order (neither).
+
+    `row` is the row that it waits for; `scan_row` names the scan, or the order, that this is about.
+    """
 
     row: int
     direction: Direction
@@ -29,12 +32,16 @@ class Recording(NamedTuple):
     text: str = ""
     admission: Movement | None = None
     scan: Scanned | None = None
+    scan_row: int = 0
 
 
 class Open(NamedTuple):
-    """One person may walk through; once `locked`, a walk that had begun may still end."""
+    """One person may walk through; once `locked`, a walk that had begun may still end.
 
-    row: int
+    `scan_row` names the scan, or the order, that opened the lane.
+    """
+
+    scan_row: int
     direction: Direction
     until_ms: int
     digest: bytes = b""
