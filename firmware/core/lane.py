@@ -27,7 +27,7 @@ from firmware.core.events import (
     Scanned,
     TimeUp,
 )
-from firmware.core.movements import Act, Movement
+from firmware.core.movements import Act, Movement, unseen
 from firmware.core.rules import judge, may_enter, may_leave
 from firmware.core.states import (
     Asking,
@@ -463,8 +463,9 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
     """What the alarm leaves of the person who was being served."""
     state = lane.state
     if isinstance(state, Open) and state.admission is not None:
-        used = state.admission._replace(act=Act.SETTLED, utc_ms=moment.utc_ms)
-        return (Record(Kind.LAPSE, state.scan_row, movement=used),)
+        act = unseen(state.direction, state.admission.spend)
+        left = state.admission._replace(act=act, utc_ms=moment.utc_ms)
+        return (Record(Kind.LAPSE, state.scan_row, movement=left),)
     if isinstance(state, Recording):
         return (_withdrawal(state, moment, Verdict.FREE),)
     if isinstance(state, Asking):

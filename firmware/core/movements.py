@@ -67,14 +67,21 @@ def fold(history: History, movement: Movement) -> History:
 def settle_at_start(subject: str, pending: Pending) -> Movement:
     """What becomes of an admission that a crash left unsettled.
 
-    It counts as used, and the relay is not opened again for it. Only a way out that the walk would have
-    spent is dropped: to count it would let a copy of the ticket in while its owner is still inside.
+    The relay is not opened again for it.
     """
-    stays_inside = pending.spend is Spend.PASSAGE and pending.direction is Direction.OUT
-    act = Act.VOIDED if stays_inside else Act.SETTLED
+    act = unseen(pending.direction, pending.spend)
     return Movement(
         act, subject, pending.row, pending.direction, pending.perimeters, pending.utc_ms, pending.spend
     )
+
+
+def unseen(direction: Direction, spend: Spend) -> Act:
+    """What becomes of an admission whose walk nobody could see: it counts as used.
+
+    Only a way out that the walk would have spent is dropped: to count it would let a copy of the ticket in
+    while its owner is still inside.
+    """
+    return Act.VOIDED if spend is Spend.PASSAGE and direction is Direction.OUT else Act.SETTLED
 
 
 def inside(history: History, perimeter: Perimeter) -> bool:

@@ -1,0 +1,22 @@
+from firmware.core.effects import Kind, Record, Signal, Tell, Unlock
+from firmware.core.events import Alarm
+from firmware.core.movements import Act
+from firmware.core.states import Free
+from firmware.core.ticket import Policy, Spend
+from tests.core.samples import NOON_MS, OUT, SCAN, admission, at, check, opened
+
+ALARM = Alarm(at(900), 9, True)
+
+
+def test_an_alarm_during_a_way_out_that_the_walk_spends_leaves_the_ticket_inside() -> None:
+    scan = SCAN._replace(direction=OUT, policy=Policy(spend=Spend.PASSAGE))
+    dropped = admission(direction=OUT)._replace(act=Act.VOIDED, spend=Spend.PASSAGE, utc_ms=NOON_MS + 900)
+    after = check(
+        opened(scan),
+        ALARM,
+        Unlock(None),
+        Record(Kind.ALARM, 0, text="active"),
+        Record(Kind.LAPSE, 1, movement=dropped),
+        Tell(Signal.FREE),
+    )
+    assert isinstance(after.state, Free)
