@@ -440,6 +440,8 @@ def _open_once(lane: Lane, event: Ordered) -> Step:
 
 
 def _ordered(standing: Standing, event: Ordered) -> Standing:
+    if event.cause is Cause.ALARM:
+        return standing  # the contact alone begins an alarm and ends it
     free, shut = _without(standing.free, event.cause), _without(standing.shut, event.cause)
     if event.order is Order.FREE:
         return Standing(_with(free, event.cause), shut)

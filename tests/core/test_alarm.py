@@ -1,9 +1,9 @@
 from firmware.core.effects import Kind, Record, Signal, Tell, Unlock
-from firmware.core.events import Alarm
+from firmware.core.events import Alarm, Cause, Order, Ordered
 from firmware.core.movements import Act
 from firmware.core.states import Free
 from firmware.core.ticket import Policy, Spend
-from tests.core.samples import NOON_MS, OUT, SCAN, admission, at, check, opened
+from tests.core.samples import IN, NOON_MS, OUT, SCAN, admission, at, check, opened, ready, run
 
 ALARM = Alarm(at(900), 9, True)
 
@@ -20,3 +20,13 @@ def test_an_alarm_during_a_way_out_that_the_walk_spends_leaves_the_ticket_inside
         Tell(Signal.FREE),
     )
     assert isinstance(after.state, Free)
+
+
+def test_no_order_begins_or_ends_an_alarm() -> None:
+    alarmed = run(ready(), ALARM)
+    for order in (Order.NORMAL, Order.SHUT):
+        ordered = Ordered(at(950), 10, order, Cause.ALARM, IN, "ann")
+        after = check(alarmed, ordered, Record(Kind.ORDER, 0, text="ann"), Tell(Signal.FREE))
+        assert isinstance(after.state, Free)
+    freed = run(opened(), Ordered(at(20), 3, Order.FREE, Cause.ALARM, IN))
+    assert isinstance(run(freed, ALARM).state, Free)
