@@ -28,15 +28,17 @@ def readable(setup: Setup, scan: Scanned) -> Verdict | None:
 
 def known(setup: Setup, scan: Scanned) -> Verdict | None:
     """In the catalogue, or proved by a signature where the event allows it, or the vendor's to know."""
-    if scan.ticket is not None:
-        return (
-            Verdict.CATALOGUE_STALE if scan.stale and scan.policy.catalogue_stale is Choice.REFUSE else None
-        )
-    if scan.route.authority is Authority.VENDOR:
+    if scan.ticket is not None or scan.route.authority is Authority.VENDOR:
         return None
     if scan.proof is Proof.VALID:
         return None if scan.policy.unlisted is Choice.ADMIT else Verdict.UNLISTED
     return Verdict.FORGED if scan.proof is Proof.FORGED else Verdict.UNKNOWN
+
+
+def fresh(setup: Setup, scan: Scanned) -> Verdict | None:
+    """On a list that is not too old, where the operator minds."""
+    minded = scan.ticket is not None and scan.policy.catalogue_stale is Choice.REFUSE
+    return Verdict.CATALOGUE_STALE if scan.stale and minded else None
 
 
 WITHDRAWN = {
@@ -146,6 +148,7 @@ def _counts_inside(setup: Setup, scan: Scanned) -> bool:
 ENTRY_RULES = (
     readable,
     known,
+    fresh,
     not_withdrawn,
     sold,
     right_event,
@@ -158,7 +161,7 @@ ENTRY_RULES = (
 )
 
 # A way out is judged by two questions only: nobody may be held inside because a ticket was refunded,
-# its time is over, or it belongs to another sector.
+# its time is over, it belongs to another sector, or the list is old.
 EXIT_RULES = (readable, known, may_leave)
 
 
