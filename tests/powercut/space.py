@@ -171,6 +171,28 @@ def held_snapshot() -> None:
         store.close()
 
 
+def held_snapshot_on_a_full_disk() -> None:
+    """The log cannot start anew while the reader stays, so only its reserved length is left."""
+    with tempfile.TemporaryDirectory(dir=".") as scratch, small_disk(Path(scratch)) as folder:
+        store = open_store(folder)
+        reserve(store.connection, RESERVED_PAGES)
+        engines.grow_wal(store.connection, engines.WAL_PAGES)
+        store.append(1)
+        fill_disk(folder)
+        reader = sqlite3.connect(folder / "journal.db", isolation_level=None)
+        try:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM row").fetchone()
+            say(f"a reader holds a snapshot, disk full\n  {commit_all(store, 2)}\n  {sizes(folder)}")
+            reader.execute("ROLLBACK")
+            last = store.connection.execute("SELECT max(number) FROM row").fetchone()[0]
+            store.idle()
+            say(f"  reader gone, a checkpoint later: {commit_all(store, last + 1)}\n  {sizes(folder)}")
+        finally:
+            reader.close()
+            store.close()
+
+
 def main() -> None:
     """Run every case and print what happened."""
     argparse.ArgumentParser(prog="python -m tests.powercut.space", description=__doc__).parse_args()
@@ -181,6 +203,7 @@ def main() -> None:
     for keep_log in (False, True):
         closed_on_a_full_disk(keep_log)
     held_snapshot()
+    held_snapshot_on_a_full_disk()
 
 
 if __name__ == "__main__":
