@@ -13,7 +13,7 @@ from collections import deque
 from typing import BinaryIO, Self
 
 from hal.frames import LENGTH_MAX, Deframer, Framing
-from hal.ports import Deliver, Read, TellState
+from hal.ports import Deliver, Read, Reader, TellState
 from hal.watch import News, Watch
 
 READ_BYTES_MAX = 65536  # a pipe's buffer; also bounds the lines that wait for `next_read`
@@ -21,7 +21,7 @@ JOIN_S_MAX = 5.0  # the thread ends within milliseconds unless `deliver` hangs, 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class LineReader:
+class LineReader(Reader):
     """The port `Reader` on lines of UTF-8 text.
 
     A line ends at LF or CR LF, the last one also at the end of the input; nothing else is taken off but a
@@ -88,12 +88,6 @@ class LineReader:
             if self._close_stream:
                 self._stream.close()
             self._reading.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _run(self, deliver: Deliver, state: TellState) -> None:
         state(None)

@@ -66,16 +66,18 @@ class Pattern(StrEnum):
 
 
 class Part(Protocol):
-    """Anything that is opened and has to be closed."""
+    """Anything that is opened and has to be closed. Whoever implements a port may inherit it."""
 
     def close(self) -> None:
         """Give the device back. A second call does nothing."""
 
     def __enter__(self) -> Self:
         """Return the part itself."""
+        return self
 
     def __exit__(self, *error: object) -> None:
         """Close the part."""
+        self.close()
 
 
 class Reader(Part, Protocol):

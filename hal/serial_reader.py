@@ -13,12 +13,12 @@ import os
 import termios
 import threading
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import serial
 
 from hal.frames import Deframer, Framing
-from hal.ports import Deliver, TellState
+from hal.ports import Deliver, Reader, TellState
 from hal.watch import News, Watch, monotonic_ms
 
 RETRY_MS = 1000  # a person who plugs a cable back in sees the lane ready at once; costs no measurable load
@@ -66,7 +66,7 @@ class Fault(Exception):
     """The device cannot be used now; the text says why and what to do."""
 
 
-class SerialReader:
+class SerialReader(Reader):
     """The port `Reader` on a serial line. The device is locked against other readers while it is open."""
 
     def __init__(self, line: SerialLine, framing: Framing | None = None, retry_ms: int = RETRY_MS) -> None:
@@ -92,12 +92,6 @@ class SerialReader:
             self._thread.join(JOIN_S_MAX)
         if self._thread is None or not self._thread.is_alive():
             self._watch.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _run(self) -> None:
         try:
@@ -169,10 +163,6 @@ def received(descriptor: int) -> bytes:
     """Read what has arrived. Raises Fault if the device has gone: a ready line has bytes or is dead."""
     try:
         data = os.read(descriptor, READ_BYTES_MAX)
-    except (
-        BlockingIOError
-    ):  # it was ready, and somebody else has read it: the lock is a courtesy among readers
-        return b""
     except OSError as error:
         raise Fault(mend(error)) from error
     if not data:

@@ -29,6 +29,8 @@ class Watch:
 
     def wait(self, descriptor: int | None, timeout_ms: int | None) -> News:
         """Wait until the descriptor has something, the time is over (None: never), or `stop` was called."""
+        if self._closed:
+            return News.STOP
         poll = select.poll()
         poll.register(self._told, select.POLLIN)
         if descriptor is not None:

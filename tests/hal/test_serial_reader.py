@@ -10,7 +10,7 @@ import pytest
 
 from hal.frames import Framing
 from hal.ports import Code, Read, Unreadable
-from hal.serial_reader import Fault, SerialLine, SerialReader, settled
+from hal.serial_reader import Fault, SerialLine, SerialReader, received, settled
 from hal.watch import Watch
 from tests.hal.conftest import PATIENCE_S, Listener
 
@@ -147,6 +147,17 @@ def test_the_tail_of_a_code_right_after_opening_is_discarded() -> None:
         assert not settled(watch, told, silence_ms=1)
 
 
+def test_a_device_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    told, tell = os.pipe()
+    with os.fdopen(told), os.fdopen(tell, "wb"):
+        with pytest.raises(Fault, match="is a folder"):
+            received(folder)
+        with pytest.raises(Fault, match=r"has failed \(Bad file descriptor\): check the cable"):
+            received(tell)
+    os.close(folder)
+
+
 def test_a_line_that_is_never_silent_is_a_fault() -> None:
     with (
         Watch() as watch,
@@ -227,6 +238,15 @@ def test_a_reader_may_be_closed_by_what_it_delivers_to(scanner: Scanner, listene
     scanner.send(b"TICKET\r")
     assert closed.wait(PATIENCE_S)
     reader.close()
+
+
+def test_a_closed_reader_does_not_read_when_it_is_started(scanner: Scanner, listener: Listener) -> None:
+    scanner.plug()
+    reader = reader_of(scanner)
+    reader.close()
+    reader.start(listener.deliver, listener.state)
+    reader.close()
+    assert listener.nothing_more()
 
 
 def test_a_reader_starts_once(scanner: Scanner, listener: Listener) -> None:
