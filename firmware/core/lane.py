@@ -208,11 +208,13 @@ def answered(lane: Lane, event: Answered) -> Step:
     assert isinstance(state, Asking)
     if event.scan != state.scan.row:
         return late(lane, event)
-    verdict = event.verdict
-    if not verdict.admits and event.history.unsure_until_utc_ms > event.moment.utc_ms:
-        verdict = Verdict.CALL_STAFF
+    verdict, text = event.verdict, event.text
     scan = state.scan._replace(moment=event.moment, history=event.history)
-    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, event.text))
+    if not verdict.admits and _has_credit(scan):
+        verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
+    elif not verdict.admits and event.history.unsure_until_utc_ms > event.moment.utc_ms:
+        verdict = Verdict.CALL_STAFF
+    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text))
 
 
 def late(lane: Lane, event: Answered) -> Step:
@@ -235,6 +237,8 @@ def late(lane: Lane, event: Answered) -> Step:
 
 def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
     """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
+    if _has_credit(scan):
+        return Verdict.ADMITTED_CREDIT
     match scan.route.without_answer:
         case WithoutAnswer.CLOSED:
             return Verdict.NO_ANSWER
