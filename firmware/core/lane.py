@@ -130,11 +130,12 @@ def _answer(
 ) -> Step:
     """Record the verdict; an admission waits for the disk, a refusal is shown at once.
 
-    `doubt` says that the vendor was asked and may have spent the ticket without our knowing.
+    `doubt` says that the vendor was asked and may have spent the ticket without our knowing. An admission
+    after an ask always carries it: if the lane does not open after all, the vendor has spent it all the same.
     """
     now_ms = scan.moment.monotonic_ms
     if verdict.admits:
-        admission = _movement(lane.setup, scan, Act.OPENED, row)
+        admission = _movement(lane.setup, scan, Act.OPENED, row, doubt=kind is Kind.ANSWER)
         until_ms = now_ms + lane.setup.record_ms
         state = Recording(
             row, scan.direction, until_ms, scan.digest, verdict, text, admission, scan_row=scan.row
@@ -143,7 +144,7 @@ def _answer(
             Record(kind, scan.row, verdict, admission, wanted=True, text=text),
         )
     shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms)
-    unsure = _movement(lane.setup, scan, Act.UNSURE, 0) if doubt else None
+    unsure = _movement(lane.setup, scan, Act.UNSURE, 0, doubt=True) if doubt else None
     return lane._replace(state=Ready(), shown=shown), (
         Record(kind, scan.row, verdict, unsure, text=text),
         Tell(verdict, text),
@@ -212,7 +213,7 @@ def answered(lane: Lane, event: Answered) -> Step:
     scan = state.scan._replace(moment=event.moment, history=event.history)
     if not verdict.admits and _has_credit(scan):
         verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
-    elif not verdict.admits and event.history.unsure_until_utc_ms > event.moment.utc_ms:
+    elif not verdict.admits and _is_unsure(scan):
         verdict = Verdict.CALL_STAFF
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text))
 
@@ -254,6 +255,11 @@ def _has_credit(scan: Scanned) -> bool:
     if credit is None or scan.history.pending:
         return False
     return credit.direction is scan.direction and scan.moment.utc_ms < credit.until_utc_ms
+
+
+def _is_unsure(scan: Scanned) -> bool:
+    """Whether the vendor may have spent the ticket for nothing; not while it is being let in elsewhere."""
+    return not scan.history.pending and scan.moment.utc_ms < scan.history.unsure_until_utc_ms
 
 
 # --- the disk ------------------------------------------------------------------------------------
@@ -475,7 +481,7 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
     if isinstance(state, Recording):
         return (_withdrawal(state, moment, Verdict.FREE),)
     if isinstance(state, Asking):
-        doubt = _movement(lane.setup, state.scan._replace(moment=moment), Act.UNSURE, 0)
+        doubt = _movement(lane.setup, state.scan._replace(moment=moment), Act.UNSURE, 0, doubt=True)
         return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE, doubt),)
     return ()
 
@@ -525,13 +531,13 @@ def _without(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
     return tuple(c for c in causes if c is not cause)
 
 
-def _movement(setup: Setup, scan: Scanned, act: Act, row: int) -> Movement:
+def _movement(setup: Setup, scan: Scanned, act: Act, row: int, doubt: bool) -> Movement:
     spend = scan.policy.spend if setup.sensor else Spend.OPENING
     perimeters: tuple[Perimeter, ...] = (setup.perimeter,)
     entering = setup.perimeter is Perimeter.INNER and scan.direction is Direction.IN
     if entering and scan.history.outer.last is not Direction.IN:
         perimeters = (Perimeter.INNER, Perimeter.OUTER)
-    until_utc_ms = scan.moment.utc_ms + setup.credit_ms if act is Act.UNSURE else 0
+    until_utc_ms = scan.moment.utc_ms + setup.credit_ms if doubt else 0
     return Movement(
         act, scan.subject, row, scan.direction, perimeters, scan.moment.utc_ms, spend, until_utc_ms
     )

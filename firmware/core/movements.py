@@ -29,7 +29,8 @@ class Movement(NamedTuple):
     """One change of one ticket's history.
 
     `row` names the admission that it belongs to (0 where there is none); `until_utc_ms` is the end of a
-    credit or of a doubt.
+    credit or of a doubt. An admission after an ask brings a doubt of its own: the vendor may have spent
+    the ticket, and only its settling ends that.
     """
 
     act: Act
@@ -110,7 +111,8 @@ def _pends(pending: Iterable[Pending], perimeter: Perimeter) -> bool:
 
 def _opened(history: History, movement: Movement) -> History:
     pending = Pending(movement.row, movement.direction, movement.perimeters, movement.utc_ms, movement.spend)
-    return history._replace(pending=(*history.pending, pending), unsure_until_utc_ms=0)
+    unsure_until_utc_ms = max(history.unsure_until_utc_ms, movement.until_utc_ms)
+    return history._replace(pending=(*history.pending, pending), unsure_until_utc_ms=unsure_until_utc_ms)
 
 
 def _settled(history: History, movement: Movement) -> History:
@@ -119,7 +121,7 @@ def _settled(history: History, movement: Movement) -> History:
         return history
     rest = tuple(p for p in history.pending if p.row != movement.row)
     moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms)
-    return moved._replace(pending=rest, lapses=0, credit=None)
+    return moved._replace(pending=rest, lapses=0, credit=None, unsure_until_utc_ms=0)
 
 
 def _dropped(history: History, movement: Movement, lapses: int) -> History:
