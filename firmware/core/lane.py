@@ -221,9 +221,11 @@ def answered(lane: Lane, event: Answered) -> Step:
 def late(lane: Lane, event: Answered) -> Step:
     """An answer to a scan that this lane no longer waits for.
 
-    A yes to a scan that did not open becomes a credit; any other late answer ends the doubt.
+    A yes to a scan that did not open becomes a credit, unless the ticket was let in since: by that very
+    credit, if the answer came twice, or by policy. Any other late answer ends the doubt.
     """
-    credit = event.verdict.admits and not event.opened
+    news = event.scan > event.history.settled_row
+    credit = event.verdict.admits and not event.opened and news
     movement = Movement(
         Act.CREDITED if credit else Act.SURE,
         event.subject,

@@ -121,7 +121,8 @@ def _settled(history: History, movement: Movement) -> History:
         return history
     rest = tuple(p for p in history.pending if p.row != movement.row)
     moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms)
-    return moved._replace(pending=rest, lapses=0, credit=None, unsure_until_utc_ms=0)
+    settled_row = max(history.settled_row, waiting.row)
+    return moved._replace(pending=rest, lapses=0, credit=None, unsure_until_utc_ms=0, settled_row=settled_row)
 
 
 def _dropped(history: History, movement: Movement, lapses: int) -> History:

@@ -228,7 +228,10 @@ class Credit(NamedTuple):
 
 
 class History(NamedTuple):
-    """What one ticket did at this venue, as far as this gate knows."""
+    """What one ticket did at this venue, as far as this gate knows.
+
+    `settled_row` is the newest admission that was settled: a yes to an ask from before it is no news.
+    """
 
     outer: Track = Track()
     inner: Track = Track()
@@ -236,6 +239,7 @@ class History(NamedTuple):
     lapses: int = 0
     credit: Credit | None = None
     unsure_until_utc_ms: int = 0
+    settled_row: int = 0
 
 
 NO_HISTORY = History()

@@ -3,7 +3,7 @@ from functools import reduce
 from firmware.core.effects import Kind, Record, Tell
 from firmware.core.events import Answered, Event, Passed, Recorded, RecordFailed, TimeUp
 from firmware.core.lane import step
-from firmware.core.movements import Movement, fold
+from firmware.core.movements import Act, Movement, fold
 from firmware.core.states import Lane
 from firmware.core.ticket import NO_HISTORY, Credit, History, Policy, Spend, Verdict, WithoutAnswer
 from tests.core.samples import (
@@ -11,12 +11,14 @@ from tests.core.samples import (
     IN,
     NO,
     NOON_MS,
+    OUTER,
     SETUP,
     YES,
     admission,
     asking,
     at,
     check,
+    ready,
 )
 
 CREDITED = History(credit=Credit(IN, NOON_MS + 600_000))
@@ -82,3 +84,25 @@ def test_a_copy_of_a_ticket_that_is_being_let_in_is_used_and_nothing_else() -> N
     _, history = live(lane, history, Recorded(at(510), YES.row), Passed(at(900), 6, IN))
     assert history.outer.entries == 1
     check(second_ask(), refused_later(history), row, Tell(Verdict.USED, NO.text))
+
+
+def late(verdict: Verdict, act: Act, text: str) -> Record:
+    until_utc_ms = NOON_MS + 500 + SETUP.credit_ms if act is Act.CREDITED else 0
+    movement = Movement(act, "t1", 1, IN, (OUTER,), NOON_MS + 500, until_utc_ms=until_utc_ms)
+    return Record(Kind.LATE, 1, verdict, movement, text=text)
+
+
+def test_a_late_yes_is_credited_once_however_often_it_comes() -> None:
+    _, history = live(ready(), NO_HISTORY, YES)
+    assert history.credit
+    scan = ASKED_SCAN._replace(row=20, history=history)
+    lane, history = live(ready(), history, scan, Recorded(at(10), 20), Passed(at(900), 21, IN))
+    assert (history.outer.entries, history.credit) == (1, None)
+    check(lane, YES._replace(history=history), late(Verdict.ADMITTED, Act.SURE, "welcome"))
+
+
+def test_a_late_yes_credits_no_ticket_that_another_lane_let_in_meanwhile() -> None:
+    history = History(settled_row=2)
+    check(ready(), YES._replace(history=history), late(Verdict.ADMITTED, Act.SURE, "welcome"))
+    history = History(settled_row=0)
+    check(ready(), YES._replace(history=history), late(Verdict.ADMITTED, Act.CREDITED, "welcome"))
