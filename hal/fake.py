@@ -67,18 +67,17 @@ class FakeTurnstile(Turnstile):
         self._relock_ms = relock_ms
         self._lock = threading.Lock()
         self._loose: frozenset[Way] = frozenset()  # ways in which the arms would give
-        self._loose_until_ms: int | None = (
-            None  # set while the pawl falls in; None: for as long as the relay holds
-        )
+        self._loose_until_ms: int | None = None  # set while the pawl falls in; None: while the relay holds
         self._expected: deque[Person] = deque()
         self._late: deque[tuple[Person, Way]] = deque(maxlen=PEOPLE_MAX)
         self._closed = False
 
     def expect(self, *people: Person) -> None:
         """Queue up: each release is taken by the next one."""
-        if len(self._expected) + len(people) > PEOPLE_MAX:
-            raise RuntimeError(f"lane {self._lane}: more than {PEOPLE_MAX} people expected")
-        self._expected.extend(people)
+        with self._lock:
+            if len(self._expected) + len(people) > PEOPLE_MAX:
+                raise RuntimeError(f"lane {self._lane}: more than {PEOPLE_MAX} people expected")
+            self._expected.extend(people)
 
     def unlock(self, way: Way | Literal["both"]) -> None:
         """Release the arms. Unlocking what is loose already changes nothing; a used release is given anew."""
