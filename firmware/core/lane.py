@@ -143,7 +143,7 @@ def _answer(
         return lane._replace(state=state, shown=None), (
             Record(kind, scan.row, verdict, admission, wanted=True, text=text),
         )
-    shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms)
+    shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms, scan.direction)
     unsure = _movement(lane.setup, scan, Act.UNSURE, 0, doubt=True) if doubt else None
     return lane._replace(state=Ready(), shown=shown), (
         Record(kind, scan.row, verdict, unsure, text=text),
@@ -154,8 +154,7 @@ def _answer(
 def busy(lane: Lane, scan: Scanned) -> Step:
     """A code while another is being served; the same code again gets the answer it had."""
     state = lane.state
-    serving = isinstance(state, Asking | Recording) or (isinstance(state, Open) and not state.locked)
-    if serving and _digest(state) == scan.digest:
+    if _is_served(state, scan):
         if isinstance(state, Open):
             return lane, (Tell(state.verdict, state.text),)
         return lane, (Tell(permanent(lane)),)
@@ -180,13 +179,15 @@ def _refuse(lane: Lane, scan: Scanned, verdict: Verdict) -> Step:
     if _shows(lane, scan):
         return _again(lane)
     until_ms = scan.moment.monotonic_ms + lane.setup.signal_ms
-    shown = Shown(scan.digest, verdict, "", until_ms)
+    shown = Shown(scan.digest, verdict, "", until_ms, scan.direction)
     return lane._replace(shown=shown), (Record(Kind.SCAN, scan.row, verdict), Tell(verdict))
 
 
 def _shows(lane: Lane, scan: Scanned) -> bool:
     shown = lane.shown
-    return shown is not None and shown.digest == scan.digest and scan.moment.monotonic_ms < shown.until_ms
+    if shown is None or (shown.digest, shown.direction) != (scan.digest, scan.direction):
+        return False
+    return scan.moment.monotonic_ms < shown.until_ms
 
 
 def _again(lane: Lane) -> Step:
@@ -194,10 +195,14 @@ def _again(lane: Lane) -> Step:
     return lane, (Tell(lane.shown.verdict, lane.shown.text),)
 
 
-def _digest(state: State) -> bytes:
-    if isinstance(state, Asking):
-        return state.scan.digest
-    return state.digest if isinstance(state, Recording | Open) else b""
+def _is_served(state: State, scan: Scanned) -> bool:
+    """Whether it is this very code, on this side, that the lane is busy with."""
+    if isinstance(state, Open) and state.locked:
+        return False
+    served = state.scan if isinstance(state, Asking) else state
+    if not isinstance(served, Scanned | Recording | Open) or not served.digest:
+        return False
+    return (served.digest, served.direction) == (scan.digest, scan.direction)
 
 
 # --- the vendor's answer -------------------------------------------------------------------------

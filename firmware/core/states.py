@@ -63,12 +63,13 @@ State = Ready | Asking | Recording | Open | Free | Shut
 
 
 class Shown(NamedTuple):
-    """The verdict that the lane shows at the moment, and whose."""
+    """The verdict that the lane shows at the moment, and to which code on which side."""
 
     digest: bytes
     verdict: Verdict
     text: str
     until_ms: int
+    direction: Direction
 
 
 class Standing(NamedTuple):
