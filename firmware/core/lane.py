@@ -80,7 +80,7 @@ def wake_at(lane: Lane) -> int | None:
 def permanent(lane: Lane) -> Signal:
     """What the lane shows when no verdict is on."""
     state = lane.state
-    if isinstance(state, Asking):
+    if isinstance(state, Asking | Recording):
         return Signal.CHECKING
     if isinstance(state, Open):
         return Signal.READY if state.locked else Signal.GO
@@ -287,9 +287,9 @@ def recorded(lane: Lane, event: Recorded) -> Step:
         until_ms = scan.moment.monotonic_ms + scan.route.deadline_ms
         ask = Ask(scan.row, scan.route.vendor, scan.digest, scan.direction, until_ms)
         return lane._replace(state=Asking(scan, until_ms)), (ask,)
-    _, direction, _, digest, verdict, text, admission, _, scan_row = state
+    row, direction, _, digest, verdict, text, admission, _, scan_row = state
     until_ms = now_ms + lane.setup.unlock_ms
-    opened = Open(scan_row, direction, until_ms, digest, verdict, text, admission)
+    opened = Open(row, direction, until_ms, digest, verdict, text, admission, scan_row=scan_row)
     return lane._replace(state=opened, shown=None), (
         Unlock(state.direction),
         Tell(state.verdict, state.text),
@@ -302,8 +302,9 @@ def failed(lane: Lane, event: RecordFailed) -> Step:
 
 
 def fault(lane: Lane, event: RecordFailed) -> Step:
-    """The disk does not take rows, and nobody waits for it."""
-    return _to_rest(_unwritable(lane))
+    """The disk does not take rows, and nobody waits for it. Later tries change nothing."""
+    failing = _unwritable(lane)
+    return (lane, ()) if failing == lane else _to_rest(failing)
 
 
 def fault_later(lane: Lane, event: RecordFailed) -> Step:

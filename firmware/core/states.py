@@ -38,10 +38,10 @@ class Recording(NamedTuple):
 class Open(NamedTuple):
     """One person may walk through; once `locked`, a walk that had begun may still end.
 
-    `scan_row` names the scan, or the order, that opened the lane.
+    `row` is the row that opened the lane; `scan_row` names the scan, or the order, that this is about.
     """
 
-    scan_row: int
+    row: int
     direction: Direction
     until_ms: int
     digest: bytes = b""
@@ -49,6 +49,7 @@ class Open(NamedTuple):
     text: str = ""
     admission: Movement | None = None
     locked: bool = False
+    scan_row: int = 0
 
 
 class Free(NamedTuple):

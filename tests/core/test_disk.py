@@ -9,11 +9,13 @@ from tests.core.samples import (
     ASKED_SCAN,
     IN,
     NOON_MS,
+    SCAN,
     YES,
     admission,
     asking,
     at,
     check,
+    ready,
     recording,
     run,
     same,
@@ -57,3 +59,14 @@ class TestAnOrderThatComesWhileTheDiskWrites:
     ) -> None:
         lane = run(recording(ASKED_SCAN), order)
         check(lane, Recorded(at(10), 1), Record(Kind.ANSWER, 1, verdict), *effects)
+
+
+def test_a_lane_that_waits_for_the_disk_says_that_it_is_checking() -> None:
+    for scan in (SCAN, ASKED_SCAN):
+        check(recording(scan), scan._replace(moment=at(400), row=2), Tell(Signal.CHECKING))
+
+
+def test_every_further_try_of_a_failing_disk_leaves_the_answer_on() -> None:
+    lane = run(ready(), RecordFailed(at(0), 0), SCAN._replace(moment=at(100)))
+    assert lane.shown
+    assert same(check(lane, RecordFailed(at(1000), 0)), lane)
