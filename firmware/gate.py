@@ -1,0 +1,484 @@
+"""The loop: one thread owns the lanes, takes what happened, asks the core, and applies what it says.
+
+It waits for nothing but news: the journal's thread writes, readers and sensors have threads of their own.
+One turn: gather facts, `step`, hand rows to the journal, apply the other effects in order. The alarm
+contact frees the lanes from its own thread before the loop even hears of it, because a loop may stall on a
+page of a hung disk, and the alarm may not.
+"""
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
+from firmware.core.events import (
+    Alarm,
+    Answered,
+    Cause,
+    Event,
+    Order,
+    Ordered,
+    Passed,
+    Recorded,
+    RecordFailed,
+    Scanned,
+    TimeUp,
+)
+from firmware.core.lane import begin, step, wake_at
+from firmware.core.states import Asking, Free, Lane, Ready, Shut
+from firmware.core.ticket import Direction, Moment, Setup, Verdict
+from firmware.facts import Facts
+from firmware.inbox import Inbox
+from firmware.journal import Journal, Story, Told
+from firmware.row import Row
+from firmware.signals import look
+from hal.ports import AlarmContact, Code, LaneParts, Read, Way
+
+LATE_TURN_MS = 20  # a person notices 100 ms; a turn that takes a fifth of that is worth counting
+SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
+ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
+EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
+TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
+
+
+class Clock:
+    """Both clocks of the gate. UTC never goes back behind the newest moment given out or found on disk."""
+
+    def __init__(self, trusted: Callable[[], bool], floor_utc_ms: int = 0) -> None:
+        self._is_trusted = trusted
+        self.trusted = trusted()
+        self.floor_utc_ms = floor_utc_ms
+
+    def now(self, floor_utc_ms: int = 0) -> Moment:
+        """The present moment."""
+        utc_ms = max(time.time_ns() // 1_000_000, self.floor_utc_ms, floor_utc_ms)
+        self.floor_utc_ms = utc_ms
+        return Moment(time.monotonic_ns() // 1_000_000, utc_ms, self.trusted)
+
+    def look(self) -> bool:
+        """Look again whether the clock may be trusted; True when it just became so."""
+        before, self.trusted = self.trusted, self._is_trusted()
+        return self.trusted and not before
+
+
+def synchronised() -> bool:
+    """Whether the kernel's clock is disciplined by NTP or the like (adjtimex(2))."""
+    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != TIME_ERROR)
+
+
+class Shot(NamedTuple):
+    """One scan as it went, for those who watch. Times are nanoseconds of `perf_counter`.
+
+    `durable_ns` is `None` until the row is safe, `relay_ns` until the lane opened; `row` is 0 for a
+    repeated read, which gets no row of its own.
+    """
+
+    lane: str
+    code: str
+    scan: Scanned
+    verdict: Verdict
+    text: str
+    row: int
+    read_ns: int
+    decided_ns: int
+    durable_ns: int | None = None
+    relay_ns: int | None = None
+
+
+class Link(Protocol):
+    """The way to whoever answers asks. It must not wait."""
+
+    def ask(self, ask: Ask, code: str) -> None:
+        """Send the question; the answer comes through `Gate.answer`."""
+
+
+class _Asked(NamedTuple):
+    """An ask that was sent. `opened` is the row of the admission that policy made without an answer."""
+
+    lane: str
+    subject: str
+    direction: Direction
+    code: str
+    opened: int = 0
+
+
+Turn = Callable[[], None]
+
+
+class _Place:
+    """One lane with its parts, and what it did since its last row."""
+
+    def __init__(self, setup: Setup, parts: LaneParts) -> None:
+        self.parts = parts
+        self.lane, self.first_effects = begin(setup)
+        self.before = self.lane
+        self.events: list[Event] = []
+        self.effects: list[Effect] = []
+        self.unlocked_ns = 0
+
+
+class Gate:
+    """A gate at work. `run` is the loop; every other public method may be called from any thread."""
+
+    def __init__(
+        self,
+        lanes: Iterable[tuple[Setup, LaneParts]],
+        alarm: AlarmContact | None,
+        facts: Facts,
+        journal: Journal,
+        clock: Clock,
+        seconds: Callable[[], None] = lambda: None,
+        stale: Callable[[Moment], bool] = lambda _: False,
+        reader_lost_shuts: bool = False,
+        link: Link | None = None,
+        watch: Callable[[Shot], None] | None = None,
+    ) -> None:
+        """`seconds` is called about once a second between two turns; `watch` for every finished scan."""
+        self._places: Mapping[str, _Place] = {setup.name: _Place(setup, parts) for setup, parts in lanes}
+        self._alarm = alarm
+        self._facts = facts
+        self._journal = journal
+        self._clock = clock
+        self._seconds = seconds
+        self._stale = stale
+        self._reader_lost_shuts = reader_lost_shuts
+        self._link = link
+        self._watch = watch
+        self._inbox: Inbox[Turn] = Inbox()
+        self._edges = threading.Lock()  # turnstiles are driven by the loop and by the alarm's thread
+        self._alarmed = False
+        self._stopping = False
+        self._next_second_ms = 0
+        self._asked: dict[int, _Asked] = {}
+        self._shots: dict[int, Shot] = {}  # by scan, until the row that decided it is safe
+        self._deciding: dict[int, int] = {}  # that row -> scan
+        self.reader_faults: dict[str, str] = {}
+        self.turns = 0
+        self.late_turns = 0
+        self.slowest_turn_ms = 0.0
+        self.unanswered = 0
+        self.lost_rows = 0
+
+    # --- from other threads --------------------------------------------------------------------
+
+    def told(self, news: Told) -> None:
+        """The journal's word on a row."""
+        self._inbox.put_always(partial(self._on_told, news))
+
+    def order(self, lane: str, order: Order, by: str, direction: Direction = Direction.IN) -> None:
+        """An order that was checked at the door, for one lane or, with "", for all."""
+        self._inbox.put_always(partial(self._on_order, lane, order, Cause.OPERATOR, direction, by))
+
+    def answer(self, scan: int, verdict: Verdict, text: str) -> None:
+        """The vendor's word on an ask."""
+        self._inbox.put_always(partial(self._on_answer, scan, verdict, text))
+
+    def scan(self, lane: str, read: Read, way: Way | None) -> None:
+        """What a reader delivered."""
+        if not self._inbox.put(partial(self._on_read, lane, read, way, time.perf_counter_ns())):
+            self.unanswered += 1
+
+    def stop(self) -> None:
+        """End the loop after the present turn."""
+        self._stopping = True
+        self._inbox.put_first(lambda: None)
+
+    def at_rest(self, lane: str) -> bool:
+        """Whether the lane serves nobody at the moment."""
+        return isinstance(self._places[lane].lane.state, Ready | Free | Shut)
+
+    def lane(self, name: str) -> Lane:
+        """The lane as it is at the moment."""
+        return self._places[name].lane
+
+    @property
+    def waiting(self) -> int:
+        """News that the loop has not taken yet."""
+        return len(self._inbox)
+
+    def _on_alarm_contact(self, active: bool) -> None:
+        """In the contact's own thread: free the lanes now, do the paperwork after."""
+        with self._edges:
+            self._alarmed = active
+            if active:
+                for place in self._places.values():
+                    place.parts.turnstile.unlock("both")
+        self._inbox.put_first(partial(self._on_alarm, active))
+
+    def _on_passage(self, lane: str, way: Way | None) -> None:
+        self._inbox.put_always(partial(self._on_passed, lane, way))
+
+    def _on_reader_state(self, lane: str, reader: str, fault: str | None) -> None:
+        self._inbox.put_always(partial(self._on_reader, lane, reader, fault))
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Lock every lane, light it, and listen to its parts."""
+        for name, place in self._places.items():
+            self._apply(place, place.first_effects)
+            if place.parts.sensor is not None:
+                place.parts.sensor.start(partial(self._on_passage, name))
+        if self._alarm is not None:
+            self._alarm.start(self._on_alarm_contact)
+        for name, place in self._places.items():
+            for number, (reader, way) in enumerate(place.parts.readers, 1):
+                fault = partial(self._on_reader_state, name, f"{name}/{number}")
+                reader.start(partial(self._deliver, name, way), fault)
+
+    def _deliver(self, lane: str, way: Way | None, read: Read) -> None:
+        self.scan(lane, read, way)
+
+    def run(self) -> None:
+        """Take turns until `stop`, then lock the lanes that nothing keeps free."""
+        while not self._stopping:
+            self.turn(SECOND_MS)
+        for place in self._places.values():
+            if not isinstance(place.lane.state, Free):
+                self._lock(place)
+
+    def turn(self, longest_ms: int) -> bool:
+        """One turn: what is due, or what happened next. False when nothing came within `longest_ms`."""
+        moment = self._clock.now()
+        if moment.monotonic_ms >= self._next_second_ms:
+            self._on_second(moment)
+        due = self._due(moment.monotonic_ms)
+        if due is not None:
+            self._measured(partial(self._on_time, due))
+            return True
+        work = self._inbox.take(self._sleep_ms(moment.monotonic_ms, longest_ms) / 1000)
+        if work is None:
+            return False
+        self._measured(work)
+        return True
+
+    def _measured(self, work: Turn) -> None:
+        started_ns = time.perf_counter_ns()
+        work()
+        took_ms = (time.perf_counter_ns() - started_ns) / 1_000_000
+        self.turns += 1
+        self.slowest_turn_ms = max(self.slowest_turn_ms, took_ms)
+        if took_ms > LATE_TURN_MS:
+            self.late_turns += 1
+
+    def _due(self, monotonic_ms: int) -> _Place | None:
+        for place in self._places.values():
+            wake_ms = wake_at(place.lane)
+            if wake_ms is not None and wake_ms <= monotonic_ms:
+                return place
+        return None
+
+    def _sleep_ms(self, monotonic_ms: int, longest_ms: int) -> int:
+        wakes = (wake_at(place.lane) for place in self._places.values())
+        soonest = min((w for w in wakes if w is not None), default=self._next_second_ms)
+        return max(0, min(longest_ms, soonest - monotonic_ms, self._next_second_ms - monotonic_ms))
+
+    def _on_second(self, moment: Moment) -> None:
+        self._next_second_ms = moment.monotonic_ms + SECOND_MS
+        if self._clock.look():
+            self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
+        self._seconds()
+
+    # --- what happened, made into events -----------------------------------------------------------
+
+    def _on_read(self, name: str, read: Read, way: Way | None, read_ns: int) -> None:
+        place = self._places[name]
+        direction = place.lane.setup.direction or Direction(way or "in")
+        moment, row = self._clock.now(), self._journal.next_row
+        if isinstance(read, Code):
+            code = read.text
+            scan = self._facts.scanned(code, direction, moment, row, self._stale(moment))
+        else:
+            code = ""
+            scan = self._facts.unreadable(read.reason, direction, moment, row)
+        self._take(place, scan, code, read_ns)
+
+    def _on_passed(self, name: str, way: Way | None) -> None:
+        direction = None if way is None else Direction(way)
+        self._take(self._places[name], Passed(self._clock.now(), self._journal.next_row, direction))
+
+    def _on_alarm(self, active: bool) -> None:
+        moment = self._clock.now()
+        for place in self._places.values():
+            self._take(place, Alarm(moment, self._journal.next_row, active))
+
+    def _on_order(self, name: str, order: Order, cause: Cause, direction: Direction, by: str) -> None:
+        moment = self._clock.now()
+        for place in self._places.values() if not name else (self._places[name],):
+            self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
+
+    def _on_reader(self, name: str, reader: str, fault: str | None) -> None:
+        """A reader that is lost is a fault with a name; where the policy says so it shuts its lane."""
+        known = self.reader_faults.pop(reader, None)
+        if fault is not None:
+            self.reader_faults[reader] = fault
+        if fault == known:
+            return
+        text = f"reader {reader}: {fault or 'works again'}"
+        self._journal.note(Row("fault", name, self._clock.now(), text=text))
+        if self._reader_lost_shuts:
+            lost = any(key.startswith(f"{name}/") for key in self.reader_faults)
+            self._on_order(name, Order.SHUT if lost else Order.NORMAL, Cause.READER, Direction.IN, text)
+
+    def _on_answer(self, scan: int, verdict: Verdict, text: str) -> None:
+        asked = self._asked.get(scan)
+        if asked is None:
+            self._journal.note(Row("fault", "", self._clock.now(), scan, verdict, text="answer to no ask"))
+            return
+        moment, row = self._clock.now(), self._journal.next_row
+        opened, history = asked.opened != 0, self._journal.history(asked.subject)
+        event = Answered(moment, row, scan, verdict, text, asked.subject, asked.direction, opened, history)
+        self._take(self._places[asked.lane], event)
+
+    def _on_time(self, place: _Place) -> None:
+        moment, row = self._clock.now(), self._journal.next_row
+        state = place.lane.state
+        if isinstance(state, Asking):
+            history = self._journal.history(state.scan.subject)
+            self._take(place, TimeUp(moment, row, history))
+        else:
+            self._take(place, TimeUp(moment, row))
+
+    def _on_told(self, news: Told) -> None:
+        moment = self._clock.now()
+        event: Event = Recorded(moment, news.row) if news.safe else RecordFailed(moment, news.row)
+        if not news.row:
+            for place in self._places.values():
+                self._take(place, event)
+        elif news.lane in self._places:
+            place = self._places[news.lane]
+            self._take(place, event)
+            self._watch_durable(place, news)
+
+    # --- one event through the core ----------------------------------------------------------------
+
+    def _take(self, place: _Place, event: Event, code: str = "", read_ns: int = 0) -> None:
+        """Step, hand rows to the journal, apply the rest, in order."""
+        after, effects = step(place.lane, event)
+        decided_ns = time.perf_counter_ns()
+        if after is place.lane and not effects:
+            return
+        place.lane = after
+        place.events.append(event)
+        place.effects += effects
+        if self._watch is not None and isinstance(event, Scanned):
+            self._watch_scan(place, event, effects, code, read_ns, decided_ns)
+        kept = True
+        for effect in effects:
+            if isinstance(effect, Record):
+                kept = self._record(place, event, effect, code) and kept
+            else:
+                self._apply(place, (effect,))
+        if not kept:
+            self._take(place, RecordFailed(event.moment, 0))
+        elif len(place.events) >= EVENTS_MAX:
+            self._write(place, Row("trail", place.lane.setup.name, event.moment), "")
+
+    def _record(self, place: _Place, event: Event, record: Record, code: str) -> bool:
+        kind, scan, verdict, movement, _, text = record
+        number = self._journal.next_row
+        row = Row(kind, place.lane.setup.name, event.moment, scan, verdict, movement, text)
+        if not self._write(place, row, code):
+            return False
+        if kind is Kind.ASK and isinstance(event, Scanned):
+            self._asked[scan] = _Asked(row.lane, event.subject, event.direction, code)
+            while len(self._asked) > ASKS_MAX:
+                del self._asked[next(iter(self._asked))]
+        elif kind is Kind.ANSWER and scan in self._asked:
+            opened = number if verdict is not None and verdict.admits else 0
+            self._asked[scan] = self._asked[scan]._replace(opened=opened)
+        self._watch_row(record, number)
+        return True
+
+    def _write(self, place: _Place, row: Row, code: str) -> bool:
+        """A row, with the story of all that happened to the lane since its last one."""
+        story = None
+        if place.events:
+            story = Story(place.before, tuple(place.events), tuple(place.effects), place.lane)
+        if not self._journal.submit(row, story, code):
+            self.lost_rows += 1
+            return False
+        place.before, place.events, place.effects = place.lane, [], []
+        return True
+
+    def _apply(self, place: _Place, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(show, _):
+                    self._tell(place, show)
+                case Unlock(direction):
+                    with self._edges:
+                        place.parts.turnstile.unlock("both" if direction is None else direction.value)
+                    place.unlocked_ns = time.perf_counter_ns()
+                case Lock():
+                    self._lock(place)
+                case Ask(scan):
+                    assert self._link is not None, "a lane asked where nobody can be asked"
+                    self._link.ask(effect, self._asked[scan].code)
+
+    def _lock(self, place: _Place) -> None:
+        """Take the release away, unless the alarm came a moment ago and the loop has not heard of it."""
+        with self._edges:
+            if not self._alarmed:
+                place.parts.turnstile.lock()
+
+    def _tell(self, place: _Place, show: Verdict | Signal) -> None:
+        colour, blink, pattern = look(show)
+        place.parts.lamp.show(colour, blink)
+        place.parts.buzzer.sound(pattern)
+
+    # --- for those who watch -----------------------------------------------------------------------
+
+    def _watch_scan(
+        self,
+        place: _Place,
+        scan: Scanned,
+        effects: tuple[Effect, ...],
+        code: str,
+        read_ns: int,
+        decided_ns: int,
+    ) -> None:
+        """Begin the story of a scan; a repeated read got no row, and its story ends here."""
+        record = next((e for e in effects if isinstance(e, Record)), None)
+        told = next((e for e in effects if isinstance(e, Tell)), None)
+        if record is not None:
+            verdict, text, row = record.verdict or Verdict.NO_ANSWER, record.text, scan.row
+        else:
+            shown = told.show if told is not None else Verdict.BUSY
+            verdict = shown if isinstance(shown, Verdict) else Verdict.BUSY
+            text, row = told.text if told is not None else "", 0
+        shot = Shot(place.lane.setup.name, code, scan, verdict, text, row, read_ns, decided_ns)
+        if row:
+            self._shots[row] = shot
+            self._deciding[row] = row
+        else:
+            self._show(shot)
+
+    def _watch_row(self, record: Record, number: int) -> None:
+        """The ask was decided, or the admission withdrawn: another row has the last word."""
+        shot = self._shots.get(record.scan)
+        if shot is None or record.kind not in (Kind.ANSWER, Kind.VOID):
+            return
+        self._deciding.pop(shot.row, None)
+        self._deciding[number] = record.scan
+        self._shots[record.scan] = shot._replace(
+            verdict=record.verdict or shot.verdict,
+            text=record.text,
+            row=number,
+            decided_ns=time.perf_counter_ns(),
+        )
+
+    def _watch_durable(self, place: _Place, news: Told) -> None:
+        """The row is safe: the story ends here, unless the vendor is only being asked now."""
+        if news.row not in self._deciding or isinstance(place.lane.state, Asking):
+            return
+        shot = self._shots.pop(self._deciding.pop(news.row))
+        opened = shot.verdict.admits and place.unlocked_ns > shot.decided_ns
+        self._show(shot._replace(durable_ns=news.at_ns, relay_ns=place.unlocked_ns if opened else None))
+
+    def _show(self, shot: Shot) -> None:
+        if self._watch is not None:
+            self._watch(shot)
