@@ -1,0 +1,143 @@
+"""Puts a gate together: settings, stores, board and loop, opened in order and closed in reverse."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from firmware.catalogue import Catalogue
+from firmware.config import LaneSettings, Settings
+from firmware.core.ticket import Moment, Setup
+from firmware.facts import Facts
+from firmware.gate import Clock, Gate, Shot, synchronised
+from firmware.journal import Journal, Retention, Told
+from firmware.row import Row
+from hal.board import open_board, open_reader
+from hal.ports import Board, LaneParts, Reader, Way
+
+Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
+
+
+class Refused(Exception):
+    """The gate cannot start; the text names the thing and the mend."""
+
+
+class Unit(NamedTuple):
+    """A gate that is ready to run."""
+
+    settings: Settings
+    board: Board
+    catalogue: Catalogue
+    journal: Journal
+    gate: Gate
+
+
+@contextmanager
+def hold(data: Path) -> Iterator[None]:
+    """Keep every other gate off this data directory. Raises `Refused` with the other's process id."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = file.read().strip() or "unknown"
+            raise Refused(
+                f"{data}: another gate works on this directory (process {other}): "
+                "stop it, or choose another --data"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@contextmanager
+def open_unit(
+    settings: Settings,
+    data: Path,
+    *,
+    board: Board | None = None,
+    readers: Readers | None = None,
+    trusted: Callable[[], bool] = synchronised,
+    watch: Callable[[Shot], None] | None = None,
+) -> Iterator[Unit]:
+    """A gate on this data directory, not started yet.
+
+    `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
+    says whether the system's clock may be believed. Raises `Refused`, and what the stores raise.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(hold(data))
+        clock = Clock(trusted)
+        catalogue = stack.enter_context(Catalogue(data / "catalogue"))
+        clock.now(catalogue.stamp_utc_ms)
+
+        def told(news: Told) -> None:
+            gate.told(news)
+
+        setups = tuple(lane.setup for lane in settings.lanes)
+        retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=True)
+        journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
+        stack.enter_context(journal)
+        if catalogue.fault:
+            journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
+        if board is None:
+            board = open_board(settings.board, board_settings(settings))
+        stack.enter_context(board)
+        lanes = tuple(_lanes(settings, board, readers or {}, stack))
+
+        def each_second() -> None:
+            if catalogue.reload():
+                text = f"catalogue of {catalogue.count} tickets"
+                journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))
+
+        def stale(moment: Moment) -> bool:
+            limit_ms = settings.catalogue_stale_ms
+            return limit_ms is not None and moment.utc_ms - catalogue.stamp_utc_ms > limit_ms
+
+        gate = Gate(
+            lanes,
+            board.alarm,
+            Facts(catalogue, settings, journal.history),
+            journal,
+            clock,
+            each_second,
+            stale,
+            settings.reader_lost_shuts,
+            watch=watch,
+        )
+        yield Unit(settings, board, catalogue, journal, gate)
+
+
+def board_settings(settings: Settings) -> dict[str, object]:
+    """What the board must know about the lanes."""
+    return {"lanes": [_lane_of_board(lane.setup) for lane in settings.lanes]}
+
+
+def _lane_of_board(setup: Setup) -> dict[str, object]:
+    ways = ("in", "out") if setup.direction is None else (setup.direction.value,)
+    return {"name": setup.name, "ways": ways, "sensor": "way" if setup.sensor else "none"}
+
+
+def _lanes(
+    settings: Settings, board: Board, readers: Readers, stack: ExitStack
+) -> Iterator[tuple[Setup, LaneParts]]:
+    """Each lane with its parts: the board's, and the readers that the settings and the caller name."""
+    parts = {lane.name: lane for lane in board.lanes}
+    for lane in settings.lanes:
+        name = lane.setup.name
+        if name not in parts:
+            raise Refused(f'lane "{name}": the board "{board.name}" has no such lane')
+        found = [*_opened(lane, stack), *readers.get(name, ())]
+        yield lane.setup, replace(parts[name], readers=(*parts[name].readers, *found))
+
+
+def _opened(lane: LaneSettings, stack: ExitStack) -> Iterator[tuple[Reader, Way | None]]:
+    for settings in lane.readers:
+        reader = stack.enter_context(open_reader(settings.kind, settings.options))
+        yield reader, settings.direction.value
