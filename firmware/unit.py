@@ -74,7 +74,7 @@ def open_unit(
     with ExitStack() as stack:
         stack.enter_context(hold(data))
         clock = Clock(trusted)
-        catalogue = stack.enter_context(Catalogue(data / "catalogue"))
+        catalogue = stack.enter_context(Catalogue(data / "catalogue", now_utc_ms=clock.now().utc_ms))
         clock.now(catalogue.stamp_utc_ms)
 
         def told(news: Told) -> None:
