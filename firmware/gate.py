@@ -34,7 +34,7 @@ from firmware.facts import Facts
 from firmware.inbox import Inbox
 from firmware.journal import Journal, Story, Told
 from firmware.row import Row
-from firmware.signals import look
+from firmware.signals import light_and_sound
 from hal.ports import AlarmContact, Code, LaneParts, Read, Way
 
 LATE_TURN_MS = 20  # a person notices 100 ms; a turn that takes a fifth of that is worth counting
@@ -139,7 +139,7 @@ class Gate:
         """`seconds` is called about once a second between two turns; `watch` for every finished scan."""
         self._places: Mapping[str, _Place] = {setup.name: _Place(setup, parts) for setup, parts in lanes}
         self._alarm = alarm
-        self._facts = facts
+        self.facts = facts
         self._journal = journal
         self._clock = clock
         self._seconds = seconds
@@ -290,10 +290,10 @@ class Gate:
         moment, row = self._clock.now(), self._journal.next_row
         if isinstance(read, Code):
             code = read.text
-            scan = self._facts.scanned(code, direction, moment, row, self._stale(moment))
+            scan = self.facts.scanned(code, direction, moment, row, self._stale(moment))
         else:
             code = ""
-            scan = self._facts.unreadable(read.reason, direction, moment, row)
+            scan = self.facts.unreadable(read.reason, direction, moment, row)
         self._take(place, scan, code, read_ns)
 
     def _on_passed(self, name: str, way: Way | None) -> None:
@@ -426,7 +426,7 @@ class Gate:
                 place.parts.turnstile.lock()
 
     def _tell(self, place: _Place, show: Verdict | Signal) -> None:
-        colour, blink, pattern = look(show)
+        colour, blink, pattern = light_and_sound(show)
         place.parts.lamp.show(colour, blink)
         place.parts.buzzer.sound(pattern)
 
