@@ -1,0 +1,545 @@
+"""Every setting of gate.toml, declared once: how it is written, its bounds, its default, what it means.
+
+The checks, the defaults and `deploy/settings.md` are all made from `SECTIONS`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from datetime import UTC, tzinfo
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from firmware.core.ticket import (
+    Authority,
+    Choice,
+    Direction,
+    Exits,
+    Perimeter,
+    Policy,
+    Reentry,
+    Route,
+    Setup,
+    Spend,
+    WithoutAnswer,
+)
+
+LANES_MAX = 4  # what one Pi has pins for
+READERS_MAX = 4  # a lane has no room for more
+EVENTS_MAX = 256  # a festival's days and halls, with room
+ROUTES_MAX = 16  # each costs every scan some 0.1 µs; a venue has a few vendors with a shape or two each
+LIST_MAX = 256  # entries of one list; a stadium has below 100 sectors
+TEXT_MAX = 128  # characters of an id; the longest of the vendors' have 36
+PATH_MAX = 255  # characters; what a device is called is far shorter
+CODE_MAX = 7089  # characters; no bar code holds more (digits in a QR code of the largest size)
+SHOWN_MAX = 40  # characters of a wrong value or name in a message
+NUMBER_BITS_MAX = 64  # a larger number is a mistake, and thousands of digits help nobody to find it
+NAME = re.compile(r"[a-z0-9_-]{1,32}")  # names become parts of topics and of file names
+
+# Bytes, because deleting from bytes is the fastest way to ask whether a text has other characters.
+DIGITS = b"0123456789"
+CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ALPHABETS = {
+    "any": b"",
+    "digits": DIGITS,
+    "alphanumeric": DIGITS + CAPITALS + CAPITALS.lower(),
+    "base45": DIGITS + CAPITALS + b" $%*+-./:",  # RFC 9285
+}
+
+
+# --- kinds of values: `words` for the documents, `fault` for what is wrong with a value --------------
+
+
+class Flag(NamedTuple):
+    """True or false."""
+
+    def words(self) -> str:
+        return "true, false"
+
+    def fault(self, value: object) -> str | None:
+        return None if isinstance(value, bool) else f"{shown(value)} is neither true nor false"
+
+
+class Number(NamedTuple):
+    """A whole number between bounds, with the reason for them."""
+
+    least: int
+    most: int
+    why: str
+
+    def words(self) -> str:
+        return f"{self.least} to {self.most} ({self.why})"
+
+    def fault(self, value: object) -> str | None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return f"{shown(value)} is not a whole number"
+        if self.least <= value <= self.most:
+            return None
+        return f"{shown(value)} is not between {self.least} and {self.most} ({self.why})"
+
+
+class OneOf(NamedTuple):
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def words(self) -> str:
+        return ", ".join(quoted(str(option)) for option in self.options)
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and value in self.options:
+            return None
+        return f"{shown(value)} is not one of {self.words()}{nearest(value, self.options)}"
+
+
+class Name(NamedTuple):
+    """A name that may stand in a topic and in a file name."""
+
+    may_be_empty: bool = False
+
+    def words(self) -> str:
+        return "1 to 32 of a-z, 0-9, _ and -"
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and (NAME.fullmatch(value) or (self.may_be_empty and not value)):
+            return None
+        return f"{shown(value)} is not a name: {self.words()}"
+
+
+class Text(NamedTuple):
+    """A text that can be seen."""
+
+    least: int = 0
+    most: int = TEXT_MAX
+
+    def words(self) -> str:
+        return f"text of {self.least} to {self.most} characters"
+
+    def fault(self, value: object) -> str | None:
+        if not isinstance(value, str):
+            return f"{shown(value)} is not a text"
+        if not self.least <= len(value) <= self.most:
+            return f"{shown(value)} has {len(value)} characters, not {self.least} to {self.most}"
+        return None if value.isprintable() else f"{shown(value)} has a character that cannot be seen"
+
+
+class Texts(NamedTuple):
+    """A list of texts. What a scanner adds may be a control character, so these need not be visible."""
+
+    least: int = 0
+    visible: bool = True
+
+    def words(self) -> str:
+        return f"list of up to {LIST_MAX} texts of {self.least} to {TEXT_MAX} characters"
+
+    def fault(self, value: object) -> str | None:
+        if not isinstance(value, list | tuple):
+            return f'{shown(value)} is not a list of texts: write ["…"]'
+        if len(value) > LIST_MAX:
+            return f"the list has {len(value)} entries, not at most {LIST_MAX}"
+        return next(filter(None, map(self._entry_fault, value)), None)
+
+    def _entry_fault(self, value: object) -> str | None:
+        if isinstance(value, str) and not self.visible and self.least <= len(value) <= TEXT_MAX:
+            return None
+        return Text(self.least).fault(value)
+
+
+class FullPath(NamedTuple):
+    """A path from the root of the file system: nobody knows in which folder the gate is started."""
+
+    or_dash: bool = False
+
+    def words(self) -> str:
+        return f"path that begins with /{', or -' if self.or_dash else ''}"
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and (value.startswith("/") or (self.or_dash and value == "-")):
+            return Text(1, PATH_MAX).fault(value)
+        return f"{shown(value)} is not a {self.words()}"
+
+
+class Zone(NamedTuple):
+    """A time zone of the IANA database."""
+
+    def words(self) -> str:
+        return 'IANA name, such as "Europe/Lisbon"'
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and zone(value) is not None:
+            return None
+        return f"{shown(value)} is no time zone known here{nearest(value, available_timezones())}"
+
+
+Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | Zone
+
+
+def zone(name: str) -> tzinfo | None:
+    """The time zone of that name, if this machine knows it. UTC needs no database."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; not a plain name; a folder of the database
+        return None
+
+
+# --- words of messages -------------------------------------------------------------------------------
+
+
+def quoted(text: str) -> str:
+    """As it would be written in the file."""
+    return f'"{text}"'
+
+
+def shown(value: object) -> str:
+    """A value in a message: short, and visible whatever it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, int) and value.bit_length() > NUMBER_BITS_MAX:
+        return "a huge number"
+    if not isinstance(value, str):
+        return str(value)
+    short = value if len(value) <= SHOWN_MAX else value[: SHOWN_MAX - 1] + "…"
+    return quoted("".join(c if c.isprintable() else repr(c)[1:-1] for c in short))
+
+
+def nearest(value: object, known: Iterable[str]) -> str:
+    """A hint at the known word that was perhaps meant."""
+    if not isinstance(value, str):
+        return ""
+    by_lower = {word.lower(): word for word in known}
+    found = difflib.get_close_matches(value[:TEXT_MAX].lower(), by_lower, n=1)
+    return f": did you mean {quoted(by_lower[found[0]])}?" if found else ""
+
+
+# --- the shape of the file ---------------------------------------------------------------------------
+
+
+class Only(NamedTuple):
+    """A setting that has an effect only with these values of another one in the same table."""
+
+    key: str
+    values: tuple[str, ...]
+
+    def words(self) -> str:
+        return f"{self.key} = {' or '.join(map(quoted, self.values))}"
+
+
+class Key(NamedTuple):
+    """One setting. A default of `None` means that it has to be given, where it has an effect."""
+
+    name: str
+    rule: Rule
+    default: Any
+    meaning: str
+    only: Only | None = None
+
+
+class Section(NamedTuple):
+    """A table of the file, or with `most` above one a list of tables."""
+
+    name: str
+    most: int
+    meaning: str
+    keys: tuple[Key, ...]
+
+    @property
+    def header(self) -> str:
+        """How it is written in the file."""
+        return f"[[{self.name}]]" if self.most > 1 else f"[{self.name}]"
+
+
+SETUP, POLICY_DEFAULT, ROUTE_DEFAULT = Setup(""), Policy(), Route()
+ADMIT_OR_REFUSE = OneOf(tuple(Choice))
+ENTRIES = Only("direction", ("in", "both"))  # nobody is held inside for a sector or a type
+SERIAL, LINES = Only("kind", ("serial",)), Only("kind", ("lines",))
+ASKED = Only("authority", ("vendor",))
+NO_NAME = '`""` stands for tickets that name none.'
+CODE_LENGTH = Number(1, CODE_MAX, "no bar code holds more")
+
+GATE = Section(
+    "gate",
+    1,
+    "Which gate this is.",
+    (
+        Key("name", Name(), "gate", "The gate's name, unique within the venue; tickets may be bound to it."),
+        Key("venue", Name(), "venue", "The venue's name, the same at all its gates."),
+        Key("timezone", Zone(), "UTC", "For times that people read, and for imported dates without a zone."),
+    ),
+)
+
+LANE = Section(
+    "lane",
+    LANES_MAX,
+    'A passage that the gate controls. Without any there is one, `name = "1"`, with the defaults below.',
+    (
+        Key("name", Name(), None, "The lane's name, unique at this gate."),
+        Key("direction", OneOf(("in", "out", "both")), "in", "Which way people walk, seen from outside."),
+        Key(
+            "perimeter",
+            OneOf(tuple(Perimeter)),
+            SETUP.perimeter.value,
+            "The ring that it guards; inner lanes keep a history of their own.",
+        ),
+        Key("sectors", Texts(), (), f"Sectors that enter here; empty: all. {NO_NAME}", ENTRIES),
+        Key("types", Texts(), (), f"Ticket types that enter here; empty: all. {NO_NAME}", ENTRIES),
+        Key("sensor", Flag(), SETUP.sensor, "Whether a passage sensor sees people walk through."),
+        Key(
+            "unlock_ms",
+            Number(1000, 30_000, "a person with a suitcase needs a second; every opening must end"),
+            SETUP.unlock_ms,
+            "How long an admitted person may take.",
+        ),
+        Key(
+            "relock_ms",
+            Number(0, 5000, "no turnstile takes longer"),
+            SETUP.relock_ms,
+            "How long the mechanism needs to lock again, from its data sheet.",
+        ),
+        Key(
+            "signal_ms",
+            Number(2000, 10_000, "vendors refuse a code read again within 2 s; the next person waits"),
+            SETUP.signal_ms,
+            "How long a verdict is shown, and the same code not judged again.",
+        ),
+        Key(
+            "record_ms",
+            Number(100, 5000, "a good card pauses for some 10 ms; nobody waits in the dark for 5 s"),
+            SETUP.record_ms,
+            "How long the lane waits for the disk before it is out of order.",
+        ),
+    ),
+)
+
+READER = Section(
+    "lane.reader",
+    READERS_MAX,
+    "A reader of the lane above it.",
+    (
+        Key(
+            "kind",
+            OneOf(("serial", "lines")),
+            None,
+            "`serial`: a scanner on a serial line. `lines`: lines of a terminal, a pipe or a file.",
+        ),
+        Key(
+            "direction",
+            OneOf(("", *Direction)),
+            "",
+            'What a scan here means. Needed at a lane with direction "both", else the lane\'s own.',
+        ),
+        Key("device", FullPath(), None, "The scanner, best named below `/dev/serial/by-id`.", SERIAL),
+        Key("path", FullPath(or_dash=True), "-", "Where the lines are; `-` is the standard input.", LINES),
+        Key(
+            "baud_rate",
+            Number(50, 4_000_000, "the slowest line, the fastest USB bridge"),
+            9600,
+            "Bits a second; most scanners on USB ignore it.",
+            SERIAL,
+        ),
+        Key("data_bits", Number(7, 8, "what scanners send"), 8, "Bits of a character.", SERIAL),
+        Key("parity", OneOf(("none", "even", "odd")), "none", "The parity bit.", SERIAL),
+        Key("stop_bits", Number(1, 2, "what scanners send"), 1, "Bits after a character.", SERIAL),
+        Key(
+            "terminator",
+            OneOf(("any", "cr", "lf", "crlf", "tab", "none")),
+            "any",
+            "What ends a code. `any` is CR, LF, CR LF or Tab; `none` means that silence does.",
+            SERIAL,
+        ),
+        Key("stx_etx", Flag(), False, "Codes stand between STX and ETX instead.", SERIAL),
+        Key(
+            "idle_ms",
+            Number(1, 10_000, "more would glue the codes of two persons"),
+            200,
+            "The silence that ends a code without terminator, and cuts one with.",
+            SERIAL,
+        ),
+        Key(
+            "strip_prefix",
+            Texts(1, visible=False),
+            (),
+            "Texts, of which the first that fits is taken off the front.",
+            SERIAL,
+        ),
+        Key(
+            "strip_suffix",
+            Texts(1, visible=False),
+            (),
+            "Texts, of which the first that fits is taken off the end.",
+            SERIAL,
+        ),
+        Key("strip_aim", Flag(), False, "Take an AIM identifier, such as `]Q1`, off the front.", SERIAL),
+        Key("strip_eci", Flag(), False, r"Take ECI escapes, such as `\000026`, out of the text.", SERIAL),
+        Key("encoding", OneOf(("utf-8", "latin-1", "ascii")), "utf-8", "What the scanner sends.", SERIAL),
+        Key("length_max", CODE_LENGTH, 512, "Characters; a longer text is unreadable."),
+    ),
+)
+
+POLICY = Section(
+    "policy",
+    1,
+    "What every event inherits. Without any `[[event]]`, every event is let in under it.",
+    (
+        Key("sessions", Texts(), (), f"Sessions let in now; empty: all. {NO_NAME}"),
+        Key(
+            "reentry",
+            OneOf(tuple(Reentry)),
+            POLICY_DEFAULT.reentry.value,
+            "Whether a ticket may enter again: never, after an exit, always.",
+        ),
+        Key(
+            "exits",
+            OneOf(tuple(Exits)),
+            POLICY_DEFAULT.exits.value,
+            "Who may leave: every known ticket, or only one that is inside.",
+        ),
+        Key(
+            "again_after_min",
+            Number(0, 1440, "what takes longer than a day is another session"),
+            0,
+            "Minutes after an entry in which the same ticket may not enter again.",
+        ),
+        Key(
+            "spend",
+            OneOf(tuple(Spend)),
+            POLICY_DEFAULT.spend.value,
+            "What uses a ticket up: the opening, or the walk (needs a sensor at every lane).",
+        ),
+        Key("unsold", ADMIT_OR_REFUSE, POLICY_DEFAULT.unsold.value, "Tickets printed and not sold yet."),
+        Key(
+            "unlisted",
+            ADMIT_OR_REFUSE,
+            POLICY_DEFAULT.unlisted.value,
+            "Codes that a signature proves and the catalogue does not have.",
+        ),
+    ),
+)
+
+EVENT = Section(
+    "event",
+    EVENTS_MAX,
+    "An event that is played here. With any, only these are let in. What is left out is as in `[policy]`.",
+    (Key("id", Text(), None, f"The event's id as tickets carry it. {NO_NAME}"), *POLICY.keys),
+)
+
+ROUTE = Section(
+    "route",
+    ROUTES_MAX,
+    "Who decides about codes of a shape. Tried in order, the first that fits wins; without one the gate "
+    "decides from its catalogue.",
+    (
+        Key("starts", Text(), "", "How the code begins."),
+        Key("length_min", CODE_LENGTH, 1, "Characters at least."),
+        Key("length_max", CODE_LENGTH, 512, "Characters at most."),
+        Key("characters", OneOf(tuple(ALPHABETS)), "any", "All that occur; letters and digits are ASCII."),
+        Key(
+            "listed_too",
+            Flag(),
+            True,
+            "Whether codes of the catalogue go this way too; with false the gate decides about them.",
+        ),
+        Key(
+            "event",
+            Text(),
+            ROUTE_DEFAULT.event,
+            "The event of such codes. A ticket of the catalogue that names another passes this route by.",
+        ),
+        Key("vendor", Name(may_be_empty=True), ROUTE_DEFAULT.vendor, "The vendor that is asked or told."),
+        Key(
+            "authority",
+            OneOf(tuple(Authority)),
+            ROUTE_DEFAULT.authority.value,
+            "Who decides: the gate at once, or the vendor when asked.",
+        ),
+        Key(
+            "deadline_ms",
+            Number(200, 10_000, "no network answers sooner, nobody waits longer"),
+            ROUTE_DEFAULT.deadline_ms,
+            "How long the vendor has to answer.",
+            ASKED,
+        ),
+        Key(
+            "without_answer",
+            OneOf(tuple(WithoutAnswer)),
+            ROUTE_DEFAULT.without_answer.value,
+            "Then: decide from the catalogue, admit nobody, or admit and tell the vendor later.",
+            ASKED,
+        ),
+        Key(
+            "check_first",
+            Flag(),
+            ROUTE_DEFAULT.check_first,
+            "Whether the gate's own rules may refuse before the vendor is asked.",
+            ASKED,
+        ),
+    ),
+)
+
+CONDITIONS = Section(
+    "conditions",
+    1,
+    "What happens when something is not as it should be.",
+    (
+        Key(
+            "journal_unwritable",
+            OneOf(("shut", "free")),
+            "free" if SETUP.unwritable_free else "shut",
+            "What the lanes are while no row can be written.",
+        ),
+        Key(
+            "clock_untrusted",
+            ADMIT_OR_REFUSE,
+            POLICY_DEFAULT.clock_untrusted.value,
+            "Tickets with dates while the time is not known: dates not checked, or refused.",
+        ),
+        Key(
+            "catalogue_stale_h",
+            Number(0, 8760, "a year; 0 for never"),
+            0,
+            "Hours without news of the catalogue after which it is stale.",
+        ),
+        Key(
+            "catalogue_stale",
+            ADMIT_OR_REFUSE,
+            POLICY_DEFAULT.catalogue_stale.value,
+            "Tickets of a stale catalogue.",
+        ),
+        Key(
+            "reader_lost",
+            OneOf(("stay", "shut")),
+            "stay",
+            "What a lane does while one of its readers is lost: stay as it is, or shut.",
+        ),
+        Key(
+            "credit_min",
+            Number(0, 120, "who was sent away is back within minutes; 0 for never"),
+            SETUP.credit_ms // 60_000,
+            "Minutes in which a vendor's yes that came too late admits without asking again.",
+        ),
+    ),
+)
+
+JOURNAL = Section(
+    "journal",
+    1,
+    "How much of the journal is kept. Both bounds hold; the oldest rows go first.",
+    (
+        Key("keep_days", Number(1, 3650, "today's are needed; ten years"), 30, "Days that rows are kept."),
+        Key(
+            "keep_mib",
+            Number(64, 65_536, "the space reserved for 50,000 rows; a card"),
+            512,
+            "MiB that rows may take.",
+        ),
+    ),
+)
+
+BOARD = Section("board", 1, "What the lanes are made of.", (Key("name", Name(), "fake", "Its name."),))
+
+SECTIONS = (GATE, BOARD, LANE, READER, POLICY, EVENT, ROUTE, CONDITIONS, JOURNAL)
