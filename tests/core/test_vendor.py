@@ -1,24 +1,59 @@
-from functools import reduce
+"""Scans that the vendor decides: before the ask, the answer, no answer, and an answer that comes too late."""
 
-from firmware.core.effects import Kind, Record, Tell
-from firmware.core.events import Answered, Event, Passed, Recorded, RecordFailed, TimeUp
-from firmware.core.lane import step
+from functools import reduce
+from typing import Any
+
+import pytest
+
+from firmware.core.effects import Ask, Kind, Lock, Record, Signal, Tell, Unlock
+from firmware.core.events import (
+    Answered,
+    Cause,
+    Event,
+    Order,
+    Ordered,
+    Passed,
+    Recorded,
+    RecordFailed,
+    Scanned,
+    TimeUp,
+)
+from firmware.core.lane import step, wake_at
 from firmware.core.movements import Act, Movement, fold
-from firmware.core.states import Lane
-from firmware.core.ticket import NO_HISTORY, Credit, History, Policy, Spend, Verdict, WithoutAnswer
+from firmware.core.states import Asking, Free, Lane, Recording, Shown, Shut
+from firmware.core.ticket import (
+    NO_HISTORY,
+    Credit,
+    Direction,
+    Exits,
+    History,
+    Policy,
+    Spend,
+    Status,
+    Ticket,
+    Track,
+    Verdict,
+    WithoutAnswer,
+)
 from tests.core.samples import (
     ASKED_SCAN,
     IN,
     NO,
     NOON_MS,
+    OUT,
     OUTER,
     SETUP,
+    TICKET,
+    VENDOR,
     YES,
     admission,
     asking,
     at,
     check,
     ready,
+    recording,
+    run,
+    same,
 )
 
 CREDITED = History(credit=Credit(IN, NOON_MS + 600_000))
@@ -106,3 +141,208 @@ def test_a_late_yes_credits_no_ticket_that_another_lane_let_in_meanwhile() -> No
     check(ready(), YES._replace(history=history), late(Verdict.ADMITTED, Act.SURE, "welcome"))
     history = History(settled_row=0)
     check(ready(), YES._replace(history=history), late(Verdict.ADMITTED, Act.CREDITED, "welcome"))
+
+
+# --- before the vendor is asked --------------------------------------------------------------------
+
+
+def scan_row(verdict: Verdict) -> tuple[Record, Tell]:
+    return Record(Kind.SCAN, 1, verdict), Tell(verdict)
+
+
+def routed(**changes: Any) -> Scanned:
+    return ASKED_SCAN._replace(route=VENDOR._replace(**changes))
+
+
+def test_an_ask_is_recorded_before_it_is_sent() -> None:
+    lane = check(ready(), ASKED_SCAN, Record(Kind.ASK, 1, wanted=True), Tell(Signal.CHECKING))
+    assert same(lane.state, Recording(1, IN, 1000, b"one", scan=ASKED_SCAN, scan_row=1))
+    after = check(lane, Recorded(at(10), 1), Ask(1, "acme", b"one", IN, 3000))
+    assert same(after.state, Asking(ASKED_SCAN, 3000))
+
+
+def test_the_vendors_time_counts_from_the_scan_and_not_from_the_disk() -> None:
+    lane = run(recording(routed(deadline_ms=800)), Recorded(at(700), 1))
+    assert wake_at(lane) == 800
+
+
+def test_a_text_that_could_not_be_read_is_not_sent_to_a_vendor() -> None:
+    check(ready(), routed()._replace(fault="too long"), *scan_row(Verdict.UNREADABLE))
+
+
+def test_a_vendor_without_settings_is_not_asked_and_the_lane_says_so() -> None:
+    check(ready(), routed(configured=False), *scan_row(Verdict.NOT_CONFIGURED))
+
+
+def test_the_own_rules_refuse_before_the_vendor_is_asked_only_where_the_route_says_so() -> None:
+    cancelled = TICKET._replace(status=Status.CANCELLED)
+    scan = routed(check_first=True)
+    check(ready(), scan._replace(ticket=cancelled), *scan_row(Verdict.CANCELLED))
+    asks = (Record(Kind.ASK, 1, wanted=True), Tell(Signal.CHECKING))
+    check(ready(), scan, *asks)
+    check(ready(), scan._replace(ticket=None), *asks)
+    check(ready(), routed()._replace(ticket=cancelled), *asks)
+
+
+# --- without an answer -----------------------------------------------------------------------------
+
+SPENT = History(Track(1, IN, NOON_MS))
+POLICIES = [
+    (WithoutAnswer.CLOSED, IN, NO_HISTORY, TICKET, Verdict.NO_ANSWER),
+    (WithoutAnswer.CLOSED, OUT, SPENT, TICKET, Verdict.NO_ANSWER),
+    (WithoutAnswer.LIST, IN, NO_HISTORY, TICKET, Verdict.ADMITTED),
+    (WithoutAnswer.LIST, IN, SPENT, TICKET, Verdict.USED),
+    (WithoutAnswer.LIST, IN, NO_HISTORY, None, Verdict.UNKNOWN),
+    (WithoutAnswer.LIST, OUT, SPENT, TICKET, Verdict.ADMITTED),
+    (WithoutAnswer.OPEN_AND_UPLOAD, IN, NO_HISTORY, None, Verdict.ADMITTED_OFFLINE),
+    (WithoutAnswer.OPEN_AND_UPLOAD, IN, SPENT, None, Verdict.USED),
+    (WithoutAnswer.OPEN_AND_UPLOAD, OUT, SPENT, None, Verdict.ADMITTED_OFFLINE),
+    (WithoutAnswer.OPEN_AND_UPLOAD, OUT, NO_HISTORY, None, Verdict.NOT_INSIDE),
+]
+
+
+@pytest.mark.parametrize(("without_answer", "direction", "history", "ticket", "verdict"), POLICIES)
+class TestPolicyDecidesAndNeverAdmitsATicketSpentHere:
+    def scan(self, without_answer: WithoutAnswer, direction: Direction, ticket: Ticket | None) -> Scanned:
+        policy = Policy(exits=Exits.ONLY_IF_INSIDE)
+        return routed(without_answer=without_answer)._replace(
+            direction=direction, ticket=ticket, policy=policy
+        )
+
+    def test_where_the_vendor_cannot_be_reached(
+        self,
+        without_answer: WithoutAnswer,
+        direction: Direction,
+        history: History,
+        ticket: Ticket | None,
+        verdict: Verdict,
+    ) -> None:
+        scan = self.scan(without_answer, direction, ticket)
+        offline = scan._replace(route=scan.route._replace(reachable=False), history=history)
+        if verdict.admits:
+            row = Record(Kind.SCAN, 1, verdict, admission(direction=direction), wanted=True)
+            check(ready(), offline, row)
+        else:
+            check(ready(), offline, *scan_row(verdict))
+
+    def test_where_the_vendor_stays_silent(
+        self,
+        without_answer: WithoutAnswer,
+        direction: Direction,
+        history: History,
+        ticket: Ticket | None,
+        verdict: Verdict,
+    ) -> None:
+        lane = asking(self.scan(without_answer, direction, ticket))
+        silence = TimeUp(at(3000), 5, history)
+        if verdict.admits:
+            opening = asked_admission(5, 3000)._replace(direction=direction)
+            check(lane, silence, Record(Kind.ANSWER, 1, verdict, opening, wanted=True))
+        else:
+            doubt = asked_admission(0, 3000)._replace(act=Act.UNSURE, direction=direction)
+            check(lane, silence, Record(Kind.ANSWER, 1, verdict, doubt), Tell(verdict))
+
+
+def test_of_two_lanes_that_ask_the_same_ticket_in_vain_only_one_opens_by_the_list() -> None:
+    scan = routed(without_answer=WithoutAnswer.LIST)
+    first, history = live(asking(scan), NO_HISTORY, TimeUp(at(3000), 5))
+    assert isinstance(first.state, Recording)
+    second = run(asking(scan._replace(row=2)), TimeUp(at(3000), 6, history))
+    assert second.shown
+    assert second.shown.verdict is Verdict.USED
+
+
+# --- the answer ------------------------------------------------------------------------------------
+
+
+def test_a_no_in_time_is_shown_with_the_vendors_words() -> None:
+    row = Record(Kind.ANSWER, 1, Verdict.USED, text="was here")
+    after = check(asking(), NO, row, Tell(Verdict.USED, "was here"))
+    assert same(after, ready()._replace(shown=Shown(b"one", Verdict.USED, "was here", 3000, IN)))
+
+
+def test_a_refusal_after_our_own_time_out_calls_staff_until_the_doubt_ends() -> None:
+    unsure = History(unsure_until_utc_ms=NOON_MS + 501)
+    row = Record(Kind.ANSWER, 1, Verdict.CALL_STAFF, text="was here")
+    check(asking(), NO._replace(history=unsure), row, Tell(Verdict.CALL_STAFF, "was here"))
+    over = NO._replace(history=History(unsure_until_utc_ms=NOON_MS + 500))
+    check(asking(), over, Record(Kind.ANSWER, 1, Verdict.USED, text="was here"), Tell(NO.verdict, "was here"))
+
+
+def test_an_answer_to_another_scan_does_not_decide_this_one() -> None:
+    other = YES._replace(scan=77)
+    credit = Movement(Act.CREDITED, "t1", 77, IN, (OUTER,), NOON_MS + 500, until_utc_ms=NOON_MS + 600_500)
+    row = Record(Kind.LATE, 77, Verdict.ADMITTED, credit, text="welcome")
+    assert same(check(asking(), other, row), asking())
+
+
+def test_the_rows_of_an_asked_scan_all_carry_its_id() -> None:
+    lane = run(asking(), YES, Recorded(at(510), 4))
+    walk = asked_admission(4, 500)._replace(act=Act.PASSED, utc_ms=NOON_MS + 900)
+    effects = (Record(Kind.PASSAGE, 1, movement=walk), Lock(), Tell(Signal.READY))
+    check(lane, Passed(at(900), 6, IN), *effects)
+    withdrawn = asked_admission(4, 500)._replace(act=Act.VOIDED, utc_ms=NOON_MS + 900)
+    void = Record(Kind.VOID, 1, Verdict.OUT_OF_ORDER, withdrawn)
+    check(run(asking(), YES), RecordFailed(at(900), 0), void, Tell(Signal.OUT_OF_ORDER))
+
+
+def test_a_late_no_ends_the_doubt_whether_the_scan_had_opened_or_not() -> None:
+    for was_open in (False, True):
+        check(ready(), NO._replace(opened=was_open), late(Verdict.USED, Act.SURE, "was here"))
+
+
+def test_an_order_that_came_during_the_ask_takes_effect_after_a_refusal() -> None:
+    row = Record(Kind.ANSWER, 1, Verdict.USED, text="was here")
+    freed = run(asking(), Ordered(at(20), 3, Order.FREE, Cause.OPERATOR, IN))
+    after = check(freed, NO, row, Tell(Verdict.USED, "was here"), Unlock(None))
+    assert isinstance(after.state, Free)
+    check(after, TimeUp(at(3000), 9), Tell(Signal.FREE))
+    halted = run(asking(), Ordered(at(20), 3, Order.SHUT, Cause.OPERATOR, IN))
+    after = check(halted, NO, row, Tell(Verdict.USED, "was here"))
+    assert isinstance(after.state, Shut)
+    check(after, TimeUp(at(3000), 9), Tell(Signal.SHUT))
+
+
+# --- credit ----------------------------------------------------------------------------------------
+
+
+def credited(until_ms: int, direction: Direction = IN) -> Scanned:
+    return ASKED_SCAN._replace(history=History(credit=Credit(direction, NOON_MS + until_ms)))
+
+
+ASKS = (Record(Kind.ASK, 1, wanted=True), Tell(Signal.CHECKING))
+BY_CREDIT = Record(Kind.SCAN, 1, Verdict.ADMITTED_CREDIT, admission(), wanted=True)
+
+
+def test_a_credit_admits_without_asking_until_its_end() -> None:
+    check(ready(), credited(1), BY_CREDIT)
+    check(ready(), credited(0), *ASKS)
+
+
+def test_a_credit_admits_while_the_vendor_cannot_be_reached() -> None:
+    check(ready(), credited(1)._replace(route=VENDOR._replace(reachable=False)), BY_CREDIT)
+
+
+def test_a_credit_is_good_for_its_own_direction() -> None:
+    check(ready(), credited(1, OUT), *ASKS)
+
+
+def test_a_credit_is_not_used_twice_at_once() -> None:
+    _, history = live(ready(), credited(1).history, credited(1))
+    assert history.credit
+    check(ready(), ASKED_SCAN._replace(history=history), *ASKS)
+
+
+def test_a_credit_is_used_up_by_the_walk_and_kept_where_the_lane_did_not_open() -> None:
+    lane, history = live(ready(), credited(1).history, credited(1))
+    _, kept = live(lane, history, RecordFailed(at(20), 0))
+    assert kept.credit
+    _, used = live(lane, history, Recorded(at(10), 1), Passed(at(900), 6, IN))
+    assert used.credit is None
+
+
+def test_a_credit_is_kept_after_a_lapse_where_the_walk_spends() -> None:
+    scan = credited(1)._replace(policy=Policy(spend=Spend.PASSAGE))
+    lapse = (Recorded(at(10), 1), TimeUp(at(5010), 6), TimeUp(at(6510), 7))
+    _, kept = live(ready(), scan.history, scan, *lapse)
+    assert (kept.credit is not None, kept.lapses) == (True, 1)
