@@ -75,6 +75,10 @@ name = "1"
 reader = 1
 ! 3: lane[1].reader: 1 is not a list: write [[lane.reader]] for each
 
+[[event]]
+id = 7
+! 2: event[1].id: 7 is not a text
+
 [[lane]]
 name = "1"
 sensor = 1
@@ -352,6 +356,21 @@ def test_a_list_of_tables_has_its_length(name: str, most: int, text: str) -> Non
 def test_what_is_no_time_zone_is_refused_whatever_lies_there(name: str) -> None:
     (told,) = problems(f'[gate]\ntimezone = "{name}"')
     assert told.startswith(f'gate.toml:2: gate.timezone: "{name}" is no time zone known here')
+
+
+def test_a_text_and_a_list_have_their_lengths() -> None:
+    parse(f'[[event]]\nid = "{"x" * 128}"\nsessions = {["s"] * 256}', "x")
+    (told,) = problems(f'[[event]]\nid = "{"x" * 129}"')
+    assert told.endswith("has 129 characters, not 0 to 128")
+    (told,) = problems(f"[policy]\nsessions = {['s'] * 257}")
+    assert told.endswith("the list has 257 entries, not at most 256")
+    (told,) = problems(LANE + SERIAL + 'strip_prefix = [""]')
+    assert told.endswith('strip_prefix: "" has 0 characters, not 1 to 128')
+
+
+def test_what_a_scanner_adds_may_be_a_control_character() -> None:
+    (lane,) = parse(LANE + SERIAL + r'strip_suffix = ["\u001d", "\u0004"]', "x").lanes
+    assert lane.readers[0].options["strip_suffix"] == ("\x1d", "\x04")
 
 
 def test_a_lane_both_ways_takes_one_reader_each_way() -> None:

@@ -214,6 +214,11 @@ def test_a_ticket_that_is_not_inside_is_told_so() -> None:
     assert judged(scan) == "not inside"
 
 
+def test_an_entry_beyond_the_calendar_is_still_told() -> None:
+    scan = scanned(history=History(Track(1, Direction.IN, NO_END_MS)))
+    assert judged(scan) == "used: entered at a date beyond the calendar"
+
+
 def test_an_unsettled_entry_is_an_entry_too() -> None:
     entered_ms = at("2026-05-01 19:59:58")
     pending = Pending(1, Direction.IN, (Perimeter.OUTER,), entered_ms, Spend.OPENING)
