@@ -28,7 +28,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import begin, step, wake_at
-from firmware.core.states import Asking, Free, Lane, Ready, Shut
+from firmware.core.states import Asking, Free, Lane, Ready, Recording, Shut
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
 from firmware.facts import Facts
 from firmware.inbox import Inbox
@@ -72,8 +72,8 @@ def synchronised() -> bool:
 class Shot(NamedTuple):
     """One scan as it went, for those who watch. Times are nanoseconds of `perf_counter`.
 
-    `durable_ns` is `None` until the row is safe, `relay_ns` until the lane opened; `row` is 0 for a
-    repeated read, which gets no row of its own.
+    `durable_ns` is `None` where the disk did not take the row in time, `relay_ns` where the lane did not
+    open; `row` is 0 for a repeated read, which gets no row of its own.
     """
 
     lane: str
@@ -135,8 +135,12 @@ class Gate:
         reader_lost_shuts: bool = False,
         link: Link | None = None,
         watch: Callable[[Shot], None] | None = None,
+        changed: Callable[[str], None] | None = None,
     ) -> None:
-        """`seconds` is called about once a second between two turns; `watch` for every finished scan."""
+        """The loop calls `seconds` about once a second, between two turns; `watch` for every finished scan.
+
+        It calls `changed` with the name of a lane after each event that did something to it.
+        """
         self._places: Mapping[str, _Place] = {setup.name: _Place(setup, parts) for setup, parts in lanes}
         self._alarm = alarm
         self.facts = facts
@@ -147,6 +151,7 @@ class Gate:
         self._reader_lost_shuts = reader_lost_shuts
         self._link = link
         self._watch = watch
+        self._changed = changed
         self._inbox: Inbox[Turn] = Inbox()
         self._edges = threading.Lock()  # turnstiles are driven by the loop and by the alarm's thread
         self._alarmed = False
@@ -280,6 +285,7 @@ class Gate:
         self._next_second_ms = moment.monotonic_ms + SECOND_MS
         if self._clock.look():
             self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
+        self._watch_late()
         self._seconds()
 
     # --- what happened, made into events -----------------------------------------------------------
@@ -376,6 +382,10 @@ class Gate:
             self._take(place, RecordFailed(event.moment, 0))
         elif len(place.events) >= EVENTS_MAX:
             self._write(place, Row("trail", place.lane.setup.name, event.moment), "")
+        if self._shots and Cause.JOURNAL in place.lane.standing.free + place.lane.standing.shut:
+            self._watch_unsafe(place, 0)
+        if self._changed is not None:
+            self._changed(place.lane.setup.name)
 
     def _record(self, place: _Place, event: Event, record: Record, code: str) -> bool:
         kind, scan, verdict, movement, _, text = record
@@ -478,6 +488,22 @@ class Gate:
         shot = self._shots.pop(self._deciding.pop(news.row))
         opened = shot.verdict.admits and place.unlocked_ns > shot.decided_ns
         self._show(shot._replace(durable_ns=news.at_ns, relay_ns=place.unlocked_ns if opened else None))
+
+    def _watch_unsafe(self, place: _Place, waited_ms: int) -> None:
+        """The disk does not take the rows of this lane: stories that wait for nothing else end here."""
+        if isinstance(place.lane.state, Asking | Recording):
+            return
+        before_ns = time.perf_counter_ns() - waited_ms * 1_000_000
+        for scan, shot in list(self._shots.items()):
+            if shot.lane == place.lane.setup.name and shot.decided_ns <= before_ns:
+                del self._shots[scan]
+                self._deciding.pop(shot.row, None)
+                self._show(shot)
+
+    def _watch_late(self) -> None:
+        """A disk that hangs is noticed by the next admission; until then refusals end after the same time."""
+        for place in self._places.values() if self._shots else ():
+            self._watch_unsafe(place, place.lane.setup.record_ms)
 
     def _show(self, shot: Shot) -> None:
         if self._watch is not None:

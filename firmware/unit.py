@@ -65,11 +65,13 @@ def open_unit(
     readers: Readers | None = None,
     trusted: Callable[[], bool] = synchronised,
     watch: Callable[[Shot], None] | None = None,
+    changed: Callable[[str], None] | None = None,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
-    says whether the system's clock may be believed. Raises `Refused`, and what the stores raise.
+    says whether the system's clock may be believed; `watch` and `changed` are for the gate. Raises
+    `Refused`, and what the stores raise.
     """
     with ExitStack() as stack:
         stack.enter_context(hold(data))
@@ -110,6 +112,7 @@ def open_unit(
             stale,
             settings.reader_lost_shuts,
             watch=watch,
+            changed=changed,
         )
         yield Unit(settings, board, catalogue, journal, gate)
 
