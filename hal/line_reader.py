@@ -35,12 +35,14 @@ class LineReader(Reader):
     def __init__(self, stream: BinaryIO, name: str = "standard input", length_max: int = LENGTH_MAX) -> None:
         self.name = name
         self.ended = threading.Event()
+        self.line_number = 0  # of the line that was given last; the first one is 1, empty ones count too
         self._stream = stream
         self._close_stream = False
         self._descriptor = descriptor_of(stream)
         self._deframer = Deframer(Framing("lf", length_max=length_max))
         self._head: bytes | None = b""  # what could become a byte-order mark; None once that is settled
-        self._pending: deque[Read] = deque()
+        self._pending: deque[tuple[int, Read]] = deque()
+        self._lines_begun = 1
         self._watch = Watch()
         self._reading = threading.Lock()  # held while the descriptors are in use
         self._at_end = False
@@ -109,7 +111,8 @@ class LineReader(Reader):
             if self._stopped:
                 return None
             if self._pending:
-                return self._pending.popleft()
+                self.line_number, read = self._pending.popleft()
+                return read
             self.ended.set()
             return None
 
@@ -121,9 +124,16 @@ class LineReader(Reader):
         else:
             data = os.read(self._descriptor, READ_BYTES_MAX)
         self._at_end = not data
-        self._pending += self._deframer.feed(self._unmarked(data), now_ms=0)
+        *lines, rest = self._unmarked(data).split(b"\n")
+        for line in lines:
+            self._keep(self._deframer.feed(line + b"\n", now_ms=0))
+            self._lines_begun += 1
+        self._keep(self._deframer.feed(rest, now_ms=0))
         if self._at_end:
-            self._pending += self._deframer.finish()
+            self._keep(self._deframer.finish())
+
+    def _keep(self, reads: list[Read]) -> None:
+        self._pending += ((self._lines_begun, read) for read in reads)
 
     def _unmarked(self, data: bytes) -> bytes:
         """Drop a byte-order mark at the very beginning, though it may come in pieces."""

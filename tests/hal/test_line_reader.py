@@ -219,3 +219,12 @@ def test_a_mistake_in_what_a_reader_delivers_to_is_said_and_not_silent(listener:
     with LineReader(io.BytesIO(b"A\n")) as reader:
         reader.start(deliver, listener.state)
         listener.fault("its reader has ended (KeyError")
+
+
+def test_every_line_has_its_number_in_the_file(stream_of: Callable[[bytes], BinaryIO]) -> None:
+    data = BYTE_ORDER_MARK + b"one\n\n\r\nfour\r\n" + b"5" * (LENGTH_MAX + 1) + b"\n\xff\nseven"
+    with LineReader(stream_of(data)) as reader:
+        numbers = [reader.line_number]
+        while reader.next_read() is not None:
+            numbers.append(reader.line_number)
+    assert numbers == [0, 1, 4, 5, 6, 7]
