@@ -37,7 +37,7 @@ from firmware.row import Row
 from firmware.signals import light_and_sound
 from hal.ports import AlarmContact, Code, LaneParts, Read, Way
 
-LATE_TURN_MS = 20  # a person notices 100 ms; a turn that takes a fifth of that is worth counting
+LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are worth counting
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
 ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
@@ -47,16 +47,23 @@ TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
 class Clock:
     """Both clocks of the gate. UTC never goes back behind the newest moment given out or found on disk."""
 
-    def __init__(self, trusted: Callable[[], bool], floor_utc_ms: int = 0) -> None:
+    def __init__(
+        self,
+        trusted: Callable[[], bool],
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        utc_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._is_trusted = trusted
+        self._monotonic_ns = monotonic_ns
+        self._utc_ns = utc_ns
         self.trusted = trusted()
-        self.floor_utc_ms = floor_utc_ms
+        self.floor_utc_ms = 0
 
     def now(self, floor_utc_ms: int = 0) -> Moment:
         """The present moment."""
-        utc_ms = max(time.time_ns() // 1_000_000, self.floor_utc_ms, floor_utc_ms)
+        utc_ms = max(self._utc_ns() // 1_000_000, self.floor_utc_ms, floor_utc_ms)
         self.floor_utc_ms = utc_ms
-        return Moment(time.monotonic_ns() // 1_000_000, utc_ms, self.trusted)
+        return Moment(self._monotonic_ns() // 1_000_000, utc_ms, self.trusted)
 
     def look(self) -> bool:
         """Look again whether the clock may be trusted; True when it just became so."""
@@ -136,6 +143,7 @@ class Gate:
         link: Link | None = None,
         watch: Callable[[Shot], None] | None = None,
         changed: Callable[[str], None] | None = None,
+        ticks_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         """The loop calls `seconds` about once a second, between two turns; `watch` for every finished scan.
 
@@ -152,7 +160,8 @@ class Gate:
         self._link = link
         self._watch = watch
         self._changed = changed
-        self._inbox: Inbox[Turn] = Inbox()
+        self._ticks_ns = ticks_ns
+        self._inbox: Inbox[Turn] = Inbox(ticks_ns)
         self._edges = threading.Lock()  # turnstiles are driven by the loop and by the alarm's thread
         self._alarmed = False
         self._stopping = False
@@ -183,7 +192,7 @@ class Gate:
 
     def scan(self, lane: str, read: Read, way: Way | None) -> None:
         """What a reader delivered."""
-        if not self._inbox.put(partial(self._on_read, lane, read, way, time.perf_counter_ns())):
+        if not self._inbox.put(partial(self._on_read, lane, read, way, self._ticks_ns())):
             self.unanswered += 1
 
     def stop(self) -> None:
@@ -249,31 +258,34 @@ class Gate:
         """One turn: what is due, or what happened next. False when nothing came within `longest_ms`."""
         moment = self._clock.now()
         if moment.monotonic_ms >= self._next_second_ms:
-            self._on_second(moment)
+            self._next_second_ms = moment.monotonic_ms + SECOND_MS
+            self._measured(self._on_second, self._ticks_ns())
         due = self._due(moment.monotonic_ms)
         if due is not None:
-            self._measured(partial(self._on_time, due))
+            place, since_ms = due
+            self._measured(partial(self._on_time, place), self._ticks_ns() - since_ms * 1_000_000)
             return True
-        work = self._inbox.take(self._sleep_ms(moment.monotonic_ms, longest_ms) / 1000)
-        if work is None:
+        taken = self._inbox.take(self._sleep_ms(moment.monotonic_ms, longest_ms) / 1000)
+        if taken is None:
             return False
-        self._measured(work)
+        self._measured(taken.news, taken.arrived_ns)
         return True
 
-    def _measured(self, work: Turn) -> None:
-        started_ns = time.perf_counter_ns()
+    def _measured(self, work: Turn, arrived_ns: int) -> None:
+        """A turn takes as long as somebody waits for it: from the news' arrival to the end of its effects."""
         work()
-        took_ms = (time.perf_counter_ns() - started_ns) / 1_000_000
+        took_ms = (self._ticks_ns() - arrived_ns) / 1_000_000
         self.turns += 1
         self.slowest_turn_ms = max(self.slowest_turn_ms, took_ms)
         if took_ms > LATE_TURN_MS:
             self.late_turns += 1
 
-    def _due(self, monotonic_ms: int) -> _Place | None:
+    def _due(self, monotonic_ms: int) -> tuple[_Place, int] | None:
+        """A lane that wanted to be woken by now, and since when it has waited for it."""
         for place in self._places.values():
             wake_ms = wake_at(place.lane)
             if wake_ms is not None and wake_ms <= monotonic_ms:
-                return place
+                return place, monotonic_ms - wake_ms
         return None
 
     def _sleep_ms(self, monotonic_ms: int, longest_ms: int) -> int:
@@ -281,8 +293,7 @@ class Gate:
         soonest = min((w for w in wakes if w is not None), default=self._next_second_ms)
         return max(0, min(longest_ms, soonest - monotonic_ms, self._next_second_ms - monotonic_ms))
 
-    def _on_second(self, moment: Moment) -> None:
-        self._next_second_ms = moment.monotonic_ms + SECOND_MS
+    def _on_second(self) -> None:
         if self._clock.look():
             self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
         self._watch_late()
@@ -364,7 +375,7 @@ class Gate:
     def _take(self, place: _Place, event: Event, code: str = "", read_ns: int = 0) -> None:
         """Step, hand rows to the journal, apply the rest, in order."""
         after, effects = step(place.lane, event)
-        decided_ns = time.perf_counter_ns()
+        decided_ns = self._ticks_ns()
         if after is place.lane and not effects:
             return
         place.lane = after
@@ -422,7 +433,7 @@ class Gate:
                 case Unlock(direction):
                     with self._edges:
                         place.parts.turnstile.unlock("both" if direction is None else direction.value)
-                    place.unlocked_ns = time.perf_counter_ns()
+                    place.unlocked_ns = self._ticks_ns()
                 case Lock():
                     self._lock(place)
                 case Ask(scan):
@@ -478,7 +489,7 @@ class Gate:
             verdict=record.verdict or shot.verdict,
             text=record.text,
             row=number,
-            decided_ns=time.perf_counter_ns(),
+            decided_ns=self._ticks_ns(),
         )
 
     def _watch_durable(self, place: _Place, news: Told) -> None:
@@ -493,7 +504,7 @@ class Gate:
         """The disk does not take the rows of this lane: stories that wait for nothing else end here."""
         if isinstance(place.lane.state, Asking | Recording):
             return
-        before_ns = time.perf_counter_ns() - waited_ms * 1_000_000
+        before_ns = self._ticks_ns() - waited_ms * 1_000_000
         for scan, shot in list(self._shots.items()):
             if shot.lane == place.lane.setup.name and shot.decided_ns <= before_ns:
                 del self._shots[scan]
