@@ -23,6 +23,7 @@ from hal.watch import News, Watch, monotonic_ms
 
 RETRY_MS = 1000  # a person who plugs a cable back in sees the lane ready at once; costs no measurable load
 READ_BYTES_MAX = 4096  # what the kernel holds for a terminal line
+SETTLE_MS = 50  # silence that proves a code has ended: an FTDI adapter hands bytes over every 16 ms
 SETTLE_MS_MAX = 5000  # longer than any code; a line that never falls silent is set up wrongly
 JOIN_S_MAX = 5.0  # the thread ends within milliseconds unless `deliver` hangs, which must not hang the stop
 BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
@@ -131,7 +132,7 @@ class SerialReader(Reader):
 
     def _read(self, descriptor: int) -> None:
         """Read until told to stop. Raises Fault when the device goes."""
-        if not settled(self._watch, descriptor, self.framing.idle_ms):
+        if not settled(self._watch, descriptor, min(SETTLE_MS, self.framing.idle_ms)):
             return
         self._say(None)
         deframer = Deframer(self.framing)
