@@ -1,7 +1,7 @@
 """A scanner on a serial line, through pyserial: /dev/serial/by-id/…, a real port or a USB one.
 
 The device may be absent at the start and may come and go; the reader says so and opens it again by its path
-for ever. After each opening it waits for a silence of `idle_ms` and discards what arrives before it, for two
+for ever. After each opening it waits for a short silence and discards what arrives before it, for two
 reasons. What was scanned while nobody listened belongs to a person who has gone. And a scanner caught in the
 middle of a code would have its tail taken for a code of its own. Only then the reader reports that it works.
 """
