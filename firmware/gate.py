@@ -10,8 +10,9 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
@@ -28,7 +29,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import begin, step, wake_at
-from firmware.core.states import Asking, Free, Lane, Ready, Recording, Shut
+from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
 from firmware.facts import Facts
 from firmware.inbox import Inbox
@@ -125,6 +126,7 @@ class _Place:
         self.events: list[Event] = []
         self.effects: list[Effect] = []
         self.unlocked_ns = 0
+        self.broken: dict[str, str] = {}  # at most turnstile, lamp and buzzer, each with its fault
 
 
 class Gate:
@@ -175,6 +177,7 @@ class Gate:
         self.slowest_turn_ms = 0.0
         self.unanswered = 0
         self.lost_rows = 0
+        self.part_failures = 0
 
     # --- from other threads --------------------------------------------------------------------
 
@@ -217,8 +220,8 @@ class Gate:
         """In the contact's own thread: free the lanes now, do the paperwork after."""
         with self._edges:
             self._alarmed = active
-            if active:
-                for place in self._places.values():
+            for place in self._places.values() if active else ():
+                with suppress(Exception):  # the loop does it again, and names the fault
                     place.parts.turnstile.unlock("both")
         self._inbox.put_first(partial(self._on_alarm, active))
 
@@ -247,12 +250,21 @@ class Gate:
         self.scan(lane, read, way)
 
     def run(self) -> None:
-        """Take turns until `stop`, then lock the lanes that nothing keeps free."""
-        while not self._stopping:
-            self.turn(SECOND_MS)
+        """Take turns until `stop`, then lock the lanes that nothing keeps free.
+
+        A fault of a part is named and lived with. Any other exception ends the loop, lanes locked, and comes
+        out of here.
+        """
+        try:
+            while not self._stopping:
+                self.turn(SECOND_MS)
+        finally:
+            for place in self._places.values():
+                if not isinstance(place.lane.state, Free):
+                    self._lock(place)
         for place in self._places.values():
-            if not isinstance(place.lane.state, Free):
-                self._lock(place)
+            if place.events:
+                self._write(place, Row("trail", place.lane.setup.name, self._clock.now()), "")
 
     def turn(self, longest_ms: int) -> bool:
         """One turn: what is due, or what happened next. False when nothing came within `longest_ms`."""
@@ -296,6 +308,10 @@ class Gate:
     def _on_second(self) -> None:
         if self._clock.look():
             self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
+        self._on_alarm(self._alarmed)  # in case that the inbox had no room for its last change
+        for place in self._places.values():
+            if "turnstile" in place.broken:
+                self._hold(place)
         self._watch_late()
         self._seconds()
 
@@ -321,6 +337,10 @@ class Gate:
         moment = self._clock.now()
         for place in self._places.values():
             self._take(place, Alarm(moment, self._journal.next_row, active))
+
+    def _on_part(self, place: _Place, part: str, text: str) -> None:
+        name = place.lane.setup.name
+        self._journal.note(Row("fault", name, self._clock.now(), text=f"{part}: {text}"))
 
     def _on_order(self, name: str, order: Order, cause: Cause, direction: Direction, by: str) -> None:
         moment = self._clock.now()
@@ -431,25 +451,53 @@ class Gate:
                 case Tell(show, _):
                     self._tell(place, show)
                 case Unlock(direction):
-                    with self._edges:
-                        place.parts.turnstile.unlock("both" if direction is None else direction.value)
-                    place.unlocked_ns = self._ticks_ns()
+                    if self._unlock(place, direction):
+                        place.unlocked_ns = self._ticks_ns()
                 case Lock():
                     self._lock(place)
                 case Ask(scan):
                     assert self._link is not None, "a lane asked where nobody can be asked"
                     self._link.ask(effect, self._asked[scan].code)
 
+    def _unlock(self, place: _Place, direction: Direction | None) -> bool:
+        """Release one way, or both; also both where the alarm came a moment ago: it wins."""
+        with self._edges:
+            way: Literal["in", "out", "both"] = "both"
+            if direction is not None and not self._alarmed:
+                way = direction.value
+            return self._drive(place, "turnstile", partial(place.parts.turnstile.unlock, way))
+
     def _lock(self, place: _Place) -> None:
         """Take the release away, unless the alarm came a moment ago and the loop has not heard of it."""
         with self._edges:
             if not self._alarmed:
-                place.parts.turnstile.lock()
+                self._drive(place, "turnstile", place.parts.turnstile.lock)
+
+    def _hold(self, place: _Place) -> None:
+        """Try a turnstile that failed once more. An opening is not given twice, so it is passed over."""
+        if isinstance(place.lane.state, Free):
+            self._unlock(place, None)
+        elif not isinstance(place.lane.state, Open) or place.lane.state.locked:
+            self._lock(place)
 
     def _tell(self, place: _Place, show: Verdict | Signal) -> None:
         colour, blink, pattern = light_and_sound(show)
-        place.parts.lamp.show(colour, blink)
-        place.parts.buzzer.sound(pattern)
+        self._drive(place, "lamp", partial(place.parts.lamp.show, colour, blink))
+        self._drive(place, "buzzer", partial(place.parts.buzzer.sound, pattern))
+
+    def _drive(self, place: _Place, part: str, act: Callable[[], None]) -> bool:
+        """Move a part. One that fails is a fault with a name: the lane and the gate go on without it."""
+        try:
+            act()
+        except Exception as error:
+            self.part_failures += 1
+            if part not in place.broken:
+                place.broken[part] = f"{type(error).__name__}: {error}"
+                self._inbox.put(partial(self._on_part, place, part, place.broken[part]))
+            return False
+        if place.broken and place.broken.pop(part, None) is not None:
+            self._inbox.put(partial(self._on_part, place, part, "works again"))
+        return True
 
     # --- for those who watch -----------------------------------------------------------------------
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from firmware.gate import LATE_TURN_MS
-from tests.gate_bench import Bench, check_replay
+from tests.gate_bench import Bench, data_directory
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    """A data directory; at the end every row that the loop wrote must replay."""
-    yield tmp_path / "data"
-    check_replay(tmp_path / "data")
+def data() -> Iterator[Path]:
+    with data_directory() as folder:
+        yield folder
 
 
 class Stopwatch:

@@ -1,0 +1,137 @@
+"""What a gate does when something in it is broken, and how its loop ends."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware.core.events import Order
+from firmware.core.ticket import Ticket, Verdict
+from tests.gate_bench import SETUP, THROUGH, Bench, Lists, data_directory, tickets
+
+SOUTH = SETUP._replace(name="south")
+BROKEN = "OSError: [Errno 5] Input/output error"
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with data_directory() as folder:
+        yield folder
+
+
+def faults(bench: Bench) -> list[tuple[str, str]]:
+    return [(row.lane, row.text) for _, row, _ in bench.rows() if row.kind == "fault"]
+
+
+# --- parts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["lamp", "buzzer"])
+def test_a_broken_light_or_sound_is_named_once_and_the_lane_goes_on(data: Path, part: str) -> None:
+    with Bench(data, usual=THROUGH) as bench:
+        bench.breakable["north", part].broken = True
+        assert bench.enter("A").verdict is Verdict.ADMITTED
+        assert bench.enter("B").verdict is Verdict.ADMITTED
+        assert bench.openings() == 2
+        assert faults(bench) == [("north", f"{part}: {BROKEN}")]
+        assert bench.gate.part_failures > 2
+        bench.breakable["north", part].broken = False
+        bench.enter("C")
+        assert faults(bench)[1:] == [("north", f"{part}: works again")]
+
+
+def test_a_turnstile_that_does_not_open_is_named_and_the_other_lane_goes_on(data: Path) -> None:
+    with Bench(data, setups=(SETUP, SOUTH), usual=THROUGH) as bench:
+        bench.breakable["north", "turnstile"].broken = True
+        shot = bench.enter("A")
+        assert (shot.verdict, shot.relay_ns) == (Verdict.ADMITTED, None)
+        assert bench.enter("B", lane="south").relay_ns is not None
+        assert faults(bench)[0] == ("north", f"turnstile: {BROKEN}")
+
+
+def test_a_turnstile_that_did_not_lock_is_locked_as_soon_as_it_works_again(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.settle()
+        bench.breakable["north", "turnstile"].broken = True
+        bench.pass_time(SETUP.unlock_ms)
+        assert bench.relay() == ["in"]
+        bench.breakable["north", "turnstile"].broken = False
+        bench.pass_time(1000)
+        assert bench.relay() == ["in", "locked"]
+
+
+def test_an_opening_that_failed_is_not_given_twice(data: Path) -> None:
+    """The relay may have moved before it said that it failed, so nobody tries once more."""
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.breakable["north", "turnstile"].broken = True
+        bench.settle()
+        assert bench.state() == "Open"
+        bench.breakable["north", "turnstile"].broken = False
+        bench.pass_time(10_000)
+        assert bench.openings() == 0
+
+
+# --- the end of the loop ---------------------------------------------------------------------------
+
+
+class Exploding(Lists):
+    """A catalogue with a bug."""
+
+    def get(self, digest: bytes) -> Ticket | None:
+        if digest == self.digest("bomb"):
+            raise RuntimeError("a bug")
+        return super().get(digest)
+
+
+def test_promise_6_a_bug_in_the_loop_ends_it_with_every_lane_locked(data: Path) -> None:
+    with Bench(data, setups=(SETUP, SOUTH)) as bench:
+        bench.lists = Exploding(tickets("A"))
+        bench.gate.facts = bench.gate.facts._replace(tickets=bench.lists)
+        bench.scan("A", lane="south")
+        bench.settle()
+        assert bench.state("south") == "Open"
+        bench.fake("north").scan("bomb")
+        with pytest.raises(RuntimeError, match="a bug"):
+            bench.gate.run()
+        assert bench.relay("south") == ["in", "locked"]
+        assert bench.relay("north") == []
+
+
+def test_promise_6_no_edge_towards_unlocked_at_start_and_stop(data: Path) -> None:
+    with Bench(data, setups=(SETUP, SOUTH)) as bench:
+        bench.restart()
+        bench.order(Order.SHUT)
+        bench.restart()
+        assert bench.relay("north") == bench.relay("south") == []
+
+
+def test_promise_6_a_stop_in_the_middle_of_an_opening_locks_the_lane(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.settle()
+        bench.stop()
+        assert bench.relay() == ["in", "locked"]
+
+
+def test_promise_6_a_row_that_becomes_safe_after_the_stop_opens_nothing(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.restart()
+        bench.settle()
+        bench.pass_time(10_000)
+        assert bench.openings() == 0
+        assert bench.enter("A").verdict is Verdict.USED, "it may have opened, as far as the disk knows"
+
+
+def test_what_happened_since_the_last_row_is_written_at_the_stop(data: Path) -> None:
+    """The opening itself makes no row; replayed, the journal must still tell of it."""
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.settle()
+        bench.stop()
+        *_, last = bench.rows()
+        assert last.row.kind == "trail"
+        assert last.row.story is not None
+        assert [event.name for event in last.row.story.events] == ["Recorded"]
