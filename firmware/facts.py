@@ -1,10 +1,46 @@
-"""Gathers what the core must know about a code before it is asked: one look into each store, no waiting."""
+"""Gathers what the core must know before it is asked: the time, and one look into each store. No waiting."""
 
+import ctypes
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from firmware.core.events import Scanned
 from firmware.core.ticket import Authority, Direction, History, Moment, Policy, Proof, Route, Ticket
+
+TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
+
+
+class Clock:
+    """Both clocks of the gate. UTC never goes back behind the newest moment given out or found on disk."""
+
+    def __init__(
+        self,
+        trusted: Callable[[], bool],
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        utc_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._is_trusted = trusted
+        self._monotonic_ns = monotonic_ns
+        self._utc_ns = utc_ns
+        self.trusted = trusted()
+        self.floor_utc_ms = 0
+
+    def now(self, floor_utc_ms: int = 0) -> Moment:
+        """The present moment."""
+        utc_ms = max(self._utc_ns() // 1_000_000, self.floor_utc_ms, floor_utc_ms)
+        self.floor_utc_ms = utc_ms
+        return Moment(self._monotonic_ns() // 1_000_000, utc_ms, self.trusted)
+
+    def look(self) -> bool:
+        """Look again whether the clock may be trusted; True when it just became so."""
+        before, self.trusted = self.trusted, self._is_trusted()
+        return self.trusted and not before
+
+
+def synchronised() -> bool:
+    """Whether the kernel's clock is disciplined by NTP or the like (adjtimex(2))."""
+    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != TIME_ERROR)
 
 
 class Tickets(Protocol):

@@ -6,7 +6,6 @@ contact frees the lanes from its own thread before the loop even hears of it, be
 page of a hung disk, and the alarm may not.
 """
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +30,7 @@ from firmware.core.events import (
 from firmware.core.lane import begin, step, wake_at
 from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
-from firmware.facts import Facts
+from firmware.facts import Clock, Facts
 from firmware.inbox import Inbox
 from firmware.journal import Journal, Story, Told
 from firmware.row import Row
@@ -42,39 +41,6 @@ LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
 ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
-TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
-
-
-class Clock:
-    """Both clocks of the gate. UTC never goes back behind the newest moment given out or found on disk."""
-
-    def __init__(
-        self,
-        trusted: Callable[[], bool],
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
-        utc_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self._is_trusted = trusted
-        self._monotonic_ns = monotonic_ns
-        self._utc_ns = utc_ns
-        self.trusted = trusted()
-        self.floor_utc_ms = 0
-
-    def now(self, floor_utc_ms: int = 0) -> Moment:
-        """The present moment."""
-        utc_ms = max(self._utc_ns() // 1_000_000, self.floor_utc_ms, floor_utc_ms)
-        self.floor_utc_ms = utc_ms
-        return Moment(self._monotonic_ns() // 1_000_000, utc_ms, self.trusted)
-
-    def look(self) -> bool:
-        """Look again whether the clock may be trusted; True when it just became so."""
-        before, self.trusted = self.trusted, self._is_trusted()
-        return self.trusted and not before
-
-
-def synchronised() -> bool:
-    """Whether the kernel's clock is disciplined by NTP or the like (adjtimex(2))."""
-    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != TIME_ERROR)
 
 
 class Shot(NamedTuple):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
-from firmware.facts import Facts
-from firmware.gate import Clock, Gate, Shot, synchronised
+from firmware.facts import Clock, Facts, synchronised
+from firmware.gate import Gate, Shot
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Row
 from hal.board import open_board, open_reader

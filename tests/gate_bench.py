@@ -25,8 +25,8 @@ from firmware.core.events import Order
 from firmware.core.lane import begin
 from firmware.core.states import Lane
 from firmware.core.ticket import Direction, Policy, Route, Setup, Ticket, Verdict
-from firmware.facts import Facts
-from firmware.gate import Clock, Gate, Shot
+from firmware.facts import Clock, Facts
+from firmware.gate import Gate, Shot
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Before, Row, decode, decode_began, epoch_and_seq, replay, tell_story
 from firmware.rows import RowReader
