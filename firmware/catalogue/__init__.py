@@ -1,0 +1,248 @@
+"""What this gate was told about tickets: keyed digests of codes, and their tickets, on LMDB.
+
+A gate reads through `Catalogue`, in a microsecond or two, and notices when another list is in use. `Build`
+makes a whole list beside the one in use, reads it again and swaps it in. `Catalogue.apply_changes` changes
+the one in use. There is one writer at a time, in any process; readers wait for nobody.
+
+    key                        32 random bytes of this venue, read by its owner only
+    lock                       held by the writer, whose process id it holds
+    current                    the name of the build in use; replaced in one step
+    build-<n>/                 a list: an LMDB environment, see `store`
+    damaged-<date>-build-<n>/  a list that could not be read, set aside whole
+"""
+
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import lmdb
+import msgspec
+
+from firmware.catalogue.build import Build, Copied
+from firmware.catalogue.check import about_fault, build_fault, outside_fault, set_aside_if_damaged
+from firmware.catalogue.folder import (
+    CatalogueBusy,
+    CatalogueDamaged,
+    CatalogueError,
+    CatalogueFull,
+    KeyUnusable,
+    Mark,
+    current_build,
+    keyed,
+    mark_of_current,
+    venue_key,
+    writing,
+)
+from firmware.catalogue.store import (
+    ABOUT,
+    TICKETS_MAX,
+    Counts,
+    Removal,
+    Store,
+    Upsert,
+    decode_about,
+    decode_ticket,
+    disk_takes,
+)
+from firmware.core.ticket import Ticket
+
+__all__ = [
+    "TICKETS_MAX",
+    "Build",
+    "Catalogue",
+    "CatalogueBusy",
+    "CatalogueDamaged",
+    "CatalogueError",
+    "CatalogueFull",
+    "Copied",
+    "Counts",
+    "KeyUnusable",
+    "Removal",
+    "Upsert",
+]
+
+CHANGES_PER_COMMIT = 1000  # one flush for so many, which change at most about 4000 pages
+CHANGES_BYTES = 16 << 20  # those pages, for a full disk to say what was needed
+OPEN_TRIES_MAX = 3  # lists may be swapped in while one is being opened; not so often that a third try fails
+
+
+class Catalogue:
+    """The list in use. `get`, `digest` and `reload` belong to one thread, `apply_changes` to any one.
+
+    `fault` is empty, or says what is wrong: then the catalogue is empty, or still the older one. `source`
+    and `stamp_utc_ms` say where the list came from, and when it was made or last changed.
+    """
+
+    def __init__(self, folder: Path, *, now_utc_ms: int) -> None:
+        """Open the list in use, after a child process has read all of it. Raises `KeyUnusable`, `OSError`.
+
+        A list that cannot be read is set aside, and the catalogue is empty. `now_utc_ms` dates its name.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.fault = ""
+        self.count = 0
+        self.stamp_utc_ms = 0
+        self.source = ""
+        self._folder = folder
+        self._key = venue_key(folder)
+        self._keyed = keyed(self._key)
+        self._store: Store | None = None
+        self._mark: Mark | None = None
+        self._growing = threading.Lock()
+        self._start(now_utc_ms)
+
+    def digest(self, code: str) -> bytes:
+        """What stands for a code in the catalogue."""
+        digest = self._keyed.copy()
+        digest.update(code.encode())
+        return digest.digest()
+
+    def get(self, digest: bytes) -> Ticket | None:
+        """The ticket of a code. Raises `CatalogueDamaged` if it cannot be read.
+
+        Nothing holds the transaction beyond its own line, so none is ever long.
+        """
+        store = self._store
+        if store is None:
+            return None
+        try:
+            value = store.begin().get(digest)
+        except lmdb.Error:
+            value = self._get_while_growing(store, digest)
+        try:
+            return None if value is None else decode_ticket(value)
+        except msgspec.MsgspecError as error:
+            raise CatalogueDamaged(
+                f"{store.build}: a ticket cannot be read: import the list again"
+            ) from error
+
+    def reload(self) -> bool:
+        """Look whether another list is in use: a few microseconds if none is. True when this one is now."""
+        mark = mark_of_current(self._folder)
+        if mark == self._mark or mark is None:
+            self._tell()
+            return False
+        try:
+            store = self._open()
+        except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
+            self._mark = mark
+            self.fault = f"a new list could not be opened: {error}"
+            return False
+        older, self._store, self.fault = self._store, store, ""
+        self._tell()
+        if older is not None:
+            older.close()
+        return True
+
+    def apply_changes(
+        self, changes: Iterable[Upsert | Removal], *, stamp_utc_ms: int, source: str = ""
+    ) -> Counts:
+        """Change the list in use, in order, `CHANGES_PER_COMMIT` at a time, each commit whole and flushed.
+
+        Raises `CatalogueBusy` while another writes, or when another list was swapped in that `reload` has
+        not seen; `CatalogueFull` where the disk takes no more. What was committed stays: apply all again.
+        """
+        if mark_of_current(self._folder) is None:
+            with Build(self._folder, source=source, stamp_utc_ms=stamp_utc_ms) as build:
+                build.swap()
+            self.reload()
+        total = Counts()
+        with writing(self._folder):
+            store = self._store
+            if store is None or mark_of_current(self._folder) != self._mark:
+                raise CatalogueBusy(f"{self._folder}: another list is in use: reload, and apply again")
+            waiting = iter(changes)
+            while batch := list(islice(waiting, CHANGES_PER_COMMIT)):
+                with disk_takes(self._folder, CHANGES_BYTES):
+                    counts = self._apply(store, batch, stamp_utc_ms, source)
+                total = Counts(*map(sum, zip(total, counts, strict=True)))
+        self._tell()
+        return total
+
+    def close(self) -> None:
+        """Close. From then on no ticket is found."""
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Self:
+        """The catalogue itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def _start(self, now_utc_ms: int) -> None:
+        if mark_of_current(self._folder) is None:
+            return
+        try:
+            with writing(self._folder):
+                self.fault = set_aside_if_damaged(self._folder, self._key, now_utc_ms)
+        except CatalogueBusy:  # an import runs: it set aside what was damaged, and may swap at any time
+            self.fault = self._fault_beside_a_writer()
+        if self.fault:
+            self._mark = mark_of_current(self._folder)
+            return
+        try:
+            self._store = self._open()
+            self._store.environment.reader_check()  # frees the slots of readers that were killed
+            self._tell()
+        except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
+            self.close()
+            self.fault = f"the list could not be opened: {error}"
+
+    def _fault_beside_a_writer(self) -> str:
+        try:
+            build = current_build(self._folder)
+        except CatalogueDamaged as error:
+            return str(error)
+        fault = None if build is None else build_fault(build, self._key, trial=False)
+        return "" if fault is None or build is None else f"{build.name} {fault.reason}"
+
+    def _open(self) -> Store:
+        """Open the list in use; `_mark` is then its mark. Its contents have been read before by another."""
+        for _ in range(OPEN_TRIES_MAX):
+            self._mark = mark_of_current(self._folder)
+            build = current_build(self._folder)
+            if build is None or mark_of_current(self._folder) != self._mark:
+                continue
+            if fault := outside_fault(build):
+                raise CatalogueDamaged(f"{build.name} {fault}")
+            store = Store(build)
+            if fault := about_fault(store.about(), self._key):
+                store.close()
+                raise CatalogueError(f"{build.name} {fault}")
+            return store
+        raise CatalogueBusy(f"{self._folder}: lists are swapped in faster than one can be opened")
+
+    def _tell(self) -> None:
+        """Say what the list says of itself; another process may have changed it."""
+        if self._store is not None:
+            about = decode_about(self._get_while_growing(self._store, ABOUT) or b"")
+            self.count, self.stamp_utc_ms, self.source = about.tickets, about.stamp_utc_ms, about.source
+
+    def _get_while_growing(self, store: Store, digest: bytes) -> bytes | None:
+        """Another thread is replacing the map, or another process has grown it: wait, or follow."""
+        try:
+            with self._growing:
+                with suppress(lmdb.MapResizedError):
+                    return store.begin().get(digest)
+                store.environment.set_mapsize(0)
+                return store.begin().get(digest)
+        except lmdb.Error as error:
+            raise CatalogueDamaged(f"{store.build}: {error}: import the list again") from error
+
+    def _apply(self, store: Store, batch: list[Upsert | Removal], stamp_utc_ms: int, source: str) -> Counts:
+        while True:
+            try:
+                return store.change(batch, self._key, stamp_utc_ms, source)
+            except lmdb.MapFullError:
+                with self._growing:
+                    store.grow()
+            except lmdb.MapResizedError:
+                with self._growing:
+                    store.environment.set_mapsize(0)

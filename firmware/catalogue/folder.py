@@ -1,0 +1,193 @@
+"""The folder of the catalogue: its key, its one writer, and which build is in use. No LMDB in here."""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+KEY_BYTES = 32  # twice the digest: guessing the key is never the shorter way
+DIGEST_BYTES = 16  # among a billion codes two share a digest with a chance of 1 in 10^21
+BUILD = re.compile(r"build-([1-9]\d{0,8})")
+BUILD_ANYWHERE = re.compile(r"(?:.*-)?build-([1-9]\d{0,8})")  # also one that was set aside
+
+
+class CatalogueError(Exception):
+    """The catalogue cannot do what was asked; the message names the thing and the mend."""
+
+
+class CatalogueBusy(CatalogueError):
+    """Another process is writing, or has just written."""
+
+
+class CatalogueDamaged(CatalogueError):
+    """What is stored is not what was written."""
+
+
+class CatalogueFull(CatalogueError):
+    """The disk, or the limit of tickets, does not take the list."""
+
+
+class KeyUnusable(CatalogueError):
+    """The venue's key cannot be read, or can be read by others."""
+
+
+class Mark(NamedTuple):
+    """Tells one state of `current` from every other: it is always a new file."""
+
+    inode: int
+    mtime_ns: int
+
+
+def venue_key(folder: Path) -> bytes:
+    """The key of this venue's digests, made where there is none. Raises `KeyUnusable`.
+
+    A new key appears under its name whole and flushed: a cut leaves either none or all of it.
+    """
+    path = folder / "key"
+    if not path.exists():
+        unfinished = folder / f"key-{os.getpid()}"
+        unfinished.unlink(missing_ok=True)
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(KEY_BYTES))
+            file.flush()
+            os.fsync(handle)
+        try:
+            os.link(unfinished, path)  # unlike a rename it fails where another process was quicker
+        except FileExistsError:
+            pass
+        finally:
+            unfinished.unlink()
+        sync_folder(folder)
+    try:
+        mode, key = path.stat().st_mode & 0o777, path.read_bytes()
+    except OSError as error:
+        raise KeyUnusable(f"{path}: {error.strerror}; run as the user who owns it") from error
+    if mode & 0o077:
+        raise KeyUnusable(f"{path}: mode {mode:04o} lets others read the key of all codes: chmod 600 {path}")
+    if len(key) != KEY_BYTES:
+        mend = "put the venue's key back, or remove this file and import the list again"
+        raise KeyUnusable(f"{path}: {len(key)} bytes instead of {KEY_BYTES}: {mend}")
+    return key
+
+
+def keyed(key: bytes, purpose: bytes = b"") -> blake2b:
+    """A keyed hash to copy, which is quicker than to make. Codes have no purpose, so a bridge agrees."""
+    return blake2b(key=key, digest_size=DIGEST_BYTES, person=purpose)
+
+
+def digest_of(hash_begun: blake2b, text: str) -> bytes:
+    """The keyed digest of a text."""
+    digest = hash_begun.copy()
+    digest.update(text.encode())
+    return digest.digest()
+
+
+def key_mark(key: bytes) -> bytes:
+    """Tells venue keys apart without telling the key."""
+    return keyed(key, b"mark of the key").digest()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Be the one writer. Raises `CatalogueBusy` with the process id of the one there is.
+
+    The kernel lets go of the lock when its process ends, however it ends.
+    """
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            who = f"process {file.read(20).strip() or '(unknown)'}"
+            raise CatalogueBusy(f"{folder}: {who} is writing; wait for it, or end it") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def mark_of_current(folder: Path) -> Mark | None:
+    """What `current` is like, in a few microseconds; `None` where no list was ever put into use."""
+    try:
+        stat = (folder / "current").stat()
+    except FileNotFoundError:
+        return None
+    return Mark(stat.st_ino, stat.st_mtime_ns)
+
+
+def current_build(folder: Path) -> Path | None:
+    """The build in use. Raises `CatalogueDamaged` where `current` names none."""
+    try:
+        with (folder / "current").open("rb") as file:
+            name = file.read(40).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    if not BUILD.fullmatch(name):
+        raise CatalogueDamaged(f"{folder / 'current'} names no build; import the list again")
+    return folder / name
+
+
+def build_in_use(folder: Path) -> Path | None:
+    """The same for a writer, who replaces a `current` that names no build."""
+    try:
+        return current_build(folder)
+    except CatalogueDamaged:
+        return None
+
+
+def put_into_use(build: Path) -> None:
+    """Name a finished build in `current`, flushed and in one step: a cut leaves this list or the older."""
+    folder = build.parent
+    sync_folder(build)
+    sync_folder(folder)
+    unfinished = folder / "current-next"
+    with unfinished.open("w") as file:
+        file.write(build.name + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / "current")
+    sync_folder(folder)
+
+
+def next_build(folder: Path) -> Path:
+    """A name that no build here ever had."""
+    numbers = [int(found[1]) for path in folder.iterdir() if (found := BUILD_ANYWHERE.fullmatch(path.name))]
+    return folder / f"build-{max(numbers, default=0) + 1}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove builds that are neither in use nor the one before; only the writer may.
+
+    A gate that has not noticed the swap yet still reads the one before. Even without it such a gate would
+    read on: its map keeps a removed file alive.
+    """
+    current = build_in_use(folder)
+    last = number(current) if current else 0
+    builds = sorted((path for path in folder.iterdir() if BUILD.fullmatch(path.name)), key=number)
+    earlier = [build for build in builds if number(build) < last]
+    for build in builds:
+        if build != current and build not in earlier[-1:]:
+            shutil.rmtree(build)
+
+
+def number(build: Path) -> int:
+    """The number in a build's name."""
+    return int(build.name.removeprefix("build-"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush names: a new file is there after a power cut only when its folder was flushed too (fsync(2))."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
