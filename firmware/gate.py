@@ -28,7 +28,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import begin, step, wake_at
-from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut
+from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut, State
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
 from firmware.facts import Clock, Facts
 from firmware.inbox import Inbox
@@ -70,13 +70,13 @@ class Link(Protocol):
 
 
 class _Asked(NamedTuple):
-    """An ask that was sent. `opened` is the row of the admission that policy made without an answer."""
+    """An ask that was sent. `opened` says whether the lane opened for that scan."""
 
     lane: str
     subject: str
     direction: Direction
     code: str
-    opened: int = 0
+    opened: bool = False
 
 
 Turn = Callable[[], None]
@@ -92,6 +92,10 @@ class _Place:
         self.events: list[Event] = []
         self.effects: list[Effect] = []
         self.unlocked_ns = 0
+        self.reader_states: dict[str, str | None] = {
+            f"{setup.name}/{number}": None for number, _ in enumerate(parts.readers, 1)
+        }
+        self.lost_rows = 0  # since the journal last had room
         self.broken: dict[str, str] = {}  # at most turnstile, lamp and buzzer, each with its fault
 
 
@@ -141,7 +145,7 @@ class Gate:
         self.turns = 0
         self.late_turns = 0
         self.slowest_turn_ms = 0.0
-        self.unanswered = 0
+        self._dropped = 0
         self.lost_rows = 0
         self.part_failures = 0
 
@@ -151,18 +155,21 @@ class Gate:
         """The journal's word on a row."""
         self._inbox.put_always(partial(self._on_told, news))
 
-    def order(self, lane: str, order: Order, by: str, direction: Direction = Direction.IN) -> None:
-        """An order that was checked at the door, for one lane or, with "", for all."""
-        self._inbox.put_always(partial(self._on_order, lane, order, Cause.OPERATOR, direction, by))
+    def order(self, lane: str, order: Order, by: str, direction: Direction = Direction.IN) -> bool:
+        """An order that was checked at the door, for one lane or, with "", for all.
 
-    def answer(self, scan: int, verdict: Verdict, text: str) -> None:
-        """The vendor's word on an ask."""
-        self._inbox.put_always(partial(self._on_answer, scan, verdict, text))
+        False where the loop is too far behind to take it. Raises KeyError where there is no such lane.
+        """
+        places = [self._places[lane]] if lane else list(self._places.values())
+        return self._inbox.put(partial(self._on_order, places, order, Cause.OPERATOR, direction, by))
 
-    def scan(self, lane: str, read: Read, way: Way | None) -> None:
-        """What a reader delivered."""
-        if not self._inbox.put(partial(self._on_read, lane, read, way, self._ticks_ns())):
-            self.unanswered += 1
+    def answer(self, scan: int, verdict: Verdict, text: str) -> bool:
+        """The vendor's word on an ask. False where the loop is too far behind to take it."""
+        return self._inbox.put(partial(self._on_answer, scan, verdict, text))
+
+    def scan(self, lane: str, read: Read, way: Way | None) -> bool:
+        """What a reader delivered. False where the loop is too far behind; KeyError without such a lane."""
+        return self._inbox.put(partial(self._on_read, self._places[lane], read, way, self._ticks_ns()))
 
     def stop(self) -> None:
         """End the loop after the present turn."""
@@ -182,6 +189,11 @@ class Gate:
         """News that the loop has not taken yet."""
         return len(self._inbox)
 
+    @property
+    def dropped(self) -> int:
+        """News from outside, scans above all, that found the loop too far behind."""
+        return self._inbox.dropped
+
     def _on_alarm_contact(self, active: bool) -> None:
         """In the contact's own thread: free the lanes now, do the paperwork after."""
         with self._edges:
@@ -191,26 +203,28 @@ class Gate:
                     place.parts.turnstile.unlock("both")
         self._inbox.put_first(partial(self._on_alarm, active))
 
-    def _on_passage(self, lane: str, way: Way | None) -> None:
-        self._inbox.put_always(partial(self._on_passed, lane, way))
+    def _on_passage(self, place: _Place, way: Way | None) -> None:
+        self._inbox.put(partial(self._on_passed, place, way))
 
-    def _on_reader_state(self, lane: str, reader: str, fault: str | None) -> None:
-        self._inbox.put_always(partial(self._on_reader, lane, reader, fault))
+    def _on_reader_state(self, place: _Place, reader: str, fault: str | None) -> None:
+        """In the reader's own thread. Only its last state counts, so a reader that flaps fills nothing."""
+        place.reader_states[reader] = fault
+        self._inbox.put(self._on_readers)
 
     # --- the loop ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Lock every lane, light it, and listen to its parts."""
-        for name, place in self._places.items():
+        for place in self._places.values():
             self._apply(place, place.first_effects)
             if place.parts.sensor is not None:
-                place.parts.sensor.start(partial(self._on_passage, name))
+                place.parts.sensor.start(partial(self._on_passage, place))
         if self._alarm is not None:
             self._alarm.start(self._on_alarm_contact)
         for name, place in self._places.items():
             for number, (reader, way) in enumerate(place.parts.readers, 1):
-                fault = partial(self._on_reader_state, name, f"{name}/{number}")
-                reader.start(partial(self._deliver, name, way), fault)
+                state = partial(self._on_reader_state, place, f"{name}/{number}")
+                reader.start(partial(self._deliver, name, way), state)
 
     def _deliver(self, lane: str, way: Way | None, read: Read) -> None:
         self.scan(lane, read, way)
@@ -275,6 +289,11 @@ class Gate:
         if self._clock.look():
             self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
         self._on_alarm(self._alarmed)  # in case that the inbox had no room for its last change
+        self._on_readers()
+        if self.dropped > self._dropped:
+            text = f"the loop was too far behind to take {self.dropped - self._dropped} news"
+            self._journal.note(Row("fault", "", self._clock.now(), text=text))
+            self._dropped = self.dropped
         for place in self._places.values():
             if "turnstile" in place.broken:
                 self._hold(place)
@@ -283,8 +302,7 @@ class Gate:
 
     # --- what happened, made into events -----------------------------------------------------------
 
-    def _on_read(self, name: str, read: Read, way: Way | None, read_ns: int) -> None:
-        place = self._places[name]
+    def _on_read(self, place: _Place, read: Read, way: Way | None, read_ns: int) -> None:
         direction = place.lane.setup.direction or Direction(way or "in")
         moment, row = self._clock.now(), self._journal.next_row
         if isinstance(read, Code):
@@ -295,9 +313,9 @@ class Gate:
             scan = self.facts.unreadable(read.reason, direction, moment, row)
         self._take(place, scan, code, read_ns)
 
-    def _on_passed(self, name: str, way: Way | None) -> None:
+    def _on_passed(self, place: _Place, way: Way | None) -> None:
         direction = None if way is None else Direction(way)
-        self._take(self._places[name], Passed(self._clock.now(), self._journal.next_row, direction))
+        self._take(place, Passed(self._clock.now(), self._journal.next_row, direction))
 
     def _on_alarm(self, active: bool) -> None:
         moment = self._clock.now()
@@ -308,23 +326,30 @@ class Gate:
         name = place.lane.setup.name
         self._journal.note(Row("fault", name, self._clock.now(), text=f"{part}: {text}"))
 
-    def _on_order(self, name: str, order: Order, cause: Cause, direction: Direction, by: str) -> None:
+    def _on_order(
+        self, places: Iterable[_Place], order: Order, cause: Cause, direction: Direction, by: str
+    ) -> None:
         moment = self._clock.now()
-        for place in self._places.values() if not name else (self._places[name],):
+        for place in places:
             self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
 
-    def _on_reader(self, name: str, reader: str, fault: str | None) -> None:
+    def _on_readers(self) -> None:
+        for place in self._places.values():
+            for reader, fault in place.reader_states.items():
+                if fault != self.reader_faults.get(reader):
+                    self._on_reader(place, reader, fault)
+
+    def _on_reader(self, place: _Place, reader: str, fault: str | None) -> None:
         """A reader that is lost is a fault with a name; where the policy says so it shuts its lane."""
-        known = self.reader_faults.pop(reader, None)
-        if fault is not None:
+        if fault is None:
+            del self.reader_faults[reader]
+        else:
             self.reader_faults[reader] = fault
-        if fault == known:
-            return
         text = f"reader {reader}: {fault or 'works again'}"
-        self._journal.note(Row("fault", name, self._clock.now(), text=text))
+        self._journal.note(Row("fault", place.lane.setup.name, self._clock.now(), text=text))
         if self._reader_lost_shuts:
-            lost = any(key.startswith(f"{name}/") for key in self.reader_faults)
-            self._on_order(name, Order.SHUT if lost else Order.NORMAL, Cause.READER, Direction.IN, text)
+            order = Order.SHUT if any(place.reader_states.values()) else Order.NORMAL
+            self._on_order((place,), order, Cause.READER, Direction.IN, text)
 
     def _on_answer(self, scan: int, verdict: Verdict, text: str) -> None:
         asked = self._asked.get(scan)
@@ -332,9 +357,10 @@ class Gate:
             self._journal.note(Row("fault", "", self._clock.now(), scan, verdict, text="answer to no ask"))
             return
         moment, row = self._clock.now(), self._journal.next_row
-        opened, history = asked.opened != 0, self._journal.history(asked.subject)
-        event = Answered(moment, row, scan, verdict, text, asked.subject, asked.direction, opened, history)
-        self._take(self._places[asked.lane], event)
+        lane, subject, direction, _, opened = asked
+        history = self._journal.history(subject)
+        event = Answered(moment, row, scan, verdict, text, subject, direction, opened, history)
+        self._take(self._places[lane], event)
 
     def _on_time(self, place: _Place) -> None:
         moment, row = self._clock.now(), self._journal.next_row
@@ -347,6 +373,8 @@ class Gate:
 
     def _on_told(self, news: Told) -> None:
         moment = self._clock.now()
+        if news.safe:
+            self._own_up(moment)
         event: Event = Recorded(moment, news.row) if news.safe else RecordFailed(moment, news.row)
         if not news.row:
             for place in self._places.values():
@@ -355,6 +383,15 @@ class Gate:
             place = self._places[news.lane]
             self._take(place, event)
             self._watch_durable(place, news)
+
+    def _own_up(self, moment: Moment) -> None:
+        """The journal has room again. Lanes whose rows found none say how many, and go back to work."""
+        for name, place in self._places.items():
+            if place.lost_rows and self._journal.submit(
+                Row("lost", name, moment, text=f"{place.lost_rows} rows")
+            ):
+                place.lost_rows = 0
+                self._take(place, Recorded(moment, 0))
 
     # --- one event through the core ----------------------------------------------------------------
 
@@ -389,14 +426,12 @@ class Gate:
         number = self._journal.next_row
         row = Row(kind, place.lane.setup.name, event.moment, scan, verdict, movement, text)
         if not self._write(place, row, code):
+            self._watch_lost(number)
             return False
         if kind is Kind.ASK and isinstance(event, Scanned):
             self._asked[scan] = _Asked(row.lane, event.subject, event.direction, code)
             while len(self._asked) > ASKS_MAX:
                 del self._asked[next(iter(self._asked))]
-        elif kind is Kind.ANSWER and scan in self._asked:
-            opened = number if verdict is not None and verdict.admits else 0
-            self._asked[scan] = self._asked[scan]._replace(opened=opened)
         self._watch_row(record, number)
         return True
 
@@ -405,11 +440,12 @@ class Gate:
         story = None
         if place.events:
             story = Story(place.before, tuple(place.events), tuple(place.effects), place.lane)
-        if not self._journal.submit(row, story, code):
-            self.lost_rows += 1
-            return False
+        kept = self._journal.submit(row, story, code)
         place.before, place.events, place.effects = place.lane, [], []
-        return True
+        if not kept:
+            self.lost_rows += 1
+            place.lost_rows += 1
+        return kept
 
     def _apply(self, place: _Place, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -419,11 +455,17 @@ class Gate:
                 case Unlock(direction):
                     if self._unlock(place, direction):
                         place.unlocked_ns = self._ticks_ns()
+                        self._note_opening(place.lane.state)
                 case Lock():
                     self._lock(place)
                 case Ask(scan):
                     assert self._link is not None, "a lane asked where nobody can be asked"
                     self._link.ask(effect, self._asked[scan].code)
+
+    def _note_opening(self, state: State) -> None:
+        """Whether an ask opened its lane decides what a late answer to it means."""
+        if isinstance(state, Open) and state.scan_row in self._asked:
+            self._asked[state.scan_row] = self._asked[state.scan_row]._replace(opened=True)
 
     def _unlock(self, place: _Place, direction: Direction | None) -> bool:
         """Release one way, or both; also both where the alarm came a moment ago: it wins."""
@@ -508,11 +550,21 @@ class Gate:
 
     def _watch_durable(self, place: _Place, news: Told) -> None:
         """The row is safe: the story ends here, unless the vendor is only being asked now."""
-        if news.row not in self._deciding or isinstance(place.lane.state, Asking):
+        scan, state = self._deciding.get(news.row), place.lane.state
+        if scan is None or (isinstance(state, Asking) and state.scan.row == scan):
             return
-        shot = self._shots.pop(self._deciding.pop(news.row))
+        del self._deciding[news.row]
+        shot = self._shots.pop(scan)
         opened = shot.verdict.admits and place.unlocked_ns > shot.decided_ns
         self._show(shot._replace(durable_ns=news.at_ns, relay_ns=place.unlocked_ns if opened else None))
+
+    def _watch_lost(self, number: int) -> None:
+        """The journal's memory is full: the row was not taken, and its number goes to another."""
+        shot = self._shots.pop(number, None)
+        if shot is not None:
+            self._deciding.pop(number, None)
+            verdict = Verdict.OUT_OF_ORDER if shot.verdict.admits else shot.verdict
+            self._show(shot._replace(verdict=verdict, row=0))
 
     def _watch_unsafe(self, place: _Place, waited_ms: int) -> None:
         """The disk does not take the rows of this lane: stories that wait for nothing else end here."""

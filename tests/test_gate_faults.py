@@ -73,6 +73,67 @@ def test_an_opening_that_failed_is_not_given_twice(data: Path) -> None:
         assert bench.openings() == 0
 
 
+# --- readers ---------------------------------------------------------------------------------------
+
+
+def test_a_lost_reader_is_named_and_so_is_its_return(data: Path) -> None:
+    with Bench(data) as bench:
+        reader = bench.fake().readers["in"]
+        reader.fail("/dev/scanner is gone: plug it in")
+        bench.turn()
+        assert bench.gate.reader_faults == {"north/1": "/dev/scanner is gone: plug it in"}
+        assert bench.state() == "Ready", "the policy says nothing, and the other reader works"
+        reader.recover()
+        bench.settle()
+        assert bench.gate.reader_faults == {}
+        assert faults(bench) == [
+            ("north", "reader north/1: /dev/scanner is gone: plug it in"),
+            ("north", "reader north/1: works again"),
+        ]
+
+
+def test_where_the_policy_says_so_a_lost_reader_shuts_its_lane_alone(data: Path) -> None:
+    with Bench(data, setups=(SETUP, SOUTH), reader_lost_shuts=True) as bench:
+        readers = bench.fake().readers
+        readers["in"].fail("gone")
+        readers["out"].fail("gone too")
+        bench.turn()
+        assert (bench.state("north"), bench.state("south")) == ("Shut", "Ready")
+        readers["in"].recover()
+        bench.turn()
+        assert bench.state("north") == "Shut", "the other one is still lost"
+        readers["out"].recover()
+        bench.turn()
+        assert bench.state("north") == "Ready"
+        bench.settle()
+
+
+def test_a_reader_that_flaps_while_the_loop_stands_still_fills_nothing_and_its_last_state_counts(
+    data: Path,
+) -> None:
+    with Bench(data, reader_lost_shuts=True) as bench:
+        reader = bench.fake().readers["in"]
+        for _ in range(1000):
+            reader.fail("gone")
+            reader.recover()
+        reader.fail("gone for good")
+        bench.pass_time(1_000)
+        assert bench.gate.reader_faults == {"north/1": "gone for good"}
+        assert bench.state() == "Shut"
+        assert len([text for _, text in faults(bench) if text.startswith("reader")]) == 1
+
+
+def test_promise_8_a_sensor_that_chatters_is_bounded(data: Path) -> None:
+    with Bench(data) as bench:
+        sensor = bench.fake().sensor
+        assert sensor is not None
+        for _ in range(1000):
+            sensor.see("in")
+        assert bench.gate.waiting <= 256
+        bench.settle()
+        assert bench.kinds() == ["passage"] * 256
+
+
 # --- the end of the loop ---------------------------------------------------------------------------
 
 

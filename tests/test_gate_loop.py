@@ -1,12 +1,16 @@
 """The loop itself: turns, their lateness, the clock, and what a broken part does to it."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from firmware.core.ticket import Ticket, Verdict
 from firmware.gate import LATE_TURN_MS
-from tests.gate_bench import Bench, data_directory
+from tests.gate_bench import NOON_MS, PATIENCE_S, SETUP, Bench, data_directory
+
+SOUTH = SETUP._replace(name="south")
 
 
 @pytest.fixture
@@ -65,3 +69,73 @@ def test_a_lane_that_is_woken_too_late_is_counted(data: Path) -> None:
         bench.time.advance(shown_until_ms + LATE_TURN_MS + 1)
         bench.turn()
         assert bench.gate.late_turns == 1
+
+
+def test_the_moment_in_which_the_clock_becomes_trusted_is_a_row(data: Path) -> None:
+    with Bench(data) as bench:
+        assert "clock" not in [row.kind for _, row, _ in bench.rows()], "it was trusted from the start"
+        bench.trusted = False
+        bench.restart()
+        bench.scan("A")
+        bench.pass_time(2_000)
+        bench.trusted = True
+        bench.pass_time(2_000)
+        *_, clock = (row for _, row, _ in bench.rows() if row.kind == "clock")
+        assert (clock.text, clock.moment.trusted) == ("trusted", True)
+        assert [row.moment.trusted for _, row, _ in bench.rows() if row.kind == "scan"] == [False]
+
+
+def test_dates_are_not_held_against_a_ticket_while_the_clock_is_untrusted(data: Path) -> None:
+    with Bench(data, listed={"A": Ticket("t", valid_from_ms=NOON_MS + 86_400_000)}) as bench:
+        assert bench.enter("A").verdict is Verdict.TOO_EARLY
+        bench.trusted = False
+        bench.pass_time(1_000)
+        assert bench.enter("A").verdict is Verdict.ADMITTED
+
+
+def test_a_start_with_the_clock_of_yesterday_goes_on_from_the_newest_row(data: Path) -> None:
+    with Bench(data) as bench:
+        newest = bench.enter("A").scan.moment.utc_ms
+        bench.utc_offset_ms -= 86_400_000
+        bench.restart()
+        *_, began = (row for _, row, _ in bench.rows() if row.kind == "began")
+        assert began.moment.utc_ms >= newest
+        assert bench.enter("B").scan.moment.utc_ms >= newest
+
+
+def test_the_loop_wakes_for_its_next_second_although_nothing_happens(data: Path) -> None:
+    with Bench(data) as bench:
+        turns = bench.gate.turns
+        bench.pass_time(5_000)
+        assert bench.gate.turns == turns + 5
+
+
+def test_readers_and_the_contact_may_speak_all_at_once(data: Path) -> None:
+    """Real threads: everything that may call the gate does, and every scan is answered."""
+    with Bench(data, setups=(SETUP, SOUTH)) as bench:
+        loop = threading.Thread(target=bench.gate.run)
+
+        def scanner(lane: str) -> None:
+            for number in range(50):
+                while not bench.fake(lane).scan(f"{lane} {number}"):
+                    pass
+
+        def contact() -> None:
+            for _ in range(20):
+                bench.contact.press()
+                bench.contact.release()
+
+        callers = [threading.Thread(target=scanner, args=(lane,)) for lane in ("north", "south")]
+        callers.append(threading.Thread(target=contact))
+        for thread in (loop, *callers):
+            thread.start()
+        for thread in callers:
+            thread.join(PATIENCE_S)
+        bench.gate.stop()
+        loop.join(PATIENCE_S)
+        bench.turn()
+        assert not loop.is_alive()
+        assert len(bench.shots) + bench.gate.dropped <= 100
+        bench.settle()
+        assert len(bench.shots) + bench.gate.dropped == 100
+        assert (bench.state("north"), bench.state("south")) == ("Ready", "Ready")
