@@ -4,13 +4,16 @@ A row carries the state of its lane before, the events since the lane's last row
 effects that they had. So each row can be replayed by itself, whatever older rows retention has dropped,
 and the state after one row must be the state before the next.
 
-Bodies are MessagePack arrays in the order of the fields below. Fields may be added at the end only, each
-with a default: the previous release reads what it knows.
+Bodies are MessagePack arrays in the order of the fields below. A later release may add fields at the end of
+any of them, each with a default: this one then reads the fields that it knows. A word that it does not know
+(a verdict, an act) it cannot read; such a row stays as it is, and whoever meets it says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, get_args
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -24,6 +27,10 @@ from firmware.core.ticket import Moment, Setup, Verdict
 SEQ_BITS = 32  # a row's id is its epoch and its number in it: 2**31 starts of 4 billion rows each
 SEQ_MAX = 2**SEQ_BITS - 1
 DIGEST_BYTES = 16
+NUMBER_BYTES = 8  # of a row id inside the chain
+
+Shape = TypeVar("Shape")
+Data = TypeVar("Data", bytes, str)
 
 EVENTS = {cls.__name__: cls for cls in get_args(Event)}
 STATES = {cls.__name__: cls for cls in get_args(State)}
@@ -38,6 +45,11 @@ def row_id(epoch: int, seq: int) -> int:
 def epoch_and_seq(row: int) -> tuple[int, int]:
     """The two numbers that a row id is made of."""
     return row >> SEQ_BITS, row & SEQ_MAX
+
+
+def name_of(row: int) -> str:
+    """What a row is called in messages: its epoch and its number in it."""
+    return "{}.{}".format(*epoch_and_seq(row))
 
 
 class Named(NamedTuple):
@@ -104,17 +116,61 @@ def encode(row: Row) -> bytes:
     return _encoder.encode(row)
 
 
-def decode(body: bytes) -> Row:
-    """The row of a body. Raises `Unreadable`."""
+def decode(body: bytes, number: int = 0) -> Row:
+    """The row of a body. Raises `Unreadable`, which names the row where its number is given."""
     try:
-        return _row_decoder.decode(body)
-    except msgspec.DecodeError as error:
+        return read(body, _row_decoder.decode, msgspec.msgpack.decode, Row)
+    except Unreadable as error:
+        if not number:
+            raise
+        raise Unreadable(f"row {name_of(number)}: {error}") from error
+
+
+def read(
+    data: Data, known: Callable[[Data], Shape], raw: Callable[[Data], object], shape: type[Shape]
+) -> Shape:
+    """What is written there, without fields of a later release. Raises `Unreadable`."""
+    try:
+        try:
+            return known(data)
+        except msgspec.ValidationError:
+            return fit(raw(data), shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(str(error)) from error
 
 
-def chain(previous: bytes, body: bytes) -> bytes:
-    """The digest that ties a row to all rows before it."""
-    return blake2b(previous + body, digest_size=DIGEST_BYTES).digest()
+def chain(previous: bytes, number: int, body: bytes) -> bytes:
+    """The digest that ties a row and its number to all rows before it; nothing comes before the first."""
+    said = previous.rjust(DIGEST_BYTES, b"\0") + number.to_bytes(NUMBER_BYTES) + body
+    return blake2b(said, digest_size=DIGEST_BYTES).digest()
+
+
+def fit(value: object, shape: type[Shape]) -> Shape:
+    """A value of this shape, without what a later release has added at the end of its arrays.
+
+    Raises `msgspec.ValidationError`.
+    """
+    try:
+        return msgspec.convert(value, shape, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError:
+        return msgspec.convert(_cut(value, shape), shape, strict=True, builtin_types=(bytes,))
+
+
+def _cut(value: object, shape: Any) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    if get_origin(shape) in (UnionType, Union):
+        shape = next((arm for arm in get_args(shape) if hasattr(arm, "_fields")), shape)
+    if hasattr(shape, "_fields"):
+        return [_cut(part, field) for part, field in zip(value, _fields(shape), strict=False)]
+    if get_origin(shape) is tuple:
+        return [_cut(part, get_args(shape)[0]) for part in value]
+    return value
+
+
+@cache
+def _fields(shape: Any) -> tuple[Any, ...]:
+    return tuple(get_type_hints(shape).values())
 
 
 def encode_began(began: Began) -> str:
@@ -124,10 +180,7 @@ def encode_began(began: Began) -> str:
 
 def decode_began(text: str) -> Began:
     """What an epoch's first row says. Raises `Unreadable`."""
-    try:
-        return _began_decoder.decode(text)
-    except msgspec.DecodeError as error:
-        raise Unreadable(str(error)) from error
+    return read(text, _began_decoder.decode, msgspec.json.decode, Began)
 
 
 def tell_story(before: Lane, events: Sequence[Event], effects: Sequence[Effect], after: Lane) -> Story:
@@ -149,7 +202,7 @@ class Replayed(NamedTuple):
 
 
 def replay(story: Story, setup: Setup) -> Replayed:
-    """Run the row's events through the core once more. Raises `Unreadable`."""
+    """Run the events of a row that was decoded through the core once more. Raises `Unreadable`."""
     lane = Lane(setup, story.before.standing, _state(story.before.state), story.before.shown)
     effects: list[Effect] = []
     for named in story.events:
@@ -171,9 +224,12 @@ def _state(named: Named) -> State:
 
 
 def _restored(named: Named, types: dict[str, Any]) -> Any:
+    shape = types.get(named.name)
+    if shape is None:
+        raise Unreadable(f"this release knows no {named.name!r}")
     try:
-        return msgspec.convert(named.fields, types[named.name], strict=True, builtin_types=(bytes,))
-    except (KeyError, msgspec.ValidationError) as error:
+        return fit(named.fields, shape)
+    except msgspec.ValidationError as error:
         raise Unreadable(f"{named.name}: {error}") from error
 
 
