@@ -40,7 +40,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "time": "UTC, ISO 8601 with milliseconds; null beyond the calendar",
         "trusted": "whether the clock was synchronised then",
         "kind": "scan, ask, answer, late, passage, lapse, void, order, alarm; of the journal's own: began, "
-        "unsettled, fault, clock, catalogue, noted, trail; else unreadable",
+        "unsettled, fault, clock, catalogue, noted, trail, lost; else unreadable",
         "lane": "empty where the row is about the whole gate",
         "direction": "in or out",
         "verdict": "what was decided",

@@ -1,0 +1,526 @@
+"""The `gatepost` command: one gate, its list, its journal, and the demo.
+
+Nothing is imported before the command is known, so that each starts as fast as it can. Exit codes: 0 done,
+1 a finding (a list refused, a journal that is not as the core makes it), 2 wrong use or a start refused.
+What goes wrong is said on standard error, in lines that name the thing and the mend.
+"""
+
+import argparse
+import errno
+import io
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, tzinfo
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from firmware.gate import Gate
+    from firmware.unit import Unit
+
+DONE, FINDING, REFUSED = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
+UNHEARD = 128 + signal.SIGPIPE
+
+DIFFERENCES_SHOWN = 50  # more nobody reads; all are counted
+LINE_LENGTH_MAX = 500  # of a difference: what comes from a journal that was changed may be long
+FOLLOW_MS = 100  # a new row shows within a quarter of a second, and looking takes a ten thousandth of it
+FOLLOW_ROWS = 10  # shown before the new ones where nothing else was asked for
+LOOK_S = 1.0  # between two looks for faults
+FAULT_LINES_MAX = 20  # a minute: a reader with a loose plug must not fill the disk with log
+MINUTE_S = 60.0
+
+# What may happen to a command that is used rightly, and the mend where its text has none. By name, because
+# the modules that define these are imported late.
+EXPECTED = {
+    "firmware.catalogue.folder.CatalogueError": "",
+    "firmware.config.SettingsError": "",
+    "firmware.history.NoRoom": "make room on the disk",
+    "firmware.row.Unreadable": "it was written by a later release, or is damaged",
+    "firmware.rows.Damaged": "it is no journal, or damaged; a gate that starts sets a damaged one aside",
+    "firmware.rows.Unwritable": "make room on the disk, and see whether it can be written to",
+    "firmware.unit.Refused": "",
+    "hal.board.SettingError": "",
+}
+OURS = ("firmware", "hal", "")  # modules that are not there by a fault of ours
+MENDS = {
+    errno.EEXIST: "name a folder",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file",
+    errno.EACCES: "run as the user who owns it",
+    errno.EPERM: "run as the user who owns it",
+    errno.ENOSPC: "make room on the disk",
+    errno.EROFS: "choose a folder that can be written to",
+}
+
+
+class WrongUse(Exception):
+    """The command cannot be carried out as it was given; the text names the thing and the mend."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no umlauts is no fault
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what is left in the buffer
+        return UNHEARD
+    except Exception as error:
+        lines = expected(error)
+        if not lines:
+            raise
+        for line in lines:
+            complain(line)
+        return REFUSED
+
+
+def expected(error: Exception) -> list[str]:
+    """What to tell a person about this error; nothing where it is a fault of the program."""
+    if isinstance(error, WrongUse):
+        return [str(error)]
+    for kind in type(error).__mro__:
+        mend = EXPECTED.get(f"{kind.__module__}.{kind.__name__}")
+        if mend is not None:
+            *lines, last = str(error).splitlines() or [kind.__name__]
+            return [*lines, f"{last}: {mend}" if mend else last]
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in OURS:
+        return [f'{error.name} is not installed: pip install "gatepost[gate]"']
+    if isinstance(error, OSError) and error.strerror:
+        mend = MENDS.get(error.errno or 0, "")
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return [f"{said}: {mend}" if mend else said]
+    return []
+
+
+def complain(line: str) -> None:
+    """One line for people, on standard error, with nothing in it that could change a terminal."""
+    seen = "".join(char if char.isprintable() else "?" for char in line)
+    with suppress(OSError):  # nobody listens, and a gate must not stop for that
+        print(f"gatepost: {seen}", file=sys.stderr, flush=True)
+
+
+# --- what was asked for ------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit."""
+        complain(f"{message} (see {self.prog} --help)")
+        sys.exit(REFUSED)
+
+
+class ShowVersion(argparse.Action):
+    """Looks the version up only when asked for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version
+
+        print(f"gatepost {version('gatepost')}")
+        parser.exit(DONE)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with the function that carries them out as `run`. Exits where they are wrong."""
+    parser = Parser(prog="gatepost", description="A ticket gate on one machine.", allow_abbrev=False)
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    name = next((word for word in argv if not word.startswith("-")), "")
+    if name and name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        parser.error(f'no command "{name}"' + (f", did you mean {near[0]}?" if near else ""))
+    for command, (help_text, add_arguments) in COMMANDS.items():
+        described = commands.add_parser(
+            command,
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if command == name:
+            add_arguments(described)
+    return parser.parse_args(argv)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """The demo knows its own arguments."""
+    from firmware import demo
+
+    demo.add_arguments(parser)
+    parser.set_defaults(run=demo.run)
+
+
+def add_gate(parser: argparse.ArgumentParser) -> None:
+    """`gatepost gate`."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings (gate.toml)")
+    add_data(parser, "catalogue, journal and key of this gate; made where there is none")
+    parser.set_defaults(run=run_gate)
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """`gatepost import`."""
+    parser.add_argument(
+        "list", type=Path, metavar="FILE", help="CSV or JSON lines; only the column code is needed"
+    )
+    add_data(parser, "the gate's data; the gate may be running")
+    add_config(parser)
+    parser.add_argument("--timezone", metavar="ZONE", help="instead of that of the settings: Europe/Lisbon")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="leave bad rows out and take the others")
+    parser.add_argument("--allow-empty", action="store_true", help="take a list without rows: nobody gets in")
+    parser.set_defaults(run=run_import)
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """`gatepost replay`."""
+    add_data(parser, "the gate's data, or a copy of it; the gate may be running")
+    add_choice(parser)
+    parser.set_defaults(run=run_replay)
+
+
+def add_journal(parser: argparse.ArgumentParser) -> None:
+    """`gatepost journal`, with the fields of its JSON lines."""
+    from firmware.show_journal import FIELDS
+
+    add_data(parser, "the gate's data, or a copy of it; the gate may be running")
+    add_config(parser)
+    add_choice(parser)
+    parser.add_argument("--follow", action="store_true", help="go on with new rows until Ctrl-C")
+    parser.add_argument(
+        "--last",
+        type=number_from(0),
+        metavar="N",
+        help=f"only the last N rows; with --follow {FOLLOW_ROWS} unless --epoch is given",
+    )
+    parser.add_argument("--json", action="store_true", help="JSON lines on a terminal too")
+    fields = "\n".join(f"  {name:<11} {meaning}" for name, meaning in FIELDS.items())
+    parser.epilog = f"Fields of a JSON line; null where there is nothing to say:\n{fields}"
+    parser.set_defaults(run=run_journal)
+
+
+def add_data(parser: argparse.ArgumentParser, what: str) -> None:
+    """The folder of the gate."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=what)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The settings, where they matter for the time zone only."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (gate.toml), for the time zone")
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Which rows of a journal."""
+    parser.add_argument("--epoch", type=number_from(1), metavar="N", help="only rows of this process start")
+    parser.add_argument("--lane", metavar="NAME", help="only rows of this lane")
+
+
+def number_from(least: int) -> Callable[[str], int]:
+    """A whole number that is not too small."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return number
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "demo": ("a whole gate on this machine: type or scan codes", add_demo),
+    "gate": ("run a gate", add_gate),
+    "import": ("put a list of tickets into use instead of the one before", add_import),
+    "replay": ("run a journal through the core once more and compare", add_replay),
+    "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
+}
+
+
+# --- gate --------------------------------------------------------------------------------------------
+
+
+def run_gate(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
+    from firmware.config import load
+    from firmware.unit import open_unit
+
+    settings = load(arguments.config)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # until there are lanes to lock
+    with open_unit(settings, arguments.data) as unit, stopped_by_signals(unit.gate) as caught:
+        unit.gate.start()
+        with told_of_faults(unit):
+            unit.gate.run()
+    return INTERRUPTED if signal.SIGINT in caught else DONE
+
+
+@contextmanager
+def stopped_by_signals(gate: "Gate") -> Iterator[list[int]]:
+    """SIGTERM and SIGINT end the loop after its present turn; the list is of those that came."""
+    caught: list[int] = []
+
+    def stop(number: int, *_: object) -> None:
+        caught.append(number)
+        gate.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def told_of_faults(unit: "Unit") -> Iterator[None]:
+    """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error."""
+    over = threading.Event()
+    thread = threading.Thread(target=tell, args=(unit, over), name="faults", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(LOOK_S)
+
+
+def tell(unit: "Unit", over: threading.Event) -> None:
+    """The thread's work, until the gate stops."""
+    known = faults_of(unit)
+    complain(ready_line(unit, known))
+    bounded = Bounded()
+    while not over.wait(LOOK_S):
+        found = faults_of(unit)
+        for line in bounded.of(news_of_faults(known, found), time.monotonic()):
+            complain(line)
+        known = found
+
+
+class Bounded:
+    """Lets `FAULT_LINES_MAX` lines a minute through; the last of them says that there are more."""
+
+    def __init__(self) -> None:
+        self._left, self._minute_ends_s = 0, float("-inf")
+
+    def of(self, lines: Iterable[str], now_s: float) -> Iterator[str]:
+        """Those lines that may be told now."""
+        if now_s >= self._minute_ends_s:
+            self._left, self._minute_ends_s = FAULT_LINES_MAX, now_s + MINUTE_S
+        for line in lines:
+            self._left -= 1
+            if self._left > 0:
+                yield line
+            elif self._left == 0:
+                yield "more faults than are told in a minute: see gatepost journal"
+
+
+def ready_line(unit: "Unit", faults: dict[str, str]) -> str:
+    """What a person wants to know at the start."""
+    lanes = ", ".join(lane.setup.name for lane in unit.settings.lanes)
+    parts = [f"ready: lanes {lanes}; {unit.catalogue.count:,} tickets; epoch {unit.journal.epoch}"]
+    if unsettled := len(unit.journal.unsettled):
+        parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
+    return "; ".join([*parts, *(f"fault: {text}" for text in faults.values())])
+
+
+def faults_of(unit: "Unit") -> dict[str, str]:
+    """What is wrong, by the thing; what was found once and needs no mend stays."""
+    gate, journal = unit.gate, unit.journal
+    found = {text: text for text in list(journal.faults)}
+    if journal.fault and journal.fault not in found:
+        found["the journal"] = f"the journal takes no rows: {journal.fault}"
+    if unit.catalogue.fault:
+        found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
+    for name, text in list(gate.reader_faults.items()):
+        found[f"reader {name}"] = f"reader {name}: {text}"
+    for count, what in (
+        (gate.dropped, "scans or orders were not answered: the loop was too far behind"),
+        (gate.lost_rows, "rows were lost: the disk hung, and the memory for them was full"),
+        (gate.part_failures, "times a turnstile, lamp or buzzer failed: see gatepost journal"),
+    ):
+        if count:
+            found[what] = f"{count:,} {what}"
+    return found
+
+
+def news_of_faults(known: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    """A line for each fault that is new, has changed, or is over."""
+    for thing, text in found.items():
+        if known.get(thing) != text:
+            yield f"fault: {text}"
+    for thing in known:
+        if thing not in found:
+            yield f"{thing} works again"
+
+
+# --- import ------------------------------------------------------------------------------------------
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    """Put a list into use. Standard output gets what came of it, standard error what is wrong with it."""
+    from firmware.lists import import_list, make_way
+
+    timezone = timezone_of_list(arguments)
+    if not arguments.list.is_file():
+        raise WrongUse(f"{arguments.list}: there is no such file: check the path")
+    make_way()
+    arguments.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with shown_progress() as progress:
+        report = import_list(
+            arguments.list,
+            arguments.data / "catalogue",
+            timezone=timezone,
+            skip_bad=arguments.skip_bad_rows,
+            allow_empty=arguments.allow_empty,
+            progress=progress,
+        )
+    *said, result = report.sentences()
+    for line in said:
+        complain(line)
+    if report.applied:
+        print(result)
+        return DONE
+    complain(f"{arguments.list}: {result}")
+    return FINDING
+
+
+def timezone_of_list(arguments: argparse.Namespace) -> tzinfo:
+    """The zone in which dates without one are read."""
+    from firmware.config import load
+    from firmware.config.keys import zone
+
+    if arguments.timezone is None:
+        return load(arguments.config).timezone
+    found = zone(arguments.timezone)
+    if found is None:
+        raise WrongUse(
+            f"--timezone {arguments.timezone}: there is no such zone: write it as in Europe/Lisbon"
+        )
+    return found
+
+
+@contextmanager
+def shown_progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("reading the list", total=None)
+
+        def progress(done: int, total: int) -> None:
+            what = "reading the list" if done < total else "putting it into use"
+            bars.update(task, completed=done, total=total, description=what)
+
+        yield progress
+
+
+# --- replay ------------------------------------------------------------------------------------------
+
+
+def run_replay(arguments: argparse.Namespace) -> int:
+    """Name every row that comes out otherwise."""
+    from firmware.replay import Replay
+    from firmware.row import name_of
+    from firmware.signals import visible
+
+    run = Replay(journal_folder(arguments.data), arguments.epoch, arguments.lane)
+    started_s = time.perf_counter()
+    for difference in run.differences():
+        if run.different <= DIFFERENCES_SHOWN:
+            print(visible(str(difference), LINE_LENGTH_MAX))
+    took_s = time.perf_counter() - started_s
+    if arguments.epoch is not None and not run.epochs:
+        raise WrongUse(f"{arguments.data}: its journal has no epoch {arguments.epoch}: see gatepost journal")
+    if arguments.lane is not None and run.known_lanes and arguments.lane not in run.known_lanes:
+        known = ", ".join(sorted(run.known_lanes))
+        raise WrongUse(f'no lane "{arguments.lane}" in this journal: it has {known}')
+    if run.different > DIFFERENCES_SHOWN:
+        print(f"... and {run.different - DIFFERENCES_SHOWN:,} more")
+    if run.retained_from:
+        print(f"rows before {name_of(run.retained_from)} were dropped by retention")
+    print(
+        f"rows: {run.rows:,} in {len(run.epochs):,} epochs, {run.replayed:,} replayed, "
+        f"{run.different:,} different; {run.rows / max(took_s, 1e-9):,.0f} rows/s"
+    )
+    return FINDING if run.different else DONE
+
+
+def journal_folder(data: Path) -> Path:
+    """Where the journal is; there must be one."""
+    folder = data / "journal"
+    if not (folder / "journal.db").is_file():
+        raise WrongUse(f"{data}: there is no journal here: check --data")
+    return folder
+
+
+# --- journal -----------------------------------------------------------------------------------------
+
+
+def run_journal(arguments: argparse.Namespace) -> int:
+    """Show rows, and with `--follow` those that come."""
+    from firmware.config import load
+    from firmware.show_journal import HEAD, Choice, Lines, as_json, as_row, batches
+
+    timezone = load(arguments.config).timezone if arguments.config else local_timezone()
+    newest = arguments.last
+    if newest is None and arguments.follow and arguments.epoch is None:
+        newest = FOLLOW_ROWS
+    choice = Choice(arguments.epoch, arguments.lane, newest)
+    folder = journal_folder(arguments.data)
+    table = sys.stdout.isatty() and not arguments.json
+    wait = wait_while_heard if arguments.follow else None
+    lines = Lines(timezone)
+    if table:
+        print(HEAD)
+    for reader, rows in batches(folder, choice, wait, complain):
+        for stored in rows:
+            line = lines.of(reader, stored)
+            print(as_row(line, timezone, os.get_terminal_size(1).columns) if table else as_json(line))
+        sys.stdout.flush()
+    return DONE
+
+
+def wait_while_heard() -> bool:
+    """Wait a moment. Raises `BrokenPipeError` as soon as nobody reads standard output any more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors and hang-ups are reported without asking
+    if output.poll(FOLLOW_MS):
+        raise BrokenPipeError
+    return True
+
+
+def local_timezone() -> tzinfo:
+    """That of this machine, with its summer times where they are known."""
+    from zoneinfo import ZoneInfo
+
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError, KeyError):
+        return datetime.now().astimezone().tzinfo or UTC
+
+
+if __name__ == "__main__":
+    sys.exit(main())
