@@ -5,10 +5,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +20,12 @@ import pytest
 
 from firmware import cli
 from firmware.catalogue import CatalogueBusy
+from firmware.row import Row, row_id
 from firmware.rows import Unwritable
 from firmware.show_journal import FIELDS
-from tests.commands import Running, run
+from tests.commands import PATIENCE_S, Running, run
+from tests.core.samples import at
+from tests.journals import open_journal
 
 HEAVY = {"lmdb", "msgspec", "rich", "serial", "sqlite3", "tomllib", "zoneinfo"}
 LIST = "code,ticket_id\nA,id-A\nB,id-B\n"
@@ -138,10 +144,11 @@ def test_the_fields_of_the_journal_are_explained_where_they_are_looked_for() -> 
 
 def test_it_loads_nothing_heavy_before_it_knows_what_is_wanted() -> None:
     program = (
-        "import sys; from firmware import cli\n"
+        "import sys; before = set(sys.modules)\n"  # what measures the coverage is heavy too
+        "from firmware import cli\n"
         "try: cli.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "print(*sys.modules, file=sys.stderr)"
+        "print(*set(sys.modules) - before, file=sys.stderr)"
     )
     for arguments in (["--version"], ["--help"], ["gate", "--help"], ["nonsense"]):
         command = [sys.executable, "-c", program, *arguments]
@@ -279,6 +286,21 @@ def test_a_gate_stops_tidily_on_ctrl_c(door: Door) -> None:
         gate.signal(signal.SIGINT)
         assert gate.end() == 130
         assert len(gate.err.rest()) == 1
+
+
+def test_a_gate_that_is_still_starting_stops_on_sigterm_too(door: Door, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "nobody-writes")  # opening it waits for somebody who does
+    reader = f'[[lane.reader]]\nkind = "lines"\npath = "{tmp_path / "nobody-writes"}"\n'
+    door.config.write_text(f'[[lane]]\nname = "north"\n{reader}')
+    assert door.put().returncode == 0
+    with door.gate() as gate:
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not (door.data / "journal" / "history").exists():
+            assert gate.process.poll() is None
+            assert time.monotonic() < give_up_s
+        gate.signal(signal.SIGTERM)
+        assert gate.end() == 0
+        assert gate.err.rest() == []
 
 
 def test_a_second_gate_on_the_same_data_is_refused_with_the_firsts_process_id(door: Door) -> None:
@@ -460,6 +482,30 @@ def test_a_replay_of_a_changed_journal_names_the_row(visited: Door, tmp_path: Pa
     assert " 0 different" not in summary
 
 
+def test_a_replay_of_a_journal_that_is_wrong_throughout_tells_how_many_more(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "journal") as journal:
+        for _ in range(cli.DIFFERENCES_SHOWN + 20):
+            journal.note(Row("fault", "", at(0), text="noise"))
+    with closing(sqlite3.connect(tmp_path / "journal" / "journal.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE row SET digest = x'00'")
+    *_, last, more, summary = run("replay", "--data", tmp_path).stdout.splitlines()
+    assert last.startswith(f"row 1.{cli.DIFFERENCES_SHOWN} (fault): ")
+    assert more == "... and 21 more"
+    assert "71 different" in summary
+
+
+def test_a_replay_says_what_retention_has_dropped(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "journal") as journal:
+        for _ in range(5):
+            journal.note(Row("fault", "", at(0), text="noise"))
+    with closing(sqlite3.connect(tmp_path / "journal" / "journal.db", isolation_level=None)) as connection:
+        connection.execute("DELETE FROM row WHERE id IN (?, ?)", (row_id(1, 2), row_id(1, 3)))
+        connection.execute("INSERT INTO meta VALUES ('retained_from', ?)", (row_id(1, 4),))
+    found = run("replay", "--data", tmp_path)
+    assert found.returncode == 0
+    assert found.stdout.splitlines()[0] == "rows before 1.4 were dropped by retention"
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [(("--epoch", "7"), "no epoch 7"), (("--lane", "west"), 'no lane "west" in this journal: it has north')],
@@ -516,6 +562,19 @@ def test_a_journal_is_told_in_the_time_of_the_gate(visited: Door) -> None:
     here = json.loads(run(*arguments).stdout)["time"]
     hour = (int(here[11:13]) + 9) % 24
     assert f" {hour:02}{here[13:23]}" in there
+
+
+@pytest.mark.parametrize(
+    ("name", "offset_h"),
+    [("Asia/Tokyo", 9), (":Asia/Tokyo", 9), ("Mars/Base", None), ("../../x", None), ("", None)],
+)
+def test_without_settings_the_time_is_that_of_this_machine(
+    name: str, offset_h: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", name)
+    offset = datetime(2027, 1, 1, tzinfo=cli.local_timezone()).utcoffset()
+    assert offset is not None
+    assert offset_h is None or offset == timedelta(hours=offset_h)
 
 
 def test_following_ends_quietly_on_ctrl_c(visited: Door) -> None:

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.core.effects import Kind
-from firmware.core.events import Order
-from firmware.core.ticket import Authority, Route, Verdict
+from firmware.core.events import Cause, Order
+from firmware.core.states import Shown, Standing
+from firmware.core.ticket import Authority, Direction, Route, Verdict
 from firmware.replay import BATCH_ROWS, Difference, Replay
-from firmware.row import Named, Row, chain, decode, encode, epoch_and_seq, row_id
+from firmware.row import Before, Named, Row, chain, decode, encode, epoch_and_seq, row_id
 from firmware.rows import Damaged
 from tests.gate_bench import SETUP, THROUGH, Bench, FakeLink, data_directory
 
@@ -134,6 +135,7 @@ def test_one_epoch_and_one_lane_can_be_chosen(night: Copy) -> None:
     assert found == []
     assert run.epochs == [2]
     assert run.rows == len(chosen)
+    assert night.run(epoch=1)[0].rows == len(rows) - len(chosen)
     assert run.replayed == sum(row.story is not None and row.lane == "south" for row in chosen) > 0
 
 
@@ -207,6 +209,7 @@ def test_settings_that_cannot_be_read_are_named_by_the_first_row(copy: Copy) -> 
     found, what = copy.only_difference()
     assert found == number
     assert "the settings of the lanes" in what
+    assert "the settings of the lanes" in copy.run(epoch=2)[1][0].what
 
 
 def test_rows_of_another_journal_before_an_epoch_are_seen_where_only_that_epoch_is_chosen(copy: Copy) -> None:
@@ -250,6 +253,31 @@ def test_a_lane_that_stood_elsewhere_before_is_named_with_what_it_was(copy: Copy
     _, found = copy.run()
     assert row_id(found[0].epoch, found[0].seq) == number
     assert "the lane before it: it is Free here and Ready after row 1.1" in found[0].what
+
+
+def test_all_that_stood_otherwise_in_a_lane_is_named(copy: Copy) -> None:
+    number, row = copy.find(lambda row: row.kind == Kind.PASSAGE)
+    assert row.story is not None
+    until, *rest = row.story.before.state.fields[2], *row.story.before.state.fields[3:]
+    state = Named("Recording", (*row.story.before.state.fields[:2], until + 1, *rest))
+    standing = Standing((Cause.OPERATOR,), (Cause.READER,))
+    shown = Shown(b"", Verdict.BUSY, "", 0, Direction.IN)
+    before = Before(standing, state, shown)
+    copy.forge(number, row._replace(story=row.story._replace(before=before)))
+    what = copy.run()[1][0].what
+    assert "what stands is free for operator and shut for reader here and nothing after row 1.2" in what
+    assert "its Recording has other values than after row 1.2 (until_ms)" in what
+    assert "it shows busy here and nothing after row 1.2" in what
+
+
+def test_a_story_of_another_core_is_named(copy: Copy) -> None:
+    number, row = copy.find(lambda row: row.verdict is Verdict.UNKNOWN)
+    assert row.story is not None
+    copy.forge(number, row._replace(story=row.story._replace(events=(Named("Teleported", ()),))))
+    found, what = copy.only_difference()
+    assert found == number
+    assert what.startswith("its story cannot be read: ")
+    assert "Teleported" in what
 
 
 def test_a_story_that_was_taken_out_is_missed(copy: Copy) -> None:
