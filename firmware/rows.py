@@ -6,27 +6,35 @@ written over. So checkpoints are made by the writer when it is idle, never by ch
 
 Space for `RESERVED_ROWS` more rows is kept inside the database (free pages that are really written) and
 inside the log, so a disk that others fill to the last byte does not stop the gate.
+
+What damage can take: a log that lost its end, or was overwritten in the middle, loses the rows from there
+on, and SQLite takes that for the ordinary end of a log. `Remembered` tells a loss from an end.
 """
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from firmware.row import chain
+from firmware.row import chain, epoch_and_seq, name_of, row_id
 
 RESERVED_ROWS = 50_000  # a full house through one gate, on a night when nobody frees the disk
 PAGE_BYTES = 4096
-ROWS_A_PAGE = 6  # measured: a row of 400 bytes with its code and its share of the history
+ROWS_A_PAGE = 6  # measured: 8.8 rows of 280 to 400 bytes, codes and histories included; some are longer
+TOP_UP = 4  # a quarter more: topping up writes all of it anew, so it shall be due once in 18,000 rows
 LOG_PAGES = 2_000  # 8 MiB of log, written once and then written over: about 600 commits between checkpoints
+LOG_FRAME_BYTES = PAGE_BYTES + 24  # a page in the log has a header (sqlite.org, fileformat2, section 4.1)
 CHECKPOINT_ROWS = 200  # rows in the log that make a checkpoint worth its flushes, in an idle moment
 CHECKPOINT_ROWS_MAX = 500  # and with this many it cannot wait for one: three pages each, and the log is full
 QUICK_CHECK_BYTES_MAX = 128 << 20  # checking takes about a second a GiB here and 20 s on a slow card
 TAIL_ROWS = 200  # rows at the end whose chain is proved at every start
 FILLER_BYTES = 1 << 20
+SPARE_BYTES = 16 << 20  # left to the others on a disk that is nearly full; the index of histories among them
+STEP_ROWS = 1000  # codes or histories in one transaction, so that a scan never waits long behind it
 BUSY_TIMEOUT_S = 2  # a reader that blocks the writer for longer than this is a fault worth saying
 
 SCHEMA = """
@@ -35,6 +43,12 @@ CREATE TABLE IF NOT EXISTS code (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS history (subject TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+# A file that holds something else than it should. Everything else that SQLite reports (full, failing,
+# read-only, locked) is the disk's or the neighbour's fault, and no reason to set a journal aside.
+DAMAGE = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+)
 
 
 class Unwritable(Exception):
@@ -56,7 +70,7 @@ class Entry(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A row as it lies in the file. `code` is `None` where there was none, or after its receipt."""
+    """A row as it lies on disk. `code` is `None` where there was none, or after its receipt."""
 
     id: int
     body: bytes
@@ -67,36 +81,63 @@ class Stored(NamedTuple):
 class Rows:
     """The one writer. Raises `Damaged` where the file is no journal, `Unwritable` where it takes no rows."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, reserved_rows: int = RESERVED_ROWS, log_pages: int = LOG_PAGES) -> None:
         self._path = folder / "journal.db"
-        fresh = not self._path.exists()
-        try:
-            self._connection = _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            raise _fault(error) from error
+        self._reserved_rows = reserved_rows
+        self._log_pages = log_pages
+        self._condemned = folder / "condemned"
+        self.in_log = 0
+        self._wipe_pages = log_pages  # what of the log may hold codes; nobody knows what a last process left
         # Closing the last connection removes the log, and its space might be taken by others. A read-only
         # connection that is closed last leaves it where it is.
         self._keeper: sqlite3.Connection | None = None
+        self._connection = self._connect()
         try:
-            self._prepare(fresh)
-        except BaseException as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.DatabaseError):
-                raise _fault(error) from error
+            self._prepare()
+        except BaseException:
+            self._disconnect()
             raise
 
-    def _prepare(self, fresh: bool) -> None:
-        self._connection.executescript(SCHEMA)
-        self._check()
-        if fresh:
-            sync_folder(self._path.parent)
-            sync_folder(self._path.parent.parent)
-        found = self._connection.execute("SELECT id, digest FROM row ORDER BY id DESC LIMIT 1").fetchone()
-        self.last_id: int = found[0] if found else 0
-        self.last_digest: bytes = found[1] if found else b""
-        self.in_log = 0
-        self._keeper = open_read_only(self._path.parent)
+    def _connect(self) -> sqlite3.Connection:
+        if self._condemned.exists():
+            raise Damaged(f"{self._path}: {self._condemned.read_text(errors='replace')}")
+        try:
+            if not self._path.exists():
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._path.touch(0o600)  # the log gets the same mode; both hold clear codes
+                sync_folder(self._path.parent)
+                sync_folder(self._path.parent.parent)
+        except OSError as error:
+            raise Unwritable(f"{self._path}: {error}") from error
+        with _named(self._path):
+            return sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
+            )
+
+    def _prepare(self) -> None:
+        with _named(self._path):
+            for pragma in (
+                f"page_size={PAGE_BYTES}",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "wal_autocheckpoint=0",
+                f"journal_size_limit={self._log_pages * LOG_FRAME_BYTES}",
+                "secure_delete=ON",
+                "cell_size_check=ON",
+                "trusted_schema=OFF",
+            ):
+                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+            self._connection.executescript(SCHEMA)
+            self._check()
+            found = self._connection.execute("SELECT id, digest FROM row ORDER BY id DESC LIMIT 1").fetchone()
+            self.last_id: int = found[0] if found else 0
+            self.last_digest: bytes = found[1] if found else b""
+            self.receipt: int = self._meta("receipt")
+            """The last row that the bridge has confirmed; 0 for none."""
+            self._keeper = open_read_only(self._path.parent)
+            self._keeper.execute("SELECT count(*) FROM meta").fetchall()  # joins the log only by reading
+        with suppress(Unwritable):  # a full disk: the log is read from where it is
+            self.checkpoint()
 
     def _check(self) -> None:
         """Raise `Damaged` where a page or the chain's end is not what was written."""
@@ -104,84 +145,85 @@ class Rows:
             (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Damaged(f"{self._path}: {found}")
-        query = "SELECT id, body, digest FROM row ORDER BY id DESC LIMIT ?"
-        rows = self._connection.execute(query, (TAIL_ROWS,)).fetchall()
-        for (row, body, digest), (_, _, before) in pairwise(rows):
-            if chain(before, body) != digest and row > self.retained_from:
-                raise Damaged(f"{self._path}: row {row} does not follow from the row before it")
+        query = "SELECT id, body, digest, NULL FROM row ORDER BY id DESC LIMIT ?"
+        tail = [Stored(*row) for row in self._connection.execute(query, (TAIL_ROWS,))][::-1]
+        for at, (_, fault) in enumerate(verify(tail, self.retained_from)):
+            if fault and (at or len(tail) < TAIL_ROWS):  # the row before a long tail is not looked at
+                raise Damaged(f"{self._path}: {fault}")
 
     @property
     def retained_from(self) -> int:
         """The first row that retention has not dropped; the chain before it is incomplete."""
         return self._meta("retained_from")
 
-    @property
-    def receipt(self) -> int:
-        """The last row that the bridge has confirmed; 0 for none."""
-        return self._meta("receipt")
-
     def append(self, entries: Sequence[Entry]) -> None:
         """Write the rows in one transaction; when this returns they survive a power cut."""
         digest = self.last_digest
         rows, codes, histories = [], [], {}
         for entry in entries:
-            digest = chain(digest, entry.body)
+            digest = chain(digest, entry.id, entry.body)
             rows.append((entry.id, entry.body, digest))
             if entry.code:
                 codes.append((entry.id, entry.code))
             if entry.subject:
                 histories[entry.subject] = entry.history
-        self._write(rows, codes, list(histories.items()))
+        with self._transaction() as connection:
+            (found,) = connection.execute("SELECT coalesce(max(id), 0) FROM row").fetchone()
+            if found != self.last_id:
+                raise Unwritable(
+                    f"{self._path}: another process wrote row {name_of(found)}: stop it, and restart"
+                )
+            connection.executemany("INSERT INTO row VALUES (?, ?, ?)", rows)
+            connection.executemany("INSERT INTO code VALUES (?, ?)", codes)
+            connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
 
-    def _write(
-        self,
-        rows: list[tuple[int, bytes, bytes]],
-        codes: list[tuple[int, str]],
-        histories: list[tuple[str, bytes]],
-    ) -> None:
-        execute, executemany = self._connection.execute, self._connection.executemany
-        try:
-            execute("BEGIN IMMEDIATE")
-            executemany("INSERT INTO row VALUES (?, ?, ?)", rows)
-            if codes:
-                executemany("INSERT INTO code VALUES (?, ?)", codes)
-            if histories:
-                executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories)
-            execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            self._roll_back()
-            raise Unwritable(f"{self._path}: {error}") from error
-
     def confirm(self, upto: int) -> None:
-        """The bridge has every row up to this one: forget their clear codes. The chain is untouched."""
+        """The bridge has every row up to this one: forget their clear codes. The chain is untouched.
+
+        At most `STEP_ROWS` codes at a time: `receipt` says how far it came. What was deleted is zeroed in the
+        database (`secure_delete`), but the log holds it until `wipe_log`.
+        """
         if upto <= self.receipt:
             return
-        self._change(
-            ("DELETE FROM code WHERE id <= ?", (upto,)),
-            ("INSERT OR REPLACE INTO meta VALUES ('receipt', ?)", (upto,)),
-        )
+        query = "SELECT id FROM code WHERE id <= ? ORDER BY id LIMIT 1 OFFSET ?"
+        with self._transaction() as connection:
+            further = connection.execute(query, (upto, STEP_ROWS - 1)).fetchone()
+            reached = further[0] if further else upto
+            connection.execute("DELETE FROM code WHERE id <= ?", (reached,))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('receipt', ?)", (reached,))
+        self.receipt = reached
+        self.in_log += 1
 
     def forget(self, before: int) -> None:
-        """Drop the rows below this one, but the first of its epoch, which holds the epoch's settings."""
-        began = before >> 32 << 32 | 1
-        self._change(
-            ("DELETE FROM code WHERE id < ? AND id <> ?", (before, began)),
-            ("DELETE FROM row WHERE id < ? AND id <> ?", (before, began)),
-            ("INSERT OR REPLACE INTO meta VALUES ('retained_from', ?)", (before,)),
-        )
+        """Drop the rows below this one, but the first of its epoch, which holds the epoch's settings.
 
-    def adopt(self, histories: Iterator[tuple[str, bytes]]) -> int:
+        The newest row must stay: the next one is chained to it.
+        """
+        assert before <= self.last_id
+        began = row_id(epoch_and_seq(before)[0], 1)
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM code WHERE id < ?", (before,))
+            connection.execute("DELETE FROM row WHERE id < ? AND id <> ?", (before, began))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('retained_from', ?)", (before,))
+        self.checkpoint()
+
+    def adopt(self, histories: Iterable[tuple[str, bytes]]) -> int:
         """Take over histories that another store kept; returns how many."""
-        taken = list(histories)
-        self._write([], [], taken)
-        return len(taken)
+        taken, source = 0, iter(histories)
+        while step := list(islice(source, STEP_ROWS)):
+            with self._transaction() as connection:
+                connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", step)
+            self.checkpoint()
+            taken += len(step)
+        return taken
 
     def oldest(self, limit: int) -> list[tuple[int, bytes]]:
         """The first rows that are still there, for retention to look at."""
         query = "SELECT id, body FROM row WHERE id >= ? ORDER BY id LIMIT ?"
-        return self._connection.execute(query, (self.retained_from, limit)).fetchall()
+        with _named(self._path):
+            return self._connection.execute(query, (self.retained_from, limit)).fetchall()
 
     def used_bytes(self) -> int:
         """What rows, codes and histories take, reserved space not counted."""
@@ -189,62 +231,85 @@ class Rows:
         return pages * PAGE_BYTES
 
     def reserve(self) -> None:
-        """Make sure that there is room for `RESERVED_ROWS` rows, even if the disk fills up."""
-        missing = RESERVED_ROWS // ROWS_A_PAGE - self._number("freelist_count")
-        try:
-            if missing > 0:
-                self._grow(missing)
-            self._grow_log()
-        except sqlite3.DatabaseError as error:
-            self._roll_back()
-            raise Unwritable(
-                f"{self._path}: no room to reserve space for {RESERVED_ROWS} rows: {error}"
-            ) from error
+        """Make sure that there is room for `reserved_rows` rows, even if the disk fills up.
 
-    def _grow(self, pages: int) -> None:
-        """Free pages inside the database, really written: SQLite takes them before it grows the file."""
-        execute = self._connection.execute
-        execute("CREATE TABLE IF NOT EXISTS filler (space BLOB)")
-        for _ in range(pages * PAGE_BYTES // FILLER_BYTES + 1):
-            execute("INSERT INTO filler VALUES (zeroblob(?))", (FILLER_BYTES,))
-            self.checkpoint()
-        execute("PRAGMA secure_delete=OFF").fetchall()  # or the drop writes every page once more, to the log
-        execute("DROP TABLE filler")
-        execute("PRAGMA secure_delete=ON").fetchall()
-        self.checkpoint()
-
-    def _grow_log(self) -> None:
+        Takes what it can on a disk that is too full already, and then raises `Unwritable`.
+        """
+        self._drop_filler()  # a power cut may have come while one was there
         log = self._path.with_name("journal.db-wal")
-        if log.exists() and log.stat().st_size >= LOG_PAGES * PAGE_BYTES:
-            return
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        execute("CREATE TABLE filler (space BLOB)")
-        execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_PAGES * PAGE_BYTES,))
-        execute("COMMIT")
+        log_bytes = max(0, self._log_pages * LOG_FRAME_BYTES - (log.stat().st_size if log.exists() else 0))
+        wanted, free = self._reserved_rows // ROWS_A_PAGE, self._number("freelist_count")
+        room = shutil.disk_usage(self._path.parent).free - SPARE_BYTES - log_bytes
+        if free < wanted and room >= PAGE_BYTES:
+            more = min(wanted + wanted // TOP_UP - free, room // PAGE_BYTES)
+            self._fill((free + more) * PAGE_BYTES, FILLER_BYTES)  # what is free already is taken first
+        if log_bytes and room >= 0:
+            self._fill_log(self._log_pages)
+        free = self._number("freelist_count")
+        if free < wanted or (log_bytes and room < 0):
+            mend_bytes = (wanted - free) * PAGE_BYTES + SPARE_BYTES + log_bytes
+            raise Unwritable(
+                f"{self._path}: the disk is too full to keep room for {self._reserved_rows:,} rows, there is "
+                f"room for {free * ROWS_A_PAGE:,}: free {mend_bytes >> 20} MiB, and restart"
+            )
+
+    def _fill_log(self, pages: int) -> None:
+        """Write the log over with zeros, from its start."""
         self.checkpoint()
-        execute("PRAGMA secure_delete=OFF").fetchall()
-        execute("DROP TABLE filler")
-        execute("PRAGMA secure_delete=ON").fetchall()
+        self._fill(pages * PAGE_BYTES, pages * PAGE_BYTES)
+
+    def _fill(self, size: int, step: int) -> None:
+        """Make free pages that are really written: SQLite takes them before it grows the file."""
+        try:
+            for at in range(0, size, step):
+                with self._transaction() as connection:
+                    connection.execute("CREATE TABLE IF NOT EXISTS filler (space BLOB)")
+                    connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (min(step, size - at),))
+                self.checkpoint()
+        finally:
+            self._drop_filler()
+
+    def _drop_filler(self) -> None:
+        """Give the filler's pages back. Zeros need no wiping, which would write each of them once more."""
+        with _named(self._path):
+            self._connection.execute("PRAGMA secure_delete=OFF").fetchall()
+            try:
+                self._connection.execute("DROP TABLE IF EXISTS filler")
+            finally:
+                self._connection.execute("PRAGMA secure_delete=ON").fetchall()
         self.checkpoint()
+
+    def wipe_log(self) -> None:
+        """Write over what the log may still hold of codes that were forgotten."""
+        self.checkpoint()
+        if pages := min(self._wipe_pages, self._log_pages):
+            self._fill_log(pages)
+        self._wipe_pages = 0
 
     def checkpoint(self) -> None:
         """Move the log into the database as far as readers allow; it is then written over from its start."""
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise Unwritable(f"{self._path}: {error}") from error
+        with _named(self._path):
+            found = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._wipe_pages = max(self._wipe_pages, found[1])
         self.in_log = 0
+
+    def condemn(self, why: str) -> None:
+        """Damage was met at work: the next start sets the journal aside, however long a check would take."""
+        with suppress(OSError):
+            self._condemned.write_text(why)
 
     def close(self) -> None:
         """Checkpoint and close; the log stays, so that its space stays ours."""
-        with suppress(
-            Unwritable
-        ):  # a full or failing disk: the log holds the rows, and the next start reads it
-            self.checkpoint()
+        if self._keeper is not None:
+            with suppress(Unwritable, Damaged):  # the log holds the rows, and the next start reads it
+                self.checkpoint()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._connection.close()
         if self._keeper is not None:
             self._keeper.close()
+            self._keeper = None
 
     def __enter__(self) -> Self:
         """The journal itself."""
@@ -254,37 +319,40 @@ class Rows:
         """Close."""
         self.close()
 
-    def _change(self, *statements: tuple[str, tuple[int, ...]]) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for sql, values in statements:
-                self._connection.execute(sql, values)
-            self._connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            self._roll_back()
-            raise Unwritable(f"{self._path}: {error}") from error
-
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, safe on disk at the end."""
+        with _named(self._path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                raise
 
     def _meta(self, name: str) -> int:
-        found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return int(found[0]) if found else 0
+        return _meta(self._connection, self._path, name)
 
     def _number(self, pragma: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+        with _named(self._path):
+            return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
 class RowReader:
-    """Reads the rows beside a live gate: it takes no lock that the writer waits for."""
+    """Reads the rows beside a live gate: it takes no lock that the writer waits for. Raises `Damaged`."""
 
     def __init__(self, folder: Path) -> None:
-        try:
+        self._path = folder / "journal.db"
+        with _named(self._path):
             self._connection = open_read_only(folder)
-            self._connection.execute("SELECT id FROM row LIMIT 1").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise Damaged(f"{folder / 'journal.db'}: {error}") from error
+            try:
+                self._connection.execute("SELECT id FROM row LIMIT 1").fetchall()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def after(self, row: int, limit: int) -> list[Stored]:
         """Up to `limit` rows after this one, in order."""
@@ -292,26 +360,49 @@ class RowReader:
             "SELECT row.id, body, digest, code.text FROM row LEFT JOIN code ON code.id = row.id"
             " WHERE row.id > ? ORDER BY row.id LIMIT ?"
         )
-        return [Stored(*found) for found in self._connection.execute(query, (row, limit))]
+        with _named(self._path):
+            return [Stored(*found) for found in self._connection.execute(query, (row, limit))]
+
+    def all(self) -> Iterator[Stored]:
+        """All rows, the oldest first; in steps, because the log grows behind a snapshot that is held."""
+        last = 0
+        while found := self.after(last, STEP_ROWS):
+            yield from found
+            last = found[-1].id
+
+    def newest(self, limit: int) -> list[Stored]:
+        """The last rows, the newest first."""
+        return list(islice(self.backwards(), limit))
 
     def backwards(self) -> Iterator[Stored]:
         """All rows, the newest first."""
         query = "SELECT id, body, digest, NULL FROM row ORDER BY id DESC"
-        for found in self._connection.execute(query):
+        for found in self._read(query):
             yield Stored(*found)
 
     def last_id(self) -> int:
         """The newest row; 0 for none."""
-        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM row").fetchone()[0])
+        with _named(self._path):
+            return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM row").fetchone()[0])
 
     def retained_from(self) -> int:
         """The first row that retention has not dropped."""
-        found = self._connection.execute("SELECT value FROM meta WHERE name = 'retained_from'").fetchone()
-        return int(found[0]) if found else 0
+        return _meta(self._connection, self._path, "retained_from")
 
     def histories(self) -> Iterator[tuple[str, bytes]]:
-        """Every ticket that has a history."""
-        yield from self._connection.execute("SELECT subject, value FROM history")
+        """Every ticket that has a history, in the order of the subjects' bytes."""
+        yield from self._read("SELECT subject, value FROM history ORDER BY subject")
+
+    def history(self, subject: str) -> bytes | None:
+        """The history of one ticket."""
+        with _named(self._path):
+            query = "SELECT value FROM history WHERE subject = ?"
+            found = self._connection.execute(query, (subject,)).fetchone()
+        return found[0] if found else None
+
+    def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
+        with _named(self._path):
+            yield from self._connection.execute(query)
 
     def close(self) -> None:
         """Close."""
@@ -326,11 +417,141 @@ class RowReader:
         self.close()
 
 
+def verify(rows: Iterable[Stored], retained_from: int) -> Iterator[tuple[Stored, str]]:
+    """Each row of a whole journal, oldest first, and what is wrong with its place in the chain ("": nothing).
+
+    Finds a body or a number that was changed, and rows that are missing, swapped or put in. Rows that are
+    missing at the end leave no gap; the file beside the journal and the bridge's receipts know of those.
+    """
+    before: Stored | None = None
+    for stored in rows:
+        yield stored, fault_between(before, stored, retained_from)
+        before = stored
+
+
+def fault_between(before: Stored | None, stored: Stored, retained_from: int) -> str:
+    """Why a row does not follow from the row before it; "" where it does.
+
+    Retention leaves a gap before `retained_from`; the first row of that epoch is kept for its settings.
+    """
+    name, (epoch, seq) = name_of(stored.id), epoch_and_seq(stored.id)
+    if before is None or before.id < retained_from:
+        if before is None and seq != 1:
+            return f"before row {name} the first row of its epoch is missing"
+        if stored.id == retained_from or (retained_from and seq == 1):
+            return ""
+        if retained_from:
+            return f"before row {name} rows are missing: retention kept all from {name_of(retained_from)} on"
+    follows = (0, 0) if before is None else epoch_and_seq(before.id)
+    named = "the start" if before is None else f"row {name_of(before.id)}"
+    if (epoch, seq) != (follows[0], follows[1] + 1) and (seq != 1 or epoch <= follows[0]):
+        return f"between {named} and row {name} rows are missing"
+    if chain(b"" if before is None else before.digest, stored.id, stored.body) != stored.digest:
+        return f"row {name} was changed, or is not the one that followed {named}"
+    return ""
+
+
+class Remembered:
+    """A file beside the journal that knows how far the journal had come: its epoch and its last row.
+
+    The epoch is flushed before its first row is written, so a number is never used twice unseen. The row is
+    written after each commit and not flushed (that would cost a second flush a scan): after a crash it is
+    exact, after a power cut up to half a minute old, and never ahead of what was safe. A journal that ends
+    before it has lost rows, or is an older copy that was put back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file. Where there is none nothing is known; where it makes no sense `fault` says so."""
+        self._path = path
+        self._file: int | None = None
+        self.epoch, self.row, self.fault = 0, 0, ""
+        try:
+            if found := path.read_bytes().split():
+                self.epoch, self.row = map(int, found)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self.fault = f"{path}: it cannot be read, so an older journal would not be noticed: {error}"
+
+    def begin(self, epoch: int, row: int) -> None:
+        """Remember the epoch, safe on disk before this returns. Raises `Unwritable`.
+
+        One line, written over in place: whole or not at all within its sector, and no room is needed.
+        """
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.pwrite(self._file, _line(epoch, row), 0)
+            os.ftruncate(self._file, len(_line(epoch, row)))
+            os.fsync(self._file)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise Unwritable(f"{self._path}: {error}") from error
+        self.epoch, self.row = epoch, row
+
+    def reach(self, row: int) -> None:
+        """The journal holds this row now. One small write in place, within one sector, no flush."""
+        self.row = row
+        if self._file is not None:
+            with suppress(OSError):  # nothing depends on it but the next start's suspicion
+                os.pwrite(self._file, _line(self.epoch, row), 0)
+
+    def close(self) -> None:
+        """Close."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _line(epoch: int, row: int) -> bytes:
+    return b"%10d %19d\n" % (epoch, row)
+
+
+def set_aside(folder: Path, utc_ms: int) -> Path:
+    """Take a journal that cannot be read out of the way, whole, and never delete it; returns its new name.
+
+    The index of histories stays where it is. Raises `Unwritable`.
+    """
+    number = 0
+    while (aside := folder / f"damaged-{utc_ms}-{number}.db").exists():
+        number += 1
+    try:
+        for ending in ("", "-wal", "-shm"):
+            part = folder / f"journal.db{ending}"
+            if part.exists():
+                part.rename(aside.with_name(aside.name + ending))
+        (folder / "condemned").unlink(missing_ok=True)
+        sync_folder(folder)
+    except OSError as error:
+        raise Unwritable(f"{folder}: the damaged journal cannot be set aside: {error}") from error
+    return aside
+
+
+def rescue(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The histories that can still be read in a journal that was set aside, up to the first damage.
+
+    Pages of a damaged tree may lead in a circle: a subject that is not greater than the last one ends it.
+    """
+    last = ""
+    with suppress(sqlite3.Error):
+        connection = _read_only(path)
+        try:
+            for subject, value in connection.execute("SELECT subject, value FROM history ORDER BY subject"):
+                if not isinstance(subject, str) or not isinstance(value, bytes) or subject <= last:
+                    return
+                yield subject, value
+                last = subject
+        finally:
+            connection.close()
+
+
 def open_read_only(folder: Path) -> sqlite3.Connection:
     """A connection that can never write. Raises `sqlite3.OperationalError` where there is no journal."""
-    path = (folder / "journal.db").absolute()
+    return _read_only(folder / "journal.db")
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -338,24 +559,10 @@ def open_read_only(folder: Path) -> sqlite3.Connection:
     )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
-    try:
-        for pragma in (
-            f"page_size={PAGE_BYTES}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "wal_autocheckpoint=0",
-            f"journal_size_limit={LOG_PAGES * PAGE_BYTES}",
-            "cell_size_check=ON",
-            "trusted_schema=OFF",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    path.chmod(0o600)
-    return connection
+def _meta(connection: sqlite3.Connection, path: Path, name: str) -> int:
+    with _named(path):
+        found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return int(found[0]) if found else 0
 
 
 def sync_folder(folder: Path) -> None:
@@ -367,8 +574,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _fault(error: sqlite3.DatabaseError) -> Exception:
-    """A full or failing disk is no reason to set a journal aside; a file that is no journal is."""
-    if isinstance(error, sqlite3.OperationalError):
-        return Unwritable(str(error))
-    return Damaged(str(error))
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What the driver reports, as the journal's own errors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte; the rest says where it happened
+        raise (Damaged if code in DAMAGE else Unwritable)(f"{path}: {error}") from error
