@@ -5,14 +5,17 @@ through `told`, and only then may a lane open. Rows that come while the disk is 
 
 Between `submit` and the commit the loop must already see what its own rows did: `history` looks into the
 rows on their way first, and into the index of what is committed after that.
+
+Whatever goes wrong in the thread, the lanes hear of it: a commit that fails is tried again, a row that
+cannot be made into bytes is replaced by one that says so, and a thread that ends says that it ended.
 """
 
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Self
@@ -23,27 +26,39 @@ from firmware.core.events import Event
 from firmware.core.movements import Movement, fold, settle_at_start
 from firmware.core.states import Lane
 from firmware.core.ticket import History, Moment, Setup
-from firmware.history import HistoryIndex, NoRoom
-from firmware.row import Began, Row, decode, encode, encode_began, epoch_and_seq, row_id, tell_story
+from firmware.history import HistoryIndex, HistoryLookup, NoRoom
+from firmware.row import (
+    Began,
+    Row,
+    Unreadable,
+    decode,
+    encode,
+    encode_began,
+    epoch_and_seq,
+    name_of,
+    row_id,
+    tell_story,
+)
 from firmware.rows import (
     CHECKPOINT_ROWS,
     CHECKPOINT_ROWS_MAX,
+    TAIL_ROWS,
     Damaged,
     Entry,
+    Remembered,
     RowReader,
     Rows,
     Unwritable,
-    sync_folder,
+    rescue,
+    set_aside,
 )
 
 BATCH_ROWS = 200  # one flush for all that came meanwhile; more would make the first of them wait
 WAITING_ROWS_MAX = 10_000  # in memory while the disk hangs: a quarter of an hour of rush at four lanes
-RETRY_S = 1.0  # between two tries on a disk that refuses
-IDLE_S = 0.5  # nothing to write for this long: time for a checkpoint
-TIDY_S = 600.0  # between two looks at what retention may drop
 TIDY_ROWS = 1000  # dropped in one transaction, so that a scan never waits long behind it
 UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
-CLOSE_S = 5.0  # how long a stopping gate waits for a disk that hangs
+KEPT_ROWS_MIN = 5_000  # whatever retention says: the next start looks for unsettled admissions in these
+FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
 
 
 class Retention(NamedTuple):
@@ -52,6 +67,17 @@ class Retention(NamedTuple):
     keep_ms: int
     keep_bytes: int
     unconfirmed: bool
+
+
+class Pace(NamedTuple):
+    """How long the thread waits, in seconds."""
+
+    retry_s: float = 1.0  # between two tries on a disk that refuses
+    idle_s: float = 0.5  # nothing to write for this long: time for a checkpoint and for receipts
+    tidy_s: float = 600.0  # between two looks at what retention may drop
+    quiet_s: float = 60.0  # nothing to write for this long: time to wipe clear codes out of the log
+    wipe_s: float = 3600.0  # and they are wiped this long after their receipt in any case
+    close_s: float = 5.0  # how long a stopping gate waits for a disk that hangs
 
 
 class Story(NamedTuple):
@@ -71,6 +97,14 @@ class _Waiting(NamedTuple):
     history: History | None
 
 
+class _Taken(NamedTuple):
+    """A row in the thread's hands. `spoilt`: it stands there as the fault that kept it from being written."""
+
+    lane: str
+    entry: Entry
+    spoilt: bool
+
+
 class Told(NamedTuple):
     """News from the thread: the row is safe, or could not be written. Row 0 stands for every lane."""
 
@@ -81,7 +115,7 @@ class Told(NamedTuple):
 
 
 class Journal:
-    """The journal of one process: one epoch. `faults` says what was found wrong at the start."""
+    """The journal of one process: one epoch. `faults` says what was found wrong, at the start and since."""
 
     def __init__(
         self,
@@ -91,6 +125,8 @@ class Journal:
         retention: Retention,
         release: str,
         told: Callable[[Told], None],
+        pace: Pace = Pace(),  # noqa: B008  a named tuple: it cannot change
+        open_rows: Callable[[Path], Rows] = Rows,
     ) -> None:
         """Open, begin an epoch, and settle what the last one left open.
 
@@ -101,22 +137,27 @@ class Journal:
         self._folder = folder
         self._told = told
         self._retention = retention
-        self._rows = self._open_rows(now(0).utc_ms)
+        self._pace = pace
+        self._open_rows = open_rows
         try:
-            self._index = self._open_index()
-            self.newest_utc_ms = self._newest_utc_ms()
-            self._begin(setups, now(self.newest_utc_ms), release)
-        except BaseException:
-            self._rows.close()
-            raise
+            self._start(setups, now, release, None)
+        except Damaged as damage:
+            aside = set_aside(folder, now(0).utc_ms)
+            self.faults.append(f"the journal could not be read and was set aside as {aside.name}: {damage}")
+            self._start(setups, now, release, aside)
         self._queue: SimpleQueue[_Waiting | int | None] = SimpleQueue()
-        self._waiting: deque[_Waiting] = deque()  # the thread's own: taken from the queue, not committed
+        self._taken: list[_Taken] = []  # the thread's own: taken from the queue, not committed
         self._unseen: dict[str, tuple[int, History]] = {}  # the loop's own: not in the index yet
         self._order: deque[tuple[int, str]] = deque()
         self._unindexed: dict[bytes, bytes] = {}  # the thread's own: what a full disk kept out of the index
         self._confirmed = 0
-        self._stopping = threading.Event()
+        self._newest_ms = self.newest_utc_ms
+        self._tidy_at = time.monotonic() + pace.tidy_s
+        self._written_at = time.monotonic()
+        self._wipe_since = self._written_at if self._rows.receipt else None
+        self._ending = False
         self._stop_by = float("inf")
+        self._closed = False
         self.commits = 0
         self.commit_ns_max = 0
         self.fault: str | None = None
@@ -125,86 +166,141 @@ class Journal:
 
     # --- the start -----------------------------------------------------------------------------
 
-    def _open_rows(self, utc_ms: int) -> Rows:
-        try:
-            return Rows(self._folder)
-        except Damaged as damage:
-            aside = self._folder.with_name(f"{self._folder.name}-damaged-{utc_ms}")
-            self._folder.rename(aside)
-            self.faults.append(f"the journal could not be read and was set aside as {aside.name}: {damage}")
-        rows = Rows(self._folder)
-        kept = aside / "history"
-        if kept.exists():
-            kept.rename(self._folder / "history")
-        return rows
+    def _start(
+        self, setups: tuple[Setup, ...], now: Callable[[int], Moment], release: str, aside: Path | None
+    ) -> None:
+        with ExitStack() as undo:
+            self._rows = rows = self._open_rows(self._folder)
+            undo.callback(rows.close)
+            self._remembered = Remembered(self._folder.parent / "epoch")
+            undo.callback(self._remembered.close)
+            orphans = self._adopt_lost(rows, aside)
+            self._index = self._open_index(rows.last_id)
+            undo.callback(self._index.close)
+            self.newest_utc_ms = self._newest_utc_ms()
+            self._begin(setups, now(self.newest_utc_ms), release, orphans)
+            undo.pop_all()
 
-    def _open_index(self) -> HistoryIndex:
-        """The index as of the last row. One that knows more than the journal is believed, and kept."""
-        folder, last = self._folder / "history", self._rows.last_id
-        ahead = HistoryIndex.row_of(folder)
-        if ahead is not None and ahead > last:
-            with HistoryIndex(folder, ahead, ()) as index:
-                adopted = self._rows.adopt(index.items())
-            self.faults.append(f"the histories of {adopted} tickets were taken over from the index")
-        with RowReader(self._folder) as reader:
-            return HistoryIndex(folder, last, reader.histories())
+    def _adopt_lost(self, rows: Rows, aside: Path | None) -> list[str]:
+        """Histories that the journal has lost and something else has kept; those with an open admission.
+
+        An index that was closed tidily and knows more than the journal is believed; else what can still be
+        read in a journal that was set aside.
+        """
+        folder = self._folder / "history"
+        ahead = histories.row_of(folder)
+        if ahead is not None and ahead > rows.last_id and histories.is_whole(folder):
+            source, name = histories.all_in(folder), "the index"
+        elif aside is not None:
+            source, name = rescue(aside), f"{aside.name}, as far as it can be read"
+        else:
+            return []
+        orphans: list[str] = []
+        if adopted := rows.adopt(histories.believable(source, orphans)):
+            self.faults.append(f"the histories of {adopted:,} tickets were taken over from {name}")
+        return orphans
+
+    def _open_index(self, last_row: int) -> HistoryIndex | HistoryLookup:
+        try:
+            with RowReader(self._folder) as reader:
+                return HistoryIndex(self._folder / "history", last_row, reader.histories())
+        except NoRoom as error:
+            self._complain(f"histories are read from the journal itself, which is slower: {error}")
+            return HistoryLookup(RowReader(self._folder))
 
     def _newest_utc_ms(self) -> int:
+        """The newest time in the last rows, rows of a later release passed over."""
+        newest, strange = 0, list[str]()
         with RowReader(self._folder) as reader:
-            newest = next(reader.backwards(), None)
-        return decode(newest.body).moment.utc_ms if newest else 0
-
-    def _begin(self, setups: tuple[Setup, ...], moment: Moment, release: str) -> None:
-        """The first rows of the epoch, written before anything else may happen."""
-        found = epoch_and_seq(self._rows.last_id)[0]
-        known = _read_epoch(self._folder)
-        if known > found:
-            self.faults.append(
-                f"the journal ends in epoch {found}, but this gate has begun epoch {known}: "
-                "an older copy was put back, or rows were lost; admissions of that time are not known here"
+            for stored in reader.newest(TAIL_ROWS):
+                try:
+                    newest = max(newest, decode(stored.body, stored.id).moment.utc_ms)
+                except Unreadable as error:
+                    strange.append(str(error))
+        if strange:
+            self._complain(
+                f"{len(strange)} rows cannot be read; a later release's? The newest is {strange[0]}"
             )
-        self.epoch = max(found, known) + 1
-        _write_epoch(self._folder, self.epoch)
-        began = Began(self.epoch, os.urandom(8).hex(), self._rows.last_digest.hex(), release, setups)
-        first = Row("began", "", moment, text=encode_began(began))
-        rows = [first, *(Row("fault", "", moment, text=fault) for fault in self.faults)]
-        entries = [
-            Entry(row_id(self.epoch, seq), encode(row), "", "", b"") for seq, row in enumerate(rows, 1)
-        ]
-        self.unsettled: tuple[Movement, ...] = ()
-        for movement in self._find_unsettled():
-            self.unsettled += (movement,)
-            after = fold(self._index.get(movement.subject), movement)
+        return newest
+
+    def _begin(self, setups: tuple[Setup, ...], moment: Moment, release: str, orphans: Iterable[str]) -> None:
+        """The first rows of the epoch, written before anything else may happen."""
+        rows, known = self._rows, self._remembered
+        self._look_back(known)
+        self.epoch = max(epoch_and_seq(rows.last_id)[0], known.epoch) + 1
+        known.begin(self.epoch, max(known.row, rows.last_id))
+        try:
+            rows.reserve()
+        except Unwritable as error:
+            self._complain(str(error))
+        found = rows.last_digest.hex()
+        began = Began(self.epoch, os.urandom(8).hex(), found, release, setups)
+        first = [Row("began", "", moment, text=encode_began(began))]
+        first += [Row("fault", "", moment, text=fault) for fault in self.faults]
+        entries = [self._first_entry(seq, row, "", b"") for seq, row in enumerate(first, 1)]
+        after: dict[str, History] = {}
+        unsettled = []
+        for movement in self._find_unsettled(orphans):
+            subject = histories.key_of(movement.subject).decode()
+            after[subject] = fold(after.get(subject) or self._index.get(subject), movement)
             row = Row("unsettled", "", moment, movement.row, movement=movement)
-            seq = len(entries) + 1
-            value = histories.encode(after)
-            entries.append(Entry(row_id(self.epoch, seq), encode(row), "", movement.subject, value))
-            self._index.put([(histories.key_of(movement.subject), value)], entries[-1].id)
-        self._rows.append(entries)
-        self._rows.reserve()
+            value = histories.encode(after[subject])
+            entries.append(self._first_entry(len(entries) + 1, row, subject, value))
+            unsettled.append(movement)
+        rows.append(entries)
+        self.unsettled: tuple[Movement, ...] = tuple(unsettled)
         self.next_row = entries[-1].id + 1
         self._committed = self._indexed = entries[-1].id
-        self._index.put((), self._indexed)
+        known.reach(self._committed)
+        changes = [(subject.encode(), histories.encode(value)) for subject, value in after.items()]
+        try:
+            self._index.put(changes, self._committed)
+        except NoRoom as error:
+            self._do_without_index(error)
 
-    def _find_unsettled(self) -> Iterator[Movement]:
-        """Admissions whose end the last process did not live to see: at most one a lane."""
+    def _first_entry(self, seq: int, row: Row, subject: str, history: bytes) -> Entry:
+        return Entry(row_id(self.epoch, seq), encode(row), "", subject, history)
+
+    def _look_back(self, known: Remembered) -> None:
+        """Say so where the journal ends before what this gate had written."""
+        if known.fault:
+            self._complain(known.fault)
+        if known.row > self._rows.last_id:
+            ends = f"ends at row {name_of(self._rows.last_id)}" if self._rows.last_id else "is empty"
+            self._complain(
+                f"the journal {ends}, but this gate had written row {name_of(known.row)}: an older copy was "
+                "put back, or the end of its log was lost; what is missing is known to the bridge at best"
+            )
+
+    def _find_unsettled(self, orphans: Iterable[str]) -> Iterator[Movement]:
+        """Admissions whose end the last process did not live to see.
+
+        Their rows are among the last of its epoch. Those of adopted histories have no rows here.
+        """
         seen: set[str] = set()
-        newest_ms: int | None = None
+        for subject in (*orphans, *self._subjects_at_the_end()):
+            key = histories.key_of(subject).decode()
+            if key not in seen:
+                seen.add(key)
+                for pending in self._index.get(key).pending:
+                    yield settle_at_start(subject, pending)
+
+    def _subjects_at_the_end(self) -> Iterator[str]:
         with RowReader(self._folder) as reader:
             last_epoch = epoch_and_seq(reader.last_id())[0]
+            newest_ms: int | None = None
             for stored in reader.backwards():
-                row = decode(stored.body)
-                if newest_ms is None:
-                    newest_ms = row.moment.monotonic_ms
-                too_old = row.moment.monotonic_ms < newest_ms - UNSETTLED_MS_MAX
-                if too_old or epoch_and_seq(stored.id)[0] != last_epoch:
+                if epoch_and_seq(stored.id)[0] != last_epoch:
                     return
-                movement = row.movement
-                if movement is None or not movement.row or movement.subject in seen:
+                try:
+                    row = decode(stored.body)
+                except Unreadable:  # said already; nothing in it can be settled
                     continue
-                seen.add(movement.subject)
-                for pending in self._index.get(movement.subject).pending:
-                    yield settle_at_start(movement.subject, pending)
+                newest_ms = row.moment.monotonic_ms if newest_ms is None else newest_ms
+                if row.moment.monotonic_ms < newest_ms - UNSETTLED_MS_MAX:
+                    return
+                if row.movement is not None and row.movement.row:
+                    yield row.movement.subject
 
     # --- the loop's side -----------------------------------------------------------------------
 
@@ -214,10 +310,13 @@ class Journal:
         return found[1] if found is not None else self._index.get(subject)
 
     def submit(self, row: Row, story: Story | None = None, code: str = "") -> bool:
-        """Hand a row over; it gets the number `next_row`. False where the disk hangs and memory is full."""
+        """Hand a row over; it gets the number `next_row`.
+
+        False, and nothing is kept, where the disk hangs and memory is full, or where the thread has ended.
+        """
         self._forget_seen()
         number = self.next_row
-        if number - self._committed > WAITING_ROWS_MAX:
+        if number - self._committed > WAITING_ROWS_MAX or not self._thread.is_alive():
             return False
         after: History | None = None
         if row.movement is not None:
@@ -234,8 +333,13 @@ class Journal:
         self.submit(row)
 
     def confirm(self, upto: int) -> None:
-        """The bridge has all rows up to this one; their clear codes can go."""
-        self._queue.put(upto)
+        """The bridge has all rows up to this one; their clear codes can go.
+
+        They are gone from the disk within `Pace.quiet_s` of silence, and within `Pace.wipe_s` at the latest.
+        A receipt for rows that are not there is another journal's, and ignored.
+        """
+        if upto <= self._committed:
+            self._queue.put(upto)
 
     @property
     def waiting(self) -> int:
@@ -253,105 +357,190 @@ class Journal:
     # --- the thread's side ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        tidied = time.monotonic()
-        while True:
-            self._take()
-            if self._waiting:
-                self._commit()
-            if self._stopping.is_set() and (not self._waiting or time.monotonic() > self._stop_by):
-                return
-            if self._rows.in_log >= (CHECKPOINT_ROWS_MAX if self._waiting else CHECKPOINT_ROWS):
-                self._housekeep(self._rows.checkpoint)
-            if self._confirmed > self._rows.receipt:
-                self._housekeep(lambda: self._rows.confirm(self._confirmed))
-            if time.monotonic() > tidied + TIDY_S:
-                tidied = time.monotonic()
-                self._housekeep(self._tidy)
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # nobody above could hear it, and no lane may wait for nothing
+            self.fault = f"the journal's thread ended, restart the gate: {error!r}"
+            self._complain(self.fault)
+            self._tell(Told("", 0, False, time.perf_counter_ns()))
 
-    def _take(self) -> None:
-        """Wait for work, then take what is there, up to a batch."""
-        timeout = RETRY_S if self.fault else IDLE_S
-        while len(self._waiting) < BATCH_ROWS:
+    def _turn(self) -> bool:
+        """One round of the thread. False at the end."""
+        idle = not self._take() and not self._taken
+        if self._taken:
+            self._commit()
+        if self._ending and not self._taken:
+            self._try(self._finish)
+            return False
+        if time.monotonic() > self._stop_by:
+            return False
+        if idle or self._rows.in_log >= CHECKPOINT_ROWS_MAX:
+            self._housekeep()
+        return True
+
+    def _take(self) -> bool:
+        """Wait for work, then take what is there, up to a batch. False when nothing came."""
+        if self._taken and (self._ending or len(self._taken) >= BATCH_ROWS):  # nothing to take: only to retry
+            time.sleep(self._pace.retry_s)
+            return True
+        timeout = self._pace.retry_s if self.fault else self._pace.idle_s
+        came = False
+        while len(self._taken) < BATCH_ROWS and not self._ending:
             try:
                 item = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
             except Empty:
-                return
+                return came
+            timeout, came = 0.0, True
             if item is None:
-                return
-            if isinstance(item, int):
+                self._ending = True
+            elif isinstance(item, int):
                 self._confirmed = max(self._confirmed, item)
             else:
-                self._waiting.append(item)
-            timeout = 0.0
+                self._taken.append(_made(item))
+                self._newest_ms = max(self._newest_ms, item.row.moment.utc_ms)
+        return came
 
     def _commit(self) -> None:
         """Write all that waits in one flush, then say so."""
-        entries = [_entry(waiting) for waiting in self._waiting]
+        entries = [taken.entry for taken in self._taken]
         started_ns = time.perf_counter_ns()
         try:
             self._rows.append(entries)
-        except Unwritable as error:
-            self._refused(str(error))
+        except Exception as error:  # whatever it is: the rows stay, and are tried again
+            if isinstance(error, Damaged):
+                self._rows.condemn(str(error))
+            self._refused(str(error) or repr(error))
             return
         now_ns = time.perf_counter_ns()
         self.commits += 1
         self.commit_ns_max = max(self.commit_ns_max, now_ns - started_ns)
         self._committed = entries[-1].id
+        self._written_at = time.monotonic()
+        written, self._taken = self._taken, []
+        self._remembered.reach(self._committed)
         self._bring_to_index(entries)
-        written = list(self._waiting)
-        self._waiting.clear()
-        for waiting in written:
-            self._told(Told(waiting.row.lane, waiting.id, True, now_ns))
-        if self.fault:
-            self.fault = None
-            self._told(Told("", 0, True, now_ns))
+        healed, self.fault = self.fault is not None, None
+        for lane, entry, spoilt in written:
+            self._tell(Told(lane, entry.id, not spoilt, now_ns))
+            if spoilt:
+                self._complain(f"row {name_of(entry.id)} could not be written as it was")
+                healed = True
+        if healed:
+            self._tell(Told("", 0, True, now_ns))
 
     def _bring_to_index(self, entries: list[Entry]) -> None:
         """On a full disk the index lags behind, and the loop keeps in memory what it misses."""
-        self._unindexed.update((histories.key_of(e.subject), e.history) for e in entries if e.subject)
-        with suppress(NoRoom):
+        self._unindexed.update((e.subject.encode(), e.history) for e in entries if e.subject)
+        try:
             self._index.put(self._unindexed.items(), entries[-1].id)
-            self._unindexed.clear()
-            self._indexed = entries[-1].id
+        except NoRoom as error:
+            if len(self._unindexed) <= WAITING_ROWS_MAX:
+                return
+            self._do_without_index(error)
+        self._unindexed.clear()
+        self._indexed = entries[-1].id
+
+    def _do_without_index(self, error: NoRoom) -> None:
+        """Its file gets no mark, so the next start makes it again."""
+        self._index = HistoryLookup(RowReader(self._folder))
+        self._complain(f"histories are read from the journal itself, which is slower: {error}")
 
     def _refused(self, why: str) -> None:
         """The rows stay and are tried again; every lane hears of it once."""
-        if self.fault is None:
-            self._told(Told("", 0, False, time.perf_counter_ns()))
-        self.fault = why
+        known, self.fault = self.fault is not None, why
+        if not known:
+            self._tell(Told("", 0, False, time.perf_counter_ns()))
+
+    def _tell(self, news: Told) -> None:
+        try:
+            self._told(news)
+        except Exception as error:  # the lane that waits says "out of order" when its time is up
+            self._complain(f"news of row {name_of(news.row)} did not reach its lane: {error!r}")
+
+    def _complain(self, text: str) -> None:
+        if text not in self.faults and len(self.faults) < FAULTS_MAX:
+            self.faults.append(text)
+
+    # --- idle moments --------------------------------------------------------------------------
+
+    def _housekeep(self) -> None:
+        """Receipts, the log, retention: what a disk refuses now is tried again later."""
+        rows, now = self._rows, time.monotonic()
+        if self._confirmed > rows.receipt:
+            self._try(self._confirm)
+        if rows.in_log >= CHECKPOINT_ROWS:
+            self._try(rows.checkpoint)
+        if now > self._tidy_at:
+            self._tidy_at = now + self._pace.tidy_s
+            self._try(self._tidy)
+        if self._wipe_since is not None:
+            quiet = now - self._written_at > self._pace.quiet_s
+            if quiet or now - self._wipe_since > self._pace.wipe_s:
+                self._try(self._wipe)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Unwritable:
+            pass  # later; if it lasts, the next row will say so
+        except Damaged as error:
+            self._rows.condemn(str(error))
+            self._complain(f"the journal is damaged and will be set aside at the next start: {error}")
+
+    def _confirm(self) -> None:
+        self._rows.confirm(self._confirmed)
+        self._wipe_since = self._wipe_since or time.monotonic()
+
+    def _finish(self) -> None:
+        """The last receipts, and no clear code that is left behind by a gate that is switched off."""
+        while self._confirmed > self._rows.receipt and time.monotonic() < self._stop_by:
+            self._confirm()
+        if self._wipe_since is not None:
+            self._wipe()
+
+    def _wipe(self) -> None:
+        self._rows.wipe_log()
+        self._wipe_since = None
 
     def _tidy(self) -> None:
         """Let go of rows that are too old or too many, a few at a time."""
         last = self._committed if self._retention.unconfirmed else self._rows.receipt
+        last = min(last, self._committed - KEPT_ROWS_MIN)
         over = self._rows.used_bytes() > self._retention.keep_bytes
-        newest_ms = self.newest_utc_ms
         oldest = self._rows.oldest(TIDY_ROWS)
         before = 0
         for row, body in oldest:
-            too_old = decode(body).moment.utc_ms < newest_ms - self._retention.keep_ms
-            if row > last or not (too_old or over):
+            if row > last or not self._may_go(body, over):
                 break
             before = row + 1
         if before:
             self._rows.forget(before)
+            if before > oldest[-1][0]:
+                self._tidy_at = 0.0  # there is more to drop: at the next idle moment
 
-    def _housekeep(self, work: Callable[[], object]) -> None:
-        """What a disk refuses now is tried again later, and no lane needs to know."""
-        with suppress(Unwritable):
-            work()
+    def _may_go(self, body: bytes, over: bool) -> bool:
+        try:
+            age_ms = self._newest_ms - decode(body).moment.utc_ms
+        except Unreadable:  # of a later release: it goes with the rows around it
+            return True
+        return over or age_ms > self._retention.keep_ms
 
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Write what waits, and close. A disk that hangs is given `CLOSE_S` and then left."""
-        self._stop_by = time.monotonic() + CLOSE_S
-        self._stopping.set()
+        """Write what waits, and close. A disk that hangs is given `Pace.close_s` and then left."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_by = time.monotonic() + self._pace.close_s
         self._queue.put(None)
-        self._thread.join(CLOSE_S * 2)
+        self._thread.join(self._pace.close_s * 2)
         if self._thread.is_alive():
             return
         self._index.close()
         self._rows.close()
+        self._remembered.close()
 
     def __enter__(self) -> Self:
         """The journal itself."""
@@ -362,29 +551,26 @@ class Journal:
         self.close()
 
 
-def _entry(waiting: _Waiting) -> Entry:
-    row, story, after = waiting.row, waiting.story, waiting.history
-    if story is not None:
-        row = row._replace(story=tell_story(story.before, story.events, story.effects, story.after))
-    if row.movement is None or after is None:
-        return Entry(waiting.id, encode(row), waiting.code, "", b"")
-    return Entry(waiting.id, encode(row), waiting.code, row.movement.subject, histories.encode(after))
-
-
-def _read_epoch(folder: Path) -> int:
-    """The last epoch that this gate began, as a file beside the journal remembers it; 0 for none."""
+def _made(waiting: _Waiting) -> _Taken:
+    """The bytes of a row. One that has none (a lone surrogate, a number beyond 64 bits) becomes a fault."""
+    number, row, story, code, after = waiting
     try:
-        return int((folder.parent / "epoch").read_text())
-    except (OSError, ValueError):
-        return 0
+        if story is not None:
+            row = row._replace(story=tell_story(story.before, story.events, story.effects, story.after))
+        body, spoilt = encode(row), False
+    except Exception as error:  # of a kind that nobody foresaw; the rows behind it must not wait for a mend
+        body, spoilt = _fault_instead(row, error), True
+    code = code.encode(errors="backslashreplace").decode()
+    if row.movement is None or after is None:
+        return _Taken(row.lane, Entry(number, body, code, "", b""), spoilt)
+    subject = histories.key_of(row.movement.subject).decode()
+    return _Taken(row.lane, Entry(number, body, code, subject, histories.encode(after)), spoilt)
 
 
-def _write_epoch(folder: Path, epoch: int) -> None:
-    """Remember the epoch before its first row, so that a number is never used twice unseen."""
-    path, fresh = folder.parent / "epoch", folder.parent / "epoch.new"
-    with fresh.open("w") as file:
-        file.write(f"{epoch}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(folder.parent)
+def _fault_instead(row: Row, error: Exception) -> bytes:
+    """A row that says why another could not be written; it still carries the movement, where that can be."""
+    text = f"a row of kind {row.kind} could not be written: {error!r}"
+    text = text.encode(errors="backslashreplace").decode()
+    with suppress(Exception):
+        return encode(Row("fault", row.lane, row.moment, row.scan, movement=row.movement, text=text))
+    return encode(Row("fault", "", Moment(0, 0, False), text=text))
