@@ -504,10 +504,9 @@ def ticket_of(row: list[str] | tuple[str, ...], dates: "Dates") -> Ticket:
                 raise BadRow(column, "holds a control character")
     known = STATUSES.get(status) or STATUSES.get(status.casefold())
     if known is None:
-        nearest = get_close_matches(status.casefold(), [name for name in STATUSES if name], 1, 0.5)
+        nearest = get_close_matches(status.casefold(), list(Status), 1, 0.5)
         hint = f"; is it {nearest[0]}?" if nearest else ""
-        names = ", ".join(name for name in STATUSES if name)
-        raise BadRow("status", f"{_shown(status)} is none of {names}{hint}")
+        raise BadRow("status", f"{_shown(status)} is none of {', '.join(Status)}{hint}")
     from_ms = dates.first_ms(valid_from) if valid_from else None
     until_ms = dates.last_ms(valid_until) if valid_until else None
     if from_ms is not None and until_ms is not None and from_ms > until_ms:

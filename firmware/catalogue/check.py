@@ -39,6 +39,7 @@ STATUS_DAMAGED = 3  # of the child; Python itself ends with 1 and 2
 META = struct.Struct("=16xIIQQI44x48xQQ")
 MAGIC = 0xBEEFC0DE
 DATA_VERSION = 1
+MAP_BYTES_MAX = 1 << 37  # twice what 5 million tickets of the longest texts could grow it to
 PAGE_BYTES = frozenset(1 << bits for bits in range(9, 16))
 
 # What LMDB says of a file that is not as it wrote it. Others (no memory, no permission, the card does not
@@ -131,18 +132,19 @@ def _head_fault(head: bytes, length: int) -> str:
     page_bytes = META.unpack_from(head)[4]
     if page_bytes not in PAGE_BYTES or len(head) < page_bytes + META.size:
         return "does not begin like an LMDB file"
-    last = 0
-    newest = -1
+    transactions, lengths = [], []
     for offset in (0, page_bytes):
         magic, version, _, map_bytes, _, last_page, transaction = META.unpack_from(head, offset)
-        if (magic, version) != (MAGIC, DATA_VERSION):
+        if (magic, version) != (MAGIC, DATA_VERSION) or map_bytes > MAP_BYTES_MAX:
             return "does not begin like an LMDB file"
-        if last_page * page_bytes > map_bytes:
-            return "says that it is larger than its map"
-        if transaction > newest:
-            newest, last = transaction, last_page
-    if length < (last + 1) * page_bytes:
-        return f"was cut short: {length} bytes instead of {(last + 1) * page_bytes}"
+        transactions.append(transaction)
+        lengths.append((last_page + 1) * page_bytes)
+    even, odd = transactions
+    if even % 2 or abs(odd - even) != 1:  # they take turns; LMDB would read whichever claims to be newer
+        return "has lost its last transaction"
+    newest = lengths[odd > even]
+    if length < newest:
+        return f"was cut short: {length} bytes instead of {newest}"
     return ""
 
 
@@ -166,6 +168,10 @@ def inside_fault(build: Path, *, trial: bool) -> str:
 
 
 def _content_fault(store: Store) -> str:
+    """Walk through all records, and look every ticket up: damage above the leaves shows only there.
+
+    Ticket ids are only walked through. No scan looks one up, and a third of the time is saved.
+    """
     about = store.about()
     ids = store.environment.open_db(b"ids", create=False)
     with store.begin() as transaction:
@@ -175,6 +181,8 @@ def _content_fault(store: Store) -> str:
                 count += 1
                 content += content_of(digest, value)
                 codes += crc32(digest)
+                if transaction.get(digest) != value:
+                    return "does not find all of its tickets"
                 if count > about.tickets:
                     break
         count_ids = 0

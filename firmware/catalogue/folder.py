@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -99,20 +99,20 @@ def writing(folder: Path) -> Iterator[None]:
 
     The kernel lets go of the lock when its process ends, however it ends.
     """
-    with (folder / "lock").open("a+") as file:
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            file.seek(0)
-            who = f"process {file.read(20).strip() or '(unknown)'}"
-            raise CatalogueBusy(f"{folder}: {who} is writing; wait for it, or end it") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+            who = os.read(handle, 20).decode("ascii", "replace") or "(unknown)"
+            raise CatalogueBusy(f"{folder}: process {who} is writing; wait for it, or end it") from error
+        os.ftruncate(handle, 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.write(handle, str(os.getpid()).encode())
+        yield
+        os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
 
 
 def mark_of_current(folder: Path) -> Mark | None:

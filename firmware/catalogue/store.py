@@ -186,13 +186,18 @@ def content_of(digest: bytes, value: bytes) -> int:
 
 @contextmanager
 def disk_takes(folder: Path, needed_bytes: int) -> Iterator[None]:
-    """Say that the disk is full in one way, whoever found out. Raises `CatalogueFull`."""
+    """Say that the disk is full in one way, whoever found out. Raises `CatalogueFull`.
+
+    LMDB calls it an input/output error if the last page went in by half. Without a full disk it is one, and
+    whatever else LMDB says becomes a `CatalogueError` too.
+    """
     try:
         yield
     except lmdb.Error as error:
-        if error.code not in DISK_FULL:
-            raise
-        raise no_room(folder, needed_bytes) from error
+        by_half = error.code == errno.EIO and shutil.disk_usage(folder).free < ROOM_BYTES
+        if by_half or error.code in DISK_FULL:
+            raise no_room(folder, needed_bytes) from error
+        raise CatalogueError(f"{folder}: {error}: import the list again; is the disk failing?") from error
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
