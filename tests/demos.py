@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import select
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, Self
 PATIENCE_S = 60.0  # only a failing test waits this long
 COMMAND = (sys.executable, "-m", "firmware.cli", "demo")
 ROOT = Path(__file__).parent.parent
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 LIST = """\
 code,event,session,status,valid_from
@@ -155,10 +157,10 @@ class Terminal:
         """Type, or scan."""
         os.write(self.held, text.encode())
 
-    def sees(self, words: str, after: str = "") -> str:
-        """Wait until these words are written, and after others if there are any; returns all so far."""
+    def sees(self, words: str, begin: int = 0) -> str:
+        """Wait until these words are written, in whatever colours, after so many characters of all."""
         until = time.monotonic() + PATIENCE_S
-        while words not in self.seen.partition(after)[2] if after else words not in self.seen:
+        while words not in COLOURS.sub("", self.seen[begin:]):
             ready, _, _ = select.select([self.held], [], [], max(0.0, until - time.monotonic()))
             assert ready, f"{words!r} was not written, only {self.seen[-2000:]!r}"
             self.seen += os.read(self.held, 65536).decode(errors="replace")

@@ -141,8 +141,10 @@ def progress_of_list() -> Callable[[int, int], None] | None:
         return None
 
     def progress(done: int, total: int) -> None:
-        words = f"reading the list: {100 * done // total} %" if done < total else "putting it into use"
-        sys.stderr.write(f"\r{words}\x1b[K" if done < total else f"\r\x1b[K{words}\n")
+        if done < total:
+            sys.stderr.write(f"\rreading the list: {100 * done // total:3} %")
+        else:
+            sys.stderr.write("\rputting it into use    \n")
 
     return progress
 
