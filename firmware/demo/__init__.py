@@ -238,17 +238,15 @@ def opening_words(unit: Unit, faults: Faults, kept: Path | None) -> Iterator[str
     if unit.journal.unsettled:
         names = [movement.subject for movement in unit.journal.unsettled]
         more = ", …" if len(names) > TOLD_MAX else ""
-        yield (
-            f"not settled when the last run ended: {', '.join(names[:TOLD_MAX])}{more}. "
-            "That counts as used, and no lane opens for it again"
-        )
+        yield f"not settled when the last run ended: {', '.join(names[:TOLD_MAX])}{more}"
+        yield "  that counts as used, and no lane opens for it again"
     yield from faults.news()
     if catalogue.source == tickets.SOURCE:
         now = Moment(monotonic_ms(), time.time_ns() // 1_000_000, True)
         yield "codes to try:"
         for word, codes in tickets.samples(settings, unit.gate.facts, now, catalogue.count).items():
             yield f"  {word:<14} {'   '.join(codes)}"
-    where = (
-        f"start again with --data {kept}, and nothing is lost" if kept else "with --data DIR nothing is lost"
-    )
-    yield f"to pull the plug: kill -9 {os.getpid()} ({where})"
+    if sys.stdin and sys.stdin.isatty() and not sys.stdout.isatty():
+        yield "type codes, each on a line of its own; Ctrl-D ends"
+    where = f"start again with --data {kept}:" if kept else "with --data DIR"
+    yield f"to pull the plug: kill -9 {os.getpid()}; {where} nothing is lost"

@@ -21,6 +21,8 @@ class Faults:
         found = {f"reader {name}": fault for name, fault in dict(self._unit.gate.reader_faults).items()}
         if self._unit.journal.fault:
             found["journal"] = self._unit.journal.fault
+        if self._unit.gate.lost_rows:
+            found["journal's memory"] = "full, while the disk hangs: rows were lost"
         if self._unit.catalogue.fault:
             found["catalogue"] = self._unit.catalogue.fault
         return found

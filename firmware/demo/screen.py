@@ -97,7 +97,7 @@ class Picture:
 
     def draw(self, typed: str) -> None:
         """Show everything as it is at the moment, with what stands on the line."""
-        rows = list(self._rows(typed))
+        rows = list(self._rows(typed))[-max(1, self._live.console.height - 1) :]  # the typed line is the last
         for row in rows:
             row.no_wrap, row.overflow = True, "ellipsis"
         self._live.update(Group(*rows), refresh=True)
