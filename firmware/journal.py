@@ -25,7 +25,7 @@ from firmware.core.effects import Effect
 from firmware.core.events import Event
 from firmware.core.movements import Movement, fold, settle_at_start
 from firmware.core.states import Lane
-from firmware.core.ticket import History, Moment, Setup
+from firmware.core.ticket import Direction, History, Moment, Setup, Track
 from firmware.history import HistoryIndex, HistoryLookup, NoRoom
 from firmware.row import (
     Began,
@@ -58,6 +58,7 @@ WAITING_ROWS_MAX = 10_000  # in memory while the disk hangs: a quarter of an hou
 TIDY_ROWS = 1000  # dropped in one transaction, so that a scan never waits long behind it
 UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
 KEPT_ROWS_MIN = 5_000  # whatever retention says: the next start looks for unsettled admissions in these
+SPENT = History(Track(1, Direction.IN), Track(1, Direction.IN))  # admitted, as far as damage leaves it open
 FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
 
 
@@ -242,7 +243,7 @@ class Journal:
         unsettled = []
         for movement in self._find_unsettled(orphans):
             subject = histories.key_of(movement.subject).decode()
-            after[subject] = fold(after.get(subject) or self._index.get(subject), movement)
+            after[subject] = fold(after.get(subject) or self._in_index(subject), movement)
             row = Row("unsettled", "", moment, movement.row, movement=movement)
             value = histories.encode(after[subject])
             entries.append(self._first_entry(len(entries) + 1, row, subject, value))
@@ -282,7 +283,7 @@ class Journal:
             key = histories.key_of(subject).decode()
             if key not in seen:
                 seen.add(key)
-                for pending in self._index.get(key).pending:
+                for pending in self._in_index(key).pending:
                     yield settle_at_start(subject, pending)
 
     def _subjects_at_the_end(self) -> Iterator[str]:
@@ -307,7 +308,14 @@ class Journal:
     def history(self, subject: str) -> History:
         """What is known of the ticket, rows on their way included."""
         found = self._unseen.get(subject)
-        return found[1] if found is not None else self._index.get(subject)
+        return found[1] if found is not None else self._in_index(subject)
+
+    def _in_index(self, subject: str) -> History:
+        try:
+            return self._index.get(subject)
+        except (Unreadable, Damaged) as error:
+            self._complain(f"the history of ticket {subject} cannot be read, so it counts as used: {error}")
+            return SPENT
 
     def submit(self, row: Row, story: Story | None = None, code: str = "") -> bool:
         """Hand a row over; it gets the number `next_row`.

@@ -550,13 +550,20 @@ def open_read_only(folder: Path) -> sqlite3.Connection:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
         timeout=BUSY_TIMEOUT_S,
     )
+    connection.text_factory = _text
+    return connection
+
+
+def _text(data: bytes) -> str:
+    """A byte that went wrong in one code must not keep the other rows from being read."""
+    return data.decode(errors="replace")
 
 
 def _meta(connection: sqlite3.Connection, path: Path, name: str) -> int:
