@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from firmware.core.ticket import NO_HISTORY, Direction
 from firmware.row import decode, row_id
 from firmware.rows import RowReader, Unwritable
 from tests.journals import (
+    SCRATCH,
     Disk,
     News,
     as_after_a_crash,
@@ -107,8 +109,14 @@ def admit(folder: Path, first: int, last: int) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def data(scratch: Path) -> Path:
+    return scratch / "data"
 
 
 @pytest.fixture
@@ -119,7 +127,7 @@ def stopped(data: Path) -> Path:
 
 
 @pytest.fixture
-def killed(data: Path, tmp_path: Path) -> Path:
+def killed(data: Path, scratch: Path) -> Path:
     """The journal of a gate that was killed: half of its rows are in the database, half in the log only."""
     admit(data / "journal", 0, PEOPLE // 2)
     news = News()
@@ -127,7 +135,7 @@ def killed(data: Path, tmp_path: Path) -> Path:
         for number in range(PEOPLE // 2, PEOPLE):
             assert journal.submit(scan_row(journal, f"t{number}"))
             news.safe(journal.next_row - 1)  # one commit each, so that a cut may fall between two
-        return as_after_a_crash(data, tmp_path / "killed")
+        return as_after_a_crash(data, scratch / "killed")
 
 
 def noise(path: Path, at: int, size: int, seed: int = 1) -> None:
@@ -313,11 +321,11 @@ def put_back(copy: Path, folder: Path) -> None:
 
 
 def test_an_older_copy_of_another_epoch_is_noticed_and_no_number_is_used_twice(
-    stopped: Path, tmp_path: Path
+    stopped: Path, scratch: Path
 ) -> None:
-    shutil.copytree(stopped, tmp_path / "copy")
+    shutil.copytree(stopped, scratch / "copy")
     admit(stopped, 0, 5)
-    put_back(tmp_path / "copy", stopped)
+    put_back(scratch / "copy", stopped)
     with open_journal(stopped) as journal:
         assert journal.epoch == 3
         (fault,) = journal.faults
@@ -328,30 +336,28 @@ def test_an_older_copy_of_another_epoch_is_noticed_and_no_number_is_used_twice(
     assert kinds(stopped)[-3:] == ["began", "fault", "began"]
 
 
-def test_an_older_copy_of_the_same_epoch_is_noticed(data: Path, tmp_path: Path) -> None:
+def test_an_older_copy_of_the_same_epoch_is_noticed(data: Path, scratch: Path) -> None:
     news = News()
     with open_journal(data / "journal", news) as journal:
         for number in range(3):
             assert journal.submit(scan_row(journal, f"t{number}"))
         news.safe(journal.next_row - 1)
-        as_after_a_crash(data, tmp_path / "copy")
+        as_after_a_crash(data, scratch / "copy")
         assert journal.submit(scan_row(journal, "t3"))
-    put_back(tmp_path / "copy" / "journal", data / "journal")
+    put_back(scratch / "copy" / "journal", data / "journal")
     with open_journal(data / "journal") as journal:
         assert journal.epoch == 2
         (fault,) = journal.faults
         assert "ends at row 1.4, but this gate had written row 1.5" in fault
 
 
-def test_an_older_journal_beside_a_newer_index_gets_the_newer_histories(
-    stopped: Path, tmp_path: Path
-) -> None:
+def test_an_older_journal_beside_a_newer_index_gets_the_newer_histories(stopped: Path, scratch: Path) -> None:
     for path in stopped.glob("journal.db*"):
-        shutil.copy(path, tmp_path)
+        shutil.copy(path, scratch)
     with open_journal(stopped) as journal:
         opened = scan_row(journal, "late")
         assert journal.submit(opened)
-    for path in tmp_path.glob("journal.db*"):
+    for path in scratch.glob("journal.db*"):
         shutil.copy(path, stopped)
     with open_journal(stopped) as journal:
         assert journal.epoch == 3
@@ -365,7 +371,7 @@ def test_an_older_journal_beside_a_newer_index_gets_the_newer_histories(
         assert journal.history("late").outer.entries == 1
 
 
-def test_an_adoption_that_was_cut_off_is_done_again(stopped: Path, tmp_path: Path) -> None:
+def test_an_adoption_that_was_cut_off_is_done_again(stopped: Path, scratch: Path) -> None:
     for path in stopped.glob("journal.db*"):
         path.unlink()
     disk = Disk()
@@ -398,11 +404,11 @@ def test_without_the_memory_beside_it_the_journal_speaks_for_itself(stopped: Pat
 
 
 def test_the_whole_directory_put_back_shows_in_the_random_of_the_epoch_alone(
-    stopped: Path, tmp_path: Path
+    stopped: Path, scratch: Path
 ) -> None:
-    as_after_a_crash(stopped.parent, tmp_path / "copy")
+    as_after_a_crash(stopped.parent, scratch / "copy")
     began = []
-    for folder in (stopped, tmp_path / "copy" / "journal"):
+    for folder in (stopped, scratch / "copy" / "journal"):
         with open_journal(folder) as journal:
             assert (journal.epoch, journal.faults) == (2, []), "nothing on this disk could know"
         with RowReader(folder) as reader:
