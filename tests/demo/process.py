@@ -17,38 +17,8 @@ from typing import Any, NamedTuple, Self
 
 PATIENCE_S = 60.0  # only a failing test waits this long
 COMMAND = (sys.executable, "-m", "firmware.cli", "demo")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-LIST = """\
-code,event,session,status,valid_from
-A1,concert,evening,,
-A2,concert,evening,,
-A3,concert,evening,,
-USED,concert,evening,used,
-CANCELLED,concert,evening,cancelled,
-MATINEE,concert,matinee,,
-EARLY,concert,evening,,2100-01-01
-"""
-
-# Four lanes, one of them without a sensor, at an event that lets people come back.
-LANES = """\
-[[lane]]
-name = "north"
-[[lane]]
-name = "exit"
-direction = "out"
-[[lane]]
-name = "both"
-direction = "both"
-[[lane]]
-name = "blind"
-sensor = false
-unlock_ms = 1000
-[policy]
-reentry = "after_exit"
-exits = "only_if_inside"
-"""
 
 Scan = dict[str, Any]
 

@@ -11,25 +11,11 @@ import pytest
 from firmware.demo.keyboard import BYTES_MAX, Typed, each_key
 from hal.frames import LENGTH_MAX
 from hal.ports import Code, Unreadable
-from tests.demos import LANES, LIST, Terminal, at_terminal
+from tests.demo.process import Terminal, at_terminal
 
 DRAWN = {"TERM": "xterm-256color", "NO_COLOR": ""}
 PLAIN = {"TERM": "dumb"}
 UP = "\x1b[1A"  # one line up: a picture of n lines is drawn anew after n - 1 of them
-
-
-@pytest.fixture
-def tickets(tmp_path: Path) -> Path:
-    path = tmp_path / "list.csv"
-    path.write_text(LIST)
-    return path
-
-
-@pytest.fixture
-def lanes(tmp_path: Path) -> Path:
-    path = tmp_path / "gate.toml"
-    path.write_text(LANES)
-    return path
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from firmware.core.movements import Act
 from firmware.demo.tickets import KIND_EVERY, code_of
 from firmware.row import Row, decode, row_id
 from firmware.rows import RowReader
-from tests.demos import Piped, Scan, run, verdicts
+from tests.demo.process import Piped, Scan, run, verdicts
 
 KILLS = 100
 TICKETS = 20_000

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.demos import LIST, Piped, Scan, Terminal, at_terminal
+from tests.demo.process import Piped, Scan, Terminal, at_terminal
 
 READING_S = 0.5  # after its start a scanner is not listened to for a moment; then it shows the code again
-
-
-@pytest.fixture
-def tickets(tmp_path: Path) -> Path:
-    path = tmp_path / "list.csv"
-    path.write_text(LIST)
-    return path
 
 
 @pytest.fixture

@@ -12,26 +12,12 @@ from firmware.demo.tickets import code_of
 from firmware.row import decode, row_id
 from firmware.rows import RowReader
 from hal.frames import LENGTH_MAX
-from tests.demos import COMMAND, LANES, LIST, PATIENCE_S, ROOT, Piped, run, verdicts
+from tests.demo.process import COMMAND, PATIENCE_S, ROOT, Piped, run, verdicts
 
 KEYS = [
     "code", "lane", "direction", "verdict", "reason", "opened",
     "decided_us", "durable_us", "relay_us", "epoch", "seq",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def tickets(tmp_path: Path) -> Path:
-    path = tmp_path / "list.csv"
-    path.write_text(LIST)
-    return path
-
-
-@pytest.fixture
-def lanes(tmp_path: Path) -> Path:
-    path = tmp_path / "gate.toml"
-    path.write_text(LANES)
-    return path
 
 
 def test_the_demo_shows_a_code_of_every_kind() -> None:
