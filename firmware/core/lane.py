@@ -252,7 +252,8 @@ def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
             return Verdict.NO_ANSWER
         case WithoutAnswer.LIST:
             return judge(setup, scan._replace(route=scan.route._replace(authority=Authority.GATE)))
-        case WithoutAnswer.OPEN_AND_UPLOAD:
+        case _:
+            assert scan.route.without_answer is WithoutAnswer.OPEN_AND_UPLOAD
             rule = may_enter if scan.direction is Direction.IN else may_leave
             return rule(setup, scan) or Verdict.ADMITTED_OFFLINE
 

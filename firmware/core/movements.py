@@ -61,7 +61,8 @@ def fold(history: History, movement: Movement) -> History:
             return history._replace(credit=credit, unsure_until_utc_ms=0)
         case Act.UNSURE:
             return history._replace(unsure_until_utc_ms=movement.until_utc_ms)
-        case Act.SURE:
+        case _:
+            assert movement.act is Act.SURE
             return history._replace(unsure_until_utc_ms=0)
 
 
