@@ -255,4 +255,4 @@ def test_an_import_makes_way_for_the_gate() -> None:
     output = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment
     ).stdout
-    assert output == "10\n"
+    assert output == "5\n"

@@ -189,11 +189,11 @@ class Catalogue:
             return
         try:
             self._store = self._open()
+        except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
+            self.fault = f"the list could not be opened: {error}"
+        else:
             self._store.environment.reader_check()  # frees the slots of readers that were killed
             self._tell()
-        except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
-            self.close()
-            self.fault = f"the list could not be opened: {error}"
 
     def _fault_beside_a_writer(self) -> str:
         try:
@@ -221,8 +221,13 @@ class Catalogue:
 
     def _tell(self) -> None:
         """Say what the list says of itself; another process may have changed it."""
-        if self._store is not None:
+        if self._store is None:
+            return
+        try:
             about = decode_about(self._get_while_growing(self._store, ABOUT) or b"")
+        except (CatalogueDamaged, msgspec.MsgspecError) as error:
+            self.fault = f"{self._store.build.name} does not say what it is: {error}"
+        else:
             self.count, self.stamp_utc_ms, self.source = about.tickets, about.stamp_utc_ms, about.source
 
     def _get_while_growing(self, store: Store, digest: bytes) -> bytes | None:
@@ -246,3 +251,5 @@ class Catalogue:
             except lmdb.MapResizedError:
                 with self._growing:
                     store.environment.set_mapsize(0)
+            except msgspec.MsgspecError as error:
+                raise CatalogueDamaged(f"{store.build}: {error}: import the list again") from error

@@ -86,6 +86,18 @@ def build_fault(build: Path, key: bytes, *, trial: bool) -> Fault | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Fault(f"could not be checked: {error}", damaged=False)
+    if fault := child_fault(child):
+        return fault
+    try:
+        with Store(build, readonly=True) as store:
+            reason = about_fault(store.about(), key)
+    except lmdb.Error as error:
+        reason = f"could not be opened: {error}"
+    return Fault(reason, damaged=False) if reason else None
+
+
+def child_fault(child: subprocess.CompletedProcess[str]) -> Fault | None:
+    """What the end of a child says of the build that it read."""
     if child.returncode == STATUS_DAMAGED:
         return Fault(child.stdout.strip())
     if -child.returncode in DEATHS:
@@ -93,12 +105,7 @@ def build_fault(build: Path, key: bytes, *, trial: bool) -> Fault | None:
     if child.returncode:
         why = child.stderr.strip().rpartition("\n")[2] or f"the check ended with {child.returncode}"
         return Fault(f"could not be checked: {why}", damaged=False)
-    try:
-        with Store(build, readonly=True) as store:
-            reason = about_fault(store.about(), key)
-    except lmdb.Error as error:
-        reason = f"could not be opened: {error}"
-    return Fault(reason, damaged=False) if reason else None
+    return None
 
 
 def about_fault(about: About, key: bytes) -> str:
