@@ -158,6 +158,15 @@ class Rows:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Write the rows in one transaction; when this returns they survive a power cut."""
+        try:
+            self._append(entries)
+        except Unwritable:
+            if not self.in_log:
+                raise
+            self.checkpoint()  # a log that is not allowed to grow can start anew
+            self._append(entries)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
         digest = self.last_digest
         rows, codes, histories = [], [], {}
         for entry in entries:
