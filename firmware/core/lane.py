@@ -119,7 +119,7 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
     until_ms = scan.moment.monotonic_ms + lane.setup.record_ms
     state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan, scan_row=scan.row)
-    return lane._replace(state=state, shown=None), (
+    return lane.to(state), (
         Record(Kind.ASK, scan.row, wanted=True),
         Tell(Signal.CHECKING),
     )
@@ -140,12 +140,10 @@ def _answer(
         state = Recording(
             row, scan.direction, until_ms, scan.digest, verdict, text, admission, scan_row=scan.row
         )
-        return lane._replace(state=state, shown=None), (
-            Record(kind, scan.row, verdict, admission, wanted=True, text=text),
-        )
+        return lane.to(state), (Record(kind, scan.row, verdict, admission, wanted=True, text=text),)
     shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms, scan.direction)
     unsure = _movement(lane.setup, scan, Act.UNSURE, 0, doubt=True) if doubt else None
-    return lane._replace(state=Ready(), shown=shown), (
+    return lane.to(Ready(), shown), (
         Record(kind, scan.row, verdict, unsure, text=text),
         Tell(verdict, text),
     )
@@ -180,7 +178,7 @@ def _refuse(lane: Lane, scan: Scanned, verdict: Verdict) -> Step:
         return _again(lane)
     until_ms = scan.moment.monotonic_ms + lane.setup.signal_ms
     shown = Shown(scan.digest, verdict, "", until_ms, scan.direction)
-    return lane._replace(shown=shown), (Record(Kind.SCAN, scan.row, verdict), Tell(verdict))
+    return lane.to(lane.state, shown), (Record(Kind.SCAN, scan.row, verdict), Tell(verdict))
 
 
 def _shows(lane: Lane, scan: Scanned) -> bool:
@@ -291,7 +289,7 @@ def recorded(lane: Lane, event: Recorded) -> Step:
     row, direction, _, digest, verdict, text, admission, _, scan_row = state
     until_ms = now_ms + lane.setup.unlock_ms
     opened = Open(row, direction, until_ms, digest, verdict, text, admission, scan_row=scan_row)
-    return lane._replace(state=opened, shown=None), (
+    return lane.to(opened), (
         Unlock(state.direction),
         Tell(state.verdict, state.text),
     )
@@ -362,7 +360,7 @@ def enter(lane: Lane, event: Passed) -> Step:
         return stray(lane, event)
     movement = state.admission and state.admission._replace(act=Act.PASSED, utc_ms=event.moment.utc_ms)
     lock: tuple[Effect, ...] = () if state.locked else (Lock(),)
-    after, signals = _to_rest(lane._replace(shown=None))
+    after, signals = _to_rest(lane.to(lane.state))
     return after, (Record(Kind.PASSAGE, state.scan_row, movement=movement), *lock, *signals)
 
 
@@ -378,7 +376,7 @@ def fade(lane: Lane, event: TimeUp) -> Step:
     """The verdict has been shown long enough."""
     if lane.shown is None or event.moment.monotonic_ms < lane.shown.until_ms:
         return lane, ()
-    plain = lane._replace(shown=None)
+    plain = lane.to(lane.state)
     return plain, (Tell(permanent(plain)),)
 
 
@@ -453,9 +451,7 @@ def _open_once(lane: Lane, event: Ordered) -> Step:
         return lane, (Record(Kind.ORDER, 0, Verdict.OUT_OF_ORDER, text=event.by),)
     until_ms = event.moment.monotonic_ms + lane.setup.record_ms
     state = Recording(event.row, event.direction, until_ms, scan_row=event.row)
-    return lane._replace(state=state, shown=None), (
-        Record(Kind.ORDER, 0, Verdict.ADMITTED, wanted=True, text=event.by),
-    )
+    return lane.to(state), (Record(Kind.ORDER, 0, Verdict.ADMITTED, wanted=True, text=event.by),)
 
 
 def _ordered(standing: Standing, event: Ordered) -> Standing:
@@ -512,7 +508,7 @@ def _rest(standing: Standing) -> State:
 
 def _to_rest(lane: Lane) -> Step:
     """Go where the standing sends the lane, with the edges and the light that belong to it."""
-    after = lane._replace(state=_rest(lane.standing), shown=None)
+    after = lane.to(_rest(lane.standing))
     is_free, was_free = isinstance(after.state, Free), isinstance(lane.state, Free)
     edges: tuple[Effect, ...] = ()
     if is_free and not was_free:
