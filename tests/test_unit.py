@@ -1,0 +1,169 @@
+"""A gate put together from settings, stores, board and loop: what it refuses, and how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware.catalogue import Build, Catalogue, Upsert
+from firmware.config import parse
+from firmware.core.ticket import Ticket, Verdict
+from firmware.gate import Shot
+from firmware.unit import Refused, board_settings, hold, open_unit
+from hal.fake import FakeBoard, FakeLaneSettings
+from hal.fake_parts import FakeReader
+from hal.schedule import VirtualTime
+from tests.gate_bench import data_directory, read_rows
+from tests.gate_child import gate_on
+from tests.gate_process import PATIENCE_S, SETTINGS, fill_catalogue
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with data_directory() as folder:
+        yield folder
+
+
+def board(*lanes: str) -> FakeBoard:
+    return FakeBoard([FakeLaneSettings(lane) for lane in lanes], VirtualTime())
+
+
+# --- one gate on one data directory ----------------------------------------------------------------
+
+
+def test_a_second_gate_on_the_same_data_is_refused_with_the_firsts_process_id(data: Path) -> None:
+    with gate_on(data) as first:
+        second = subprocess.run(
+            [sys.executable, "-m", "tests.gate_process", str(data)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert f"process {first.process.pid}" in second.stderr
+        assert "stop it, or choose another" in second.stderr
+        first.scan("nobody")
+        first.end()
+    with gate_on(data) as third:
+        third.end()
+
+
+def test_a_gate_that_was_killed_does_not_keep_the_next_one_out(data: Path) -> None:
+    with gate_on(data) as first:
+        first.process.kill()
+        first.process.wait(PATIENCE_S)
+    with hold(data):
+        assert (data / "lock").read_text() == f"{os.getpid()}\n"
+    with gate_on(data) as second:
+        second.end()
+
+
+# --- promise 6, with real signals ------------------------------------------------------------------
+
+
+def test_promise_6_a_gate_that_is_told_to_stop_in_the_middle_of_an_opening_locks(data: Path) -> None:
+    fill_catalogue(data)
+    with gate_on(data) as gate:
+        gate.do("nobody_walks")
+        gate.scan("T0")
+        gate.process.send_signal(signal.SIGTERM)
+        ended = gate.hear()
+        assert gate.process.wait(PATIENCE_S) == 0
+    assert ended["relays"] == {"north": ["in", "locked"], "south": []}
+    assert read_rows(data)[-1].row.kind == "trail"
+
+
+def test_promise_2_a_gate_that_is_killed_in_the_middle_of_an_opening_does_not_open_again(data: Path) -> None:
+    fill_catalogue(data)
+    with gate_on(data) as gate:
+        gate.do("nobody_walks")
+        gate.scan("T0")
+        gate.process.kill()
+        gate.process.wait(PATIENCE_S)
+    with gate_on(data) as gate:
+        gate.scan("T0", "south")
+        ended = gate.end()
+    assert ended["relays"] == {"north": [], "south": []}
+    assert [found.row.kind for found in read_rows(data)] == ["began", "scan", "began", "unsettled", "scan"]
+    assert read_rows(data)[-1].row.verdict is Verdict.USED
+
+
+# --- settings, stores and board --------------------------------------------------------------------
+
+
+def test_a_lane_that_the_board_does_not_have_is_refused_by_name(data: Path) -> None:
+    with (
+        pytest.raises(Refused, match='lane "south": the board "fake" has no such lane'),
+        open_unit(SETTINGS, data, board=board("north")),
+    ):
+        pass
+    with hold(data):
+        pass  # nothing was left open
+
+
+def test_readers_of_the_settings_and_of_the_caller_stand_beside_those_of_the_board(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "codes").write_text("from the file\n")
+    settings = parse(
+        '[[lane]]\nname = "north"\n[[lane.reader]]\nkind = "lines"\n'
+        f'path = "{tmp_path / "codes"}"\ndirection = "in"\n',
+        "gate.toml",
+    )
+    extra = FakeReader()
+    shots: list[Shot] = []
+    fake = board("north")
+    readers = {"north": [(extra, None)]}
+    with open_unit(settings, data, board=fake, readers=readers, watch=shots.append) as unit:
+        unit.gate.start()
+        assert fake.fakes["north"].scan("from the board")
+        assert extra.scan("from the caller")
+        while {shot.code for shot in shots} != {"from the board", "from the caller", "from the file"}:
+            unit.gate.turn(1000)
+    assert {shot.verdict for shot in shots} <= {Verdict.UNKNOWN, Verdict.BUSY}
+
+
+def test_a_list_that_was_swapped_in_is_a_row_and_is_used_within_a_second(data: Path) -> None:
+    fill_catalogue(data)
+    shots: list[Shot] = []
+    fake = board("north", "south")
+    with open_unit(SETTINGS, data, board=fake, watch=shots.append) as unit:
+        unit.gate.start()
+        with Build(data / "catalogue", source="a new list", stamp_utc_ms=2) as build:
+            build.add(1, unit.catalogue.digest("brand new"), Ticket("id-new"))
+            build.swap()
+        while unit.catalogue.count != 1:
+            unit.gate.turn(1000)
+        fake.fakes["north"].scan("brand new")
+        while not shots:
+            unit.gate.turn(1000)
+    assert shots[0].verdict is Verdict.ADMITTED
+    assert [found.row.text for found in read_rows(data) if found.row.kind == "catalogue"] == [
+        "catalogue of 1 tickets"
+    ]
+
+
+def test_utc_is_never_earlier_than_the_stamp_of_the_catalogue(data: Path) -> None:
+    future_ms = 4_000_000_000_000
+    with Catalogue(data / "catalogue", now_utc_ms=0) as catalogue:
+        listed = [Upsert(catalogue.digest("A"), Ticket("a"))]
+        catalogue.apply_changes(listed, stamp_utc_ms=future_ms)
+    with open_unit(SETTINGS, data, board=board("north", "south")):
+        pass
+    assert all(found.row.moment.utc_ms >= future_ms for found in read_rows(data))
+
+
+def test_the_board_of_the_settings_is_opened_where_the_caller_brings_none(data: Path) -> None:
+    with open_unit(SETTINGS, data) as unit:
+        assert [lane.name for lane in unit.board.lanes] == ["north", "south"]
+    assert board_settings(SETTINGS) == {
+        "lanes": [
+            {"name": "north", "ways": ("in",), "sensor": "way"},
+            {"name": "south", "ways": ("in",), "sensor": "way"},
+        ]
+    }
