@@ -484,15 +484,15 @@ class Journal:
             self._tidy_at = now + self._pace.tidy_s
             self._try(self._tidy)
         if self._wipe_since is not None:
-            quiet = now - self._written_at > self._pace.quiet_s
+            quiet = now >= self._wipe_since and now - self._written_at > self._pace.quiet_s
             if quiet or now - self._wipe_since > self._pace.wipe_s:
                 self._try(self._wipe)
 
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Unwritable:
-            pass  # later; if it lasts, the next row will say so
+        except Unwritable as error:
+            self._complain(str(error))  # and later again; if it lasts, the next row will say so
         except Damaged as error:
             self._rows.condemn(str(error))
             self._complain(f"the journal is damaged and will be set aside at the next start: {error}")
@@ -509,7 +509,11 @@ class Journal:
             self._wipe()
 
     def _wipe(self) -> None:
-        self._rows.wipe_log()
+        try:
+            self._rows.wipe_log()
+        except Unwritable:  # not again and again: each try writes some megabytes
+            self._wipe_since = time.monotonic() + self._pace.quiet_s
+            raise
         self._wipe_since = None
 
     def _tidy(self) -> None:

@@ -96,6 +96,9 @@ class _WatchedRows(Rows):
         self._disk.tape.put("checkpoint")
 
     def wipe_log(self) -> None:
+        if self._disk.fault is not None:
+            self._disk.tape.put("no wipe")
+            raise self._disk.fault
         super().wipe_log()
         self._disk.tape.put("wipe")
 

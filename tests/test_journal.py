@@ -337,6 +337,20 @@ def test_promise_9_a_clear_code_leaves_every_file_after_its_receipt(folder: Path
     assert not any(b"CLEAR-CODE" in path.read_bytes() for path in folder.glob("journal*"))
 
 
+def test_a_wipe_that_the_disk_refuses_is_said_once_and_done_later(folder: Path) -> None:
+    news, disk = News(), Disk()
+    with open_journal(folder, news, disk, HURRY._replace(quiet_s=0)) as journal:
+        assert journal.submit(note(), None, "CODE")
+        news.safe(row_id(1, 2))
+        disk.fault = FULL
+        journal.confirm(row_id(1, 2))
+        disk.until("no wipe")
+        disk.fault = None
+        disk.until("wipe")
+        assert journal.faults == [str(FULL)]
+        assert journal.fault is None
+
+
 def test_the_log_is_written_back_when_nothing_else_is_to_do_or_when_it_is_full(folder: Path) -> None:
     news, disk = News(), Disk()
     with open_journal(folder, news, disk, HURRY._replace(idle_s=NEWS_S_MAX)) as journal:
