@@ -1,0 +1,37 @@
+"""`make bench`: all figures, or those named, as a table and in .bench/latest.json."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench import decision, hanging, importing, relay, start
+from tests.bench.figures import Figure, table, write
+
+BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
+    "decision": decision.run,
+    "relay": relay.run,
+    "hanging": hanging.run,
+    "importing": importing.run,
+    "start": start.run,
+}
+
+
+def main() -> int:
+    """Run the benches and print their figures."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which figures; all by default")
+    parser.add_argument("--tickets", type=int, default=1_000_000, help="size of the catalogue")
+    chosen = parser.parse_args()
+    figures: list[Figure] = []
+    for name in chosen.names or BENCHES:
+        for each in BENCHES[name](chosen.tickets):
+            sys.stderr.write(f"{name}: {each.name}: {each.median:g} {each.unit}\n")
+            figures.append(each)
+    write(figures, Path(".bench/latest.json"))
+    print(table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Scan to relay, the journal's flush in between: a whole gate at work, beside one commit and one append."""
+
+import os
+import queue
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from firmware.config import parse
+from firmware.core.ticket import Direction, Moment
+from firmware.gate import Gate, Shot
+from firmware.unit import Unit, open_unit
+from hal.ports import Code
+from tests.bench import world
+from tests.bench.figures import Figure, figure, in_turns, median
+
+ROUNDS = 10
+A_ROUND = 100
+ROW_BYTES = 400
+TICKETS_MAX = 100_000  # the catalogue's size does not matter here, the flush does
+SETTINGS = '[[lane]]\nname = "1"\n\n[[event]]\nid = "summer"\n'
+ANSWER_S = 30.0
+
+
+@contextmanager
+def running(unit: Unit) -> Iterator[Gate]:
+    """The gate's loop in a thread of its own."""
+    unit.gate.start()
+    thread = threading.Thread(target=unit.gate.run, name="loop")
+    thread.start()
+    try:
+        yield unit.gate
+    finally:
+        unit.gate.stop()
+        thread.join()
+
+
+def run(count: int) -> Iterator[Figure]:
+    """One lane, people walk through at once."""
+    count = min(count, TICKETS_MAX)
+    with tempfile.TemporaryDirectory(dir=".") as scratch:
+        folder = Path(scratch)
+        world.make_catalogue(folder / "data" / "catalogue", count)
+        shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
+        settings = parse(SETTINGS, "bench")
+        with open_unit(settings, folder / "data", trusted=lambda: True, watch=shots.put) as unit:
+            moment = Moment(1, world.NOW_UTC_MS, True)
+            facts = unit.gate.facts
+            with running(unit) as gate, _peers(folder) as (commit, append):
+                relays: list[float] = []
+
+                def scan(number: int) -> None:
+                    gate.scan("1", Code(world.code_of(number)), None)
+                    shot = shots.get(timeout=ANSWER_S)
+                    while not gate.at_rest("1"):  # the person is walking through
+                        os.sched_yield()
+                    if shot.relay_ns is not None:
+                        relays.append((shot.relay_ns - shot.read_ns) / 1000)
+
+                def decide(number: int) -> None:
+                    facts.scanned(world.code_of(number), Direction.IN, moment, 1)
+
+                works: dict[str, Callable[[int], object]] = {
+                    "scan": scan,
+                    "decision": decide,
+                    "commit": commit,
+                    "append": append,
+                }
+                taken = in_turns(works, ROUNDS, A_ROUND)
+        yield from _figures(relays, {name: [ns / 1000 for ns in each] for name, each in taken.items()})
+
+
+def _figures(relays: list[float], taken: dict[str, list[float]]) -> Iterator[Figure]:
+    size = f"{len(relays):,} admissions, one lane"
+    peers = {
+        "(SQLite WAL FULL commit + facts)": median(taken["commit"]) + median(taken["decision"]),
+        "append + fdatasync": median(taken["append"]),
+    }
+    yield figure("scan to relay", size, relays, "µs", peers, "<= 1.5 x (SQLite WAL FULL commit + decision)")
+    yield figure("SQLite WAL FULL, two tables", size, taken["commit"], "µs", note="peer")
+    yield figure("append + fdatasync", size, taken["append"], "µs", note="floor")
+
+
+@contextmanager
+def _peers(folder: Path) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """One commit of a row and a history in SQLite as it comes, and one append with its flush."""
+    connection = sqlite3.connect(folder / "peer.db", isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "CREATE TABLE row (id INTEGER PRIMARY KEY, body BLOB)",
+        "CREATE TABLE history (subject TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
+    ):
+        connection.execute(statement).fetchall()
+    body = os.urandom(ROW_BYTES)
+    handle = os.open(folder / "append", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def commit(number: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO row(body) VALUES (?)", (body,))
+        history = (f"T{number:09d}", body[:60])
+        connection.execute("INSERT OR REPLACE INTO history VALUES (?, ?)", history)
+        connection.execute("COMMIT")
+
+    def append(number: int) -> None:
+        os.write(handle, body)
+        os.fdatasync(handle)
+
+    try:
+        yield commit, append
+    finally:
+        connection.close()
+        os.close(handle)
