@@ -50,7 +50,7 @@ class Tickets(Protocol):
         """The keyed digest of a code."""
 
     def get(self, digest: bytes) -> Ticket | None:
-        """The ticket of a digest."""
+        """The ticket of a digest. Raises `CatalogueDamaged` where it cannot be read."""
 
 
 class Rulebook(Protocol):
@@ -76,7 +76,8 @@ class Facts(NamedTuple):
     ) -> Scanned:
         """A code that was read, with all that is known about it.
 
-        `stale` says that the catalogue is older than the operator allows.
+        `stale` says that the catalogue is older than the operator allows. Raises UnicodeEncodeError where the
+        code is no text that could be written, and what `Tickets` raises.
         """
         digest = self.tickets.digest(code)
         ticket = self.tickets.get(digest)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
+from firmware.catalogue import CatalogueDamaged
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
     Alarm,
@@ -305,13 +306,22 @@ class Gate:
     def _on_read(self, place: _Place, read: Read, way: Way | None, read_ns: int) -> None:
         direction = place.lane.setup.direction or Direction(way or "in")
         moment, row = self._clock.now(), self._journal.next_row
+        code, fault, damage = "", "", ""
         if isinstance(read, Code):
-            code = read.text
-            scan = self.facts.scanned(code, direction, moment, row, self._stale(moment))
+            try:
+                scan = self.facts.scanned(read.text, direction, moment, row, self._stale(moment))
+                code = read.text
+            except CatalogueDamaged as error:  # a bad page must not end the gate
+                fault, damage = "its ticket cannot be read from the catalogue", str(error)
+            except UnicodeEncodeError:  # half a character, which no file could hold
+                fault = "not_text"
         else:
-            code = ""
-            scan = self.facts.unreadable(read.reason, direction, moment, row)
+            fault = read.reason
+        if fault:
+            scan = self.facts.unreadable(fault, direction, moment, row)
         self._take(place, scan, code, read_ns)
+        if damage:
+            self._journal.note(Row("fault", place.lane.setup.name, moment, row, text=damage))
 
     def _on_passed(self, place: _Place, way: Way | None) -> None:
         direction = None if way is None else Direction(way)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware.catalogue import CatalogueDamaged
 from firmware.core.events import Order
 from firmware.core.ticket import Ticket, Verdict
 from tests.gate_bench import SETUP, THROUGH, Bench, Lists, data_directory, tickets
@@ -71,6 +72,37 @@ def test_an_opening_that_failed_is_not_given_twice(data: Path) -> None:
         bench.breakable["north", "turnstile"].broken = False
         bench.pass_time(10_000)
         assert bench.openings() == 0
+
+
+# --- the catalogue ---------------------------------------------------------------------------------
+
+
+class Torn(Lists):
+    """A catalogue with a page that cannot be read."""
+
+    def get(self, digest: bytes) -> Ticket | None:
+        if digest == self.digest("torn"):
+            raise CatalogueDamaged("build-1: a ticket cannot be read: import the list again")
+        return super().get(digest)
+
+
+def test_a_ticket_that_cannot_be_read_is_a_fault_with_a_name_and_the_others_go_on(data: Path) -> None:
+    with Bench(data, usual=THROUGH) as bench:
+        bench.gate.facts = bench.gate.facts._replace(tickets=Torn(tickets("A")))
+        shot = bench.enter("torn")
+        assert (shot.verdict, shot.scan.fault) == (
+            Verdict.UNREADABLE,
+            "its ticket cannot be read from the catalogue",
+        )
+        assert faults(bench) == [("north", "build-1: a ticket cannot be read: import the list again")]
+        assert bench.enter("A").verdict is Verdict.ADMITTED
+
+
+def test_half_a_character_is_no_code_and_ends_nothing(data: Path) -> None:
+    with Bench(data) as bench:
+        shot = bench.enter("A\ud83c")
+        assert (shot.verdict, shot.scan.fault, shot.code) == (Verdict.UNREADABLE, "not_text", "")
+        assert bench.enter("A").verdict is Verdict.ADMITTED
 
 
 # --- readers ---------------------------------------------------------------------------------------
