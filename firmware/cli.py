@@ -14,10 +14,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -34,8 +35,6 @@ LINE_LENGTH_MAX = 500  # of a difference: what comes from a journal that was cha
 FOLLOW_MS = 100  # a new row shows within a quarter of a second, and looking takes a ten thousandth of it
 FOLLOW_ROWS = 10  # shown before the new ones where nothing else was asked for
 LOOK_S = 1.0  # between two looks for faults
-FAULT_LINES_MAX = 20  # a minute: a reader with a loose plug must not fill the disk with log
-MINUTE_S = 60.0
 
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
@@ -301,71 +300,22 @@ def told_of_faults(unit: "Unit") -> Iterator[None]:
 
 def tell(unit: "Unit", over: threading.Event) -> None:
     """The thread's work, until the gate stops."""
-    known = faults_of(unit)
-    complain(ready_line(unit, known))
-    bounded = Bounded()
+    from firmware.faults import Faults, faults_of
+
+    faults = Faults(partial(faults_of, unit))
+    complain(ready_line(unit, faults.news()))
     while not over.wait(LOOK_S):
-        found = faults_of(unit)
-        for line in bounded.of(news_of_faults(known, found), time.monotonic()):
+        for line in faults.news():
             complain(line)
-        known = found
 
 
-class Bounded:
-    """Lets `FAULT_LINES_MAX` lines a minute through; the last of them says that there are more."""
-
-    def __init__(self) -> None:
-        self._left, self._minute_ends_s = 0, float("-inf")
-
-    def of(self, lines: Iterable[str], now_s: float) -> Iterator[str]:
-        """Those lines that may be told now."""
-        if now_s >= self._minute_ends_s:
-            self._left, self._minute_ends_s = FAULT_LINES_MAX, now_s + MINUTE_S
-        for line in lines:
-            self._left -= 1
-            if self._left > 0:
-                yield line
-            elif self._left == 0:
-                yield "more faults than are told in a minute: see gatepost journal"
-
-
-def ready_line(unit: "Unit", faults: dict[str, str]) -> str:
+def ready_line(unit: "Unit", faults: list[str]) -> str:
     """What a person wants to know at the start."""
     lanes = ", ".join(lane.setup.name for lane in unit.settings.lanes)
     parts = [f"ready: lanes {lanes}; {unit.catalogue.count:,} tickets; epoch {unit.journal.epoch}"]
     if unsettled := len(unit.journal.unsettled):
         parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
-    return "; ".join([*parts, *(f"fault: {text}" for text in faults.values())])
-
-
-def faults_of(unit: "Unit") -> dict[str, str]:
-    """What is wrong, by the thing; what was found once and needs no mend stays."""
-    gate, journal = unit.gate, unit.journal
-    found = {text: text for text in list(journal.faults)}
-    if journal.fault and journal.fault not in found:
-        found["the journal"] = f"the journal takes no rows: {journal.fault}"
-    if unit.catalogue.fault:
-        found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
-    for name, text in list(gate.reader_faults.items()):
-        found[f"reader {name}"] = f"reader {name}: {text}"
-    for count, what in (
-        (gate.dropped, "scans or orders were not answered: the loop was too far behind"),
-        (gate.lost_rows, "rows were lost: the disk hung, and the memory for them was full"),
-        (gate.part_failures, "times a turnstile, lamp or buzzer failed: see gatepost journal"),
-    ):
-        if count:
-            found[what] = f"{count:,} {what}"
-    return found
-
-
-def news_of_faults(known: dict[str, str], found: dict[str, str]) -> Iterator[str]:
-    """A line for each fault that is new, has changed, or is over."""
-    for thing, text in found.items():
-        if known.get(thing) != text:
-            yield f"fault: {text}"
-    for thing in known:
-        if thing not in found:
-            yield f"{thing} works again"
+    return "; ".join([*parts, *faults])
 
 
 # --- import ------------------------------------------------------------------------------------------

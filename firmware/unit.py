@@ -130,14 +130,14 @@ def _lane_of_board(setup: Setup) -> dict[str, object]:
 def _lanes(
     settings: Settings, board: Board, readers: Readers, stack: ExitStack
 ) -> Iterator[tuple[Setup, LaneParts]]:
-    """Each lane with its parts: the board's, and the readers that the settings and the caller name."""
+    """Each lane with its parts. Its readers count as in the settings; the caller's and the board's follow."""
     parts = {lane.name: lane for lane in board.lanes}
     for lane in settings.lanes:
         name = lane.setup.name
         if name not in parts:
             raise Refused(f'lane "{name}": the board "{board.name}" has no such lane')
-        found = [*_opened(lane, stack), *readers.get(name, ())]
-        yield lane.setup, replace(parts[name], readers=(*parts[name].readers, *found))
+        found = (*_opened(lane, stack), *readers.get(name, ()), *parts[name].readers)
+        yield lane.setup, replace(parts[name], readers=found)
 
 
 def _opened(lane: LaneSettings, stack: ExitStack) -> Iterator[tuple[Reader, Way | None]]:

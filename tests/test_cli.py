@@ -344,32 +344,14 @@ def test_a_reader_that_is_not_there_is_a_fault_with_a_line_and_so_is_its_return(
         f'[[lane]]\nname = "north"\n[[lane.reader]]\nkind = "serial"\ndevice = "{device}"\n'
     )
     with door.gate() as gate:
-        assert str(device) in gate.err.expect(r"fault: reader north/\d: ")
+        assert str(device) in gate.err.expect(r"fault: reader north/1: ")
         main_end, far_end = os.openpty()
         device.symlink_to(os.ttyname(far_end))
-        gate.err.expect(r"reader north/\d works again")
+        gate.err.expect(r"reader north/1 works again")
         gate.signal(signal.SIGTERM)
         assert gate.end() == 0
         os.close(main_end)
         os.close(far_end)
-
-
-def test_only_what_has_changed_about_faults_is_told() -> None:
-    known = {"reader 1": "reader 1: no cable", "reader 2": "reader 2: no cable", "the journal": "full"}
-    found = {"reader 1": "reader 1: no cable", "reader 2": "reader 2: busy", "the catalogue": "noise"}
-    assert list(cli.news_of_faults(known, found)) == [
-        "fault: reader 2: busy",
-        "fault: noise",
-        "the journal works again",
-    ]
-
-
-def test_a_reader_with_a_loose_plug_does_not_fill_the_log() -> None:
-    bounded = cli.Bounded()
-    told = [line for second in range(60) for line in bounded.of(["lost", "works again"], float(second))]
-    assert len(told) == cli.FAULT_LINES_MAX
-    assert "see gatepost journal" in told[-1]
-    assert list(bounded.of(["lost"], 60.0)) == ["lost"]
 
 
 # --- import ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from firmware.catalogue.folder import mark_of_current
@@ -18,9 +19,9 @@ from firmware.core.movements import inside
 from firmware.core.ticket import Moment, Perimeter
 from firmware.demo import pipe, tickets
 from firmware.demo.desk import Desk
-from firmware.demo.faults import Faults
 from firmware.demo.lines import Feed
 from firmware.demo.stage import Stage
+from firmware.faults import Faults, faults_of
 from firmware.history import decode
 from firmware.lists import import_list
 from firmware.rows import RowReader
@@ -169,7 +170,7 @@ def play(arguments: argparse.Namespace, stage: Stage, settings: Settings, data: 
                 changed=stage.changed,
             )
         )
-        faults = Faults(unit)
+        faults = Faults(partial(faults_of, unit))
         stage.inside = people_inside(data / "journal")
         for sentence in opening_words(unit, faults, data if arguments.data else None):
             say(sentence)

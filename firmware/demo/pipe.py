@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from firmware.demo.faults import Faults
 from firmware.demo.lines import Feed
 from firmware.demo.stage import LOOK_MS, Stage
+from firmware.faults import Faults
 from firmware.gate import Shot
 from firmware.row import epoch_and_seq
 

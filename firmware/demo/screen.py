@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from firmware.demo.desk import Desk, Walks
-from firmware.demo.faults import Faults
 from firmware.demo.stage import Stage
+from firmware.faults import Faults
 from firmware.gate import Shot
 from firmware.signals import light_and_sound, visible
 from hal.fake import FakeBoard, Relay
@@ -115,8 +115,8 @@ class Picture:
         room = max(0, height - len(board.fakes) * LANE_ROWS - OTHER_ROWS)
         for shot in list(self._scans)[:room]:
             yield scan_row(shot, stage.reason(shot))
-        for fault in list(faults.present().items())[:1]:
-            yield Text(f" {visible(': '.join(fault), width)}", "red")
+        for fault in faults.present()[:1]:
+            yield Text(f" {visible(fault, width)}", "red")
         if self._notice:
             yield Text(f" {visible(self._notice, width)}", "yellow")
         plug = f"kill -9 {os.getpid()} pulls the plug"

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.live import Live
 
 from firmware.demo.desk import Desk
-from firmware.demo.faults import Faults
 from firmware.demo.keyboard import Typed, each_key
 from firmware.demo.lines import Feed
 from firmware.demo.screen import Lines, Picture, Seen
 from firmware.demo.stage import LOOK_MS, Stage
+from firmware.faults import Faults
 from hal.fake import FakeBoard
 from hal.watch import monotonic_ms
 

@@ -1,0 +1,70 @@
+"""What is wrong with a gate at the moment, in words, for those who tell people of it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from firmware.unit import Unit
+
+LINES_MAX = 20  # a minute: a reader with a loose plug must not fill the disk with log
+MINUTE_S = 60.0
+
+
+def faults_of(unit: Unit) -> dict[str, str]:
+    """What is wrong, by the thing, the present before the past; what needs no mend any more stays."""
+    gate, journal = unit.gate, unit.journal
+    found = {f"reader {name}": f"reader {name}: {text}" for name, text in list(gate.reader_faults.items())}
+    noted = list(journal.faults)
+    if (fault := journal.fault) and fault not in noted:
+        found["the journal"] = f"the journal takes no rows: {fault}"
+    if unit.catalogue.fault:
+        found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
+    found.update({text: text for text in noted})
+    for count, what in (
+        (gate.dropped, "scans or orders were not answered: the loop was too far behind"),
+        (gate.lost_rows, "rows were lost: the disk hung, and the memory for them was full"),
+        (gate.part_failures, "times a turnstile, lamp or buzzer failed: see gatepost journal"),
+    ):
+        if count:
+            found[what] = f"{count:,} {what}"
+    return found
+
+
+class Faults:
+    """Looks for faults, and tells what has come and what has gone since the last look.
+
+    `look` says what is wrong, by the thing (`faults_of` a gate). One thread asks for news.
+    """
+
+    def __init__(self, look: Callable[[], Mapping[str, str]], now_s: Callable[[], float] = time.monotonic):
+        self._look, self._now_s = look, now_s
+        self._known: Mapping[str, str] = {}
+        self._left, self._minute_ends_s = 0, float("-inf")
+
+    def present(self) -> list[str]:
+        """Every fault there is; it stays news to those who ask for news."""
+        return list(self._look().values())
+
+    def news(self) -> list[str]:
+        """A line for each change; `LINES_MAX` in a minute, and the last of them says that there are more."""
+        known, self._known = self._known, self._look()
+        now_s = self._now_s()
+        if now_s >= self._minute_ends_s:
+            self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
+        told = []
+        for line in _changes(known, self._known):
+            self._left -= 1
+            if self._left > 0:
+                told.append(line)
+            elif self._left == 0:
+                told.append("more faults than are told in a minute: see gatepost journal")
+        return told
+
+
+def _changes(known: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:
+    """A line for each fault that is new, has changed, or is over."""
+    for thing, text in found.items():
+        if known.get(thing) != text:
+            yield f"fault: {text}"
+    for thing in known:
+        if thing not in found:
+            yield f"{thing} works again"
