@@ -69,19 +69,20 @@ def fold(history: History, movement: Movement) -> History:
 def settle_at_start(subject: str, pending: Pending) -> Movement:
     """What becomes of an admission that a crash left unsettled.
 
-    The relay is not opened again for it.
+    A way in counts as used, and the relay is not opened again for it. A way out is dropped: the power may
+    have gone before the lane opened, and to count it would let a copy of the ticket in while its owner is
+    still inside. Whoever did leave in those seconds, and comes back, needs staff.
     """
-    act = unseen(pending.direction, pending.spend)
+    act = Act.VOIDED if pending.direction is Direction.OUT else Act.SETTLED
     return Movement(
         act, subject, pending.row, pending.direction, pending.perimeters, pending.utc_ms, pending.spend
     )
 
 
 def unseen(direction: Direction, spend: Spend) -> Act:
-    """What becomes of an admission whose walk nobody could see: it counts as used.
+    """What becomes of an opened lane's admission whose walk nobody could see: it counts as used.
 
-    Only a way out that the walk would have spent is dropped: to count it would let a copy of the ticket in
-    while its owner is still inside.
+    Only a way out that the walk would have spent is dropped, as at a start.
     """
     return Act.VOIDED if spend is Spend.PASSAGE and direction is Direction.OUT else Act.SETTLED
 

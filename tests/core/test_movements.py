@@ -133,12 +133,12 @@ def test_a_doubt_ends_with_the_vendors_answer_or_a_settled_admission() -> None:
 
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("spend", Spend)
-def test_an_admission_that_a_crash_left_counts_as_used_but_for_a_way_out_that_only_a_walk_spends(
+def test_a_way_in_that_a_crash_left_counts_as_used_and_a_way_out_is_dropped(
     direction: Direction, spend: Spend
 ) -> None:
     pending = PENDING._replace(direction=direction, spend=spend)
     end = settle_at_start("t1", pending)
-    dropped = direction is OUT and spend is Spend.PASSAGE
+    dropped = direction is OUT
     assert end == Movement(Act.VOIDED if dropped else Act.SETTLED, "t1", 7, direction, (OUTER,), 1000, spend)
     after = fold(History(pending=(pending,)), end)
     assert after.pending == ()
