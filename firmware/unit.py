@@ -86,8 +86,6 @@ def open_unit(
         retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=True)
         journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
         stack.enter_context(journal)
-        if catalogue.fault:
-            journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
         if board is None:
             board = open_board(settings.board, board_settings(settings))
         stack.enter_context(board)
@@ -114,6 +112,8 @@ def open_unit(
             watch=watch,
             changed=changed,
         )
+        if catalogue.fault:  # only now: the journal's news of its rows go to the gate
+            journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
         yield Unit(settings, board, catalogue, journal, gate)
 
 
