@@ -3,7 +3,7 @@
 Lists and settings are dicts. The journal's thread runs for itself, but its news reach the loop only when a
 test asks for them (`settle`, `hear`), so every order of events can be had, without a sleep. A disk that hangs
 is another writer that holds SQLite's lock, for less than the journal's own time-out; one that refuses is a
-table that is not there.
+trigger that lets no row in.
 """
 
 import os
@@ -324,10 +324,12 @@ class Bench:
         """The disk refuses every row."""
         other = sqlite3.connect(self.data / "journal" / "journal.db", isolation_level=None)
         try:
-            other.execute("ALTER TABLE row RENAME TO elsewhere")
+            other.execute(
+                "CREATE TRIGGER refusal BEFORE INSERT ON row BEGIN SELECT RAISE(FAIL, 'no room'); END"
+            )
             yield
         finally:
-            other.execute("ALTER TABLE elsewhere RENAME TO row")
+            other.execute("DROP TRIGGER IF EXISTS refusal")
             other.close()
 
     # --- what a test looks at ------------------------------------------------------------------
