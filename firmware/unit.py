@@ -91,10 +91,18 @@ def open_unit(
         stack.enter_context(board)
         lanes = tuple(_lanes(settings, board, readers or {}, stack))
 
+        known_fault = catalogue.fault
+
         def each_second() -> None:
+            nonlocal known_fault
             if catalogue.reload():
                 text = f"catalogue of {catalogue.count} tickets"
                 journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))
+            if catalogue.fault != known_fault:
+                known_fault = catalogue.fault
+                journal.note(
+                    Row("fault", "", clock.now(), text=known_fault or "the catalogue can be read again")
+                )
 
         def stale(moment: Moment) -> bool:
             limit_ms = settings.catalogue_stale_ms

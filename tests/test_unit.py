@@ -148,6 +148,25 @@ def test_a_list_that_was_swapped_in_is_a_row_and_is_used_within_a_second(data: P
     ]
 
 
+def test_a_list_that_cannot_be_opened_is_a_fault_in_the_journal_and_the_older_one_goes_on(data: Path) -> None:
+    fill_catalogue(data)
+    shots: list[Shot] = []
+    fake = board("north", "south")
+    with open_unit(SETTINGS, data, board=fake, watch=shots.append) as unit:
+        unit.gate.start()
+        current = data / "catalogue" / "current"
+        (data / "catalogue" / "current.new").write_text("build-4711\n")
+        (data / "catalogue" / "current.new").rename(current)
+        while not unit.catalogue.fault:
+            unit.gate.turn(1000)
+        fake.fakes["north"].scan("T0")
+        while not shots:
+            unit.gate.turn(1000)
+    assert shots[0].verdict is Verdict.ADMITTED
+    (fault,) = [found.row.text for found in read_rows(data) if found.row.kind == "fault"]
+    assert "build-4711" in fault
+
+
 def test_utc_is_never_earlier_than_the_stamp_of_the_catalogue(data: Path) -> None:
     future_ms = 4_000_000_000_000
     with Catalogue(data / "catalogue", now_utc_ms=0) as catalogue:
