@@ -32,6 +32,9 @@ from hal.frames import LENGTH_LIMIT
 from hal.line_reader import LineReader
 from hal.watch import monotonic_ms
 
+MADE = (
+    "demo-tickets"  # an empty file in the data directory: the tickets there go with the demo's own settings
+)
 WALK_MS = 1500  # before a person walks, where somebody watches: the open lane can be seen
 BAUD_RATE = 9600  # what most serial scanners are set to
 TOLD_MAX = 5  # tickets that are named in one sentence
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; returns its exit code. Raises `Refused`, and what settings and stores raise."""
     refuse_what_does_nothing(arguments)
-    settings = load(arguments.config) if arguments.config else tickets.settings_of_demo()
+    settings = settings_for(arguments)
     refuse_second_reader_of_lines(settings)
     say = to_terminal if sys.stdout.isatty() else to_standard_error
     with Stage() as stage, stage.signals(), folder(arguments.data) as data:
@@ -79,6 +82,18 @@ def refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
         raise Refused("--baud: there is no scanner to set: name it with --serial")
     if arguments.count is not None and arguments.data and mark_of_current(arguments.data / "catalogue"):
         raise Refused(f"--count: there are tickets in {arguments.data} already: leave it out")
+
+
+def settings_for(arguments: argparse.Namespace) -> Settings:
+    """The file that was named; for a list of the user's own, all defaults; for made tickets, theirs.
+
+    A data directory remembers that its tickets were made. Raises `SettingsError`.
+    """
+    if arguments.config:
+        return load(arguments.config)
+    made = arguments.data is None or not mark_of_current(arguments.data / "catalogue")
+    made = made or (arguments.data / MADE).exists()
+    return tickets.settings_of_demo() if made and not arguments.tickets else load(None)
 
 
 def refuse_second_reader_of_lines(settings: Settings) -> None:
@@ -125,6 +140,8 @@ def catalogue_is_ready(arguments: argparse.Namespace, data: Path, settings: Sett
             )
             for sentence in report.sentences():
                 say(f"{arguments.tickets}: {sentence}")
+            if report.applied:
+                (data / MADE).unlink(missing_ok=True)
             return report.applied
         if mark_of_current(catalogue):
             say(f"the tickets in {data} are used as they are; --tickets FILE puts others there")
@@ -132,6 +149,8 @@ def catalogue_is_ready(arguments: argparse.Namespace, data: Path, settings: Sett
         count = arguments.count or tickets.COUNT
         began_s = time.perf_counter()
         tickets.make(catalogue, count, settings, time.time_ns() // 1_000_000)
+        if not arguments.config:
+            (data / MADE).touch()
         say(f"{count:,} tickets made in {time.perf_counter() - began_s:.1f} s")
     return True
 

@@ -311,3 +311,21 @@ def test_a_full_standard_output_is_an_error(tickets: Path) -> None:
     assert done.returncode == 2
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_list_of_the_users_own_needs_no_settings(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("code,event,session,sector\nPLAIN,,,\nFULL,opera,late,A1\n")
+    data = tmp_path / "data"
+    assert verdicts(run("PLAIN\nFULL\nPLAIN\n", "--tickets", path, "--data", data).scans) == [
+        "admitted",
+        "admitted",
+        "used",
+    ]
+    assert verdicts(run("FULL\n", "--data", data).scans) == ["used"]
+
+
+def test_made_tickets_that_were_kept_go_with_the_settings_they_were_made_for(tmp_path: Path) -> None:
+    for how_many in (("--count", "100"), ()):
+        demo = run(code_of(4), "--data", tmp_path / "data", *how_many)
+        assert verdicts(demo.scans) == ["wrong_session"]
