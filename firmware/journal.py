@@ -426,6 +426,7 @@ class Journal:
         self._committed = entries[-1].id
         self._written_at = time.monotonic()
         written, self._taken = self._taken, []
+        self._remembered.reach(self._committed)
         healed, self.fault = self.fault is not None, None
         for lane, entry, spoilt in written:
             self._tell(Told(lane, entry.id, not spoilt, now_ns))
@@ -435,7 +436,6 @@ class Journal:
         if healed:
             self._tell(Told("", 0, True, now_ns))
         time.sleep(0)  # lets the loop have the interpreter: a person waits for it, and nobody for the rest
-        self._remembered.reach(self._committed)
         self._bring_to_index(entries)
 
     def _bring_to_index(self, entries: list[Entry]) -> None:
