@@ -97,7 +97,7 @@ class _Place:
             f"{setup.name}/{number}": None for number, _ in enumerate(parts.readers, 1)
         }
         self.lost_rows = 0  # since the journal last had room
-        self.broken: dict[str, str] = {}  # at most turnstile, lamp and buzzer, each with its fault
+        self.broken: dict[str, str] = {}  # at most turnstile, lamp, buzzer and link
 
 
 class Gate:
@@ -470,7 +470,7 @@ class Gate:
                     self._lock(place)
                 case Ask(scan):
                     assert self._link is not None, "a lane asked where nobody can be asked"
-                    self._link.ask(effect, self._asked[scan].code)
+                    self._drive(place, "link", partial(self._link.ask, effect, self._asked[scan].code))
 
     def _note_opening(self, state: State) -> None:
         """Whether an ask opened its lane decides what a late answer to it means."""
@@ -504,7 +504,7 @@ class Gate:
         self._drive(place, "buzzer", partial(place.parts.buzzer.sound, pattern))
 
     def _drive(self, place: _Place, part: str, act: Callable[[], None]) -> bool:
-        """Move a part. One that fails is a fault with a name: the lane and the gate go on without it."""
+        """Move a part, or ask. What fails is a fault with a name: the lane and the gate go on without it."""
         try:
             act()
         except Exception as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware.core.effects import Ask
 from firmware.core.ticket import (
     Authority,
     Policy,
@@ -173,6 +174,17 @@ def test_two_lanes_ask_about_the_same_code_and_one_opens(data: Path, link: FakeL
         bench.pass_time(10_000)
         assert bench.openings("north") + bench.openings("south") == 1
         assert sorted(bench.verdicts()) == [Verdict.ADMITTED_OFFLINE, Verdict.USED]
+
+
+def test_an_ask_that_could_not_be_sent_is_a_fault_and_ends_as_silence_does(data: Path) -> None:
+    class Torn(FakeLink):
+        def ask(self, ask: Ask, code: str) -> None:
+            raise OSError(32, "Broken pipe")
+
+    with asking(data, Torn(), OPEN) as bench:
+        assert bench.enter("V1").verdict is Verdict.ADMITTED_OFFLINE
+        faults = [row.text for _, row, _ in bench.rows() if row.kind == "fault"]
+        assert faults == ["link: BrokenPipeError: [Errno 32] Broken pipe"]
 
 
 def test_asks_that_are_remembered_are_bounded(data: Path, link: FakeLink) -> None:
