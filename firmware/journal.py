@@ -27,6 +27,7 @@ from firmware.core.movements import Movement, fold, settle_at_start
 from firmware.core.states import Lane
 from firmware.core.ticket import Direction, History, Moment, Setup, Track
 from firmware.history import HistoryIndex, HistoryLookup, NoRoom
+from firmware.remembered import Remembered
 from firmware.row import (
     Began,
     Row,
@@ -45,7 +46,6 @@ from firmware.rows import (
     TAIL_ROWS,
     Damaged,
     Entry,
-    Remembered,
     RowReader,
     Rows,
     Unwritable,

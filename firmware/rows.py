@@ -11,7 +11,6 @@ What damage can take: a log that lost its end, or was overwritten in the middle,
 on, and SQLite takes that for the ordinary end of a log. `Remembered` tells a loss from an end.
 """
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from firmware.files import sync_folder
 from firmware.row import chain, epoch_and_seq, name_of, row_id
 
 RESERVED_ROWS = 50_000  # a full house through one gate, on a night when nobody frees the disk
@@ -70,7 +70,10 @@ class Entry(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A row as it lies on disk. `code` is `None` where there was none, or after its receipt."""
+    """A row as it lies on disk. `code` is `None` where there was none, or after its receipt.
+
+    Its bytes are asked for as bytes: one flipped bit would make a text of a blob.
+    """
 
     id: int
     body: bytes
@@ -129,7 +132,8 @@ class Rows:
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             self._connection.executescript(SCHEMA)
             self._check()
-            found = self._connection.execute("SELECT id, digest FROM row ORDER BY id DESC LIMIT 1").fetchone()
+            query = "SELECT id, CAST(digest AS BLOB) FROM row ORDER BY id DESC LIMIT 1"
+            found = self._connection.execute(query).fetchone()
             self.last_id: int = found[0] if found else 0
             self.last_digest: bytes = found[1] if found else b""
             self.receipt: int = self._meta("receipt")
@@ -145,7 +149,7 @@ class Rows:
             (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Damaged(f"{self._path}: {found}")
-        query = "SELECT id, body, digest, NULL FROM row ORDER BY id DESC LIMIT ?"
+        query = "SELECT id, CAST(body AS BLOB), CAST(digest AS BLOB), NULL FROM row ORDER BY id DESC LIMIT ?"
         tail = [Stored(*row) for row in self._connection.execute(query, (TAIL_ROWS,))][::-1]
         for at, (_, fault) in enumerate(verify(tail, self.retained_from)):
             if fault and (at or len(tail) < TAIL_ROWS):  # the row before a long tail is not looked at
@@ -230,7 +234,7 @@ class Rows:
 
     def oldest(self, limit: int) -> list[tuple[int, bytes]]:
         """The first rows that are still there, for retention to look at."""
-        query = "SELECT id, body FROM row WHERE id >= ? ORDER BY id LIMIT ?"
+        query = "SELECT id, CAST(body AS BLOB) FROM row WHERE id >= ? ORDER BY id LIMIT ?"
         with _named(self._path):
             return self._connection.execute(query, (self.retained_from, limit)).fetchall()
 
@@ -366,8 +370,8 @@ class RowReader:
     def after(self, row: int, limit: int) -> list[Stored]:
         """Up to `limit` rows after this one, in order."""
         query = (
-            "SELECT row.id, body, digest, code.text FROM row LEFT JOIN code ON code.id = row.id"
-            " WHERE row.id > ? ORDER BY row.id LIMIT ?"
+            "SELECT row.id, CAST(body AS BLOB), CAST(digest AS BLOB), code.text"
+            " FROM row LEFT JOIN code ON code.id = row.id WHERE row.id > ? ORDER BY row.id LIMIT ?"
         )
         with _named(self._path):
             return [Stored(*found) for found in self._connection.execute(query, (row, limit))]
@@ -385,7 +389,7 @@ class RowReader:
 
     def backwards(self) -> Iterator[Stored]:
         """All rows, the newest first."""
-        query = "SELECT id, body, digest, NULL FROM row ORDER BY id DESC"
+        query = "SELECT id, CAST(body AS BLOB), CAST(digest AS BLOB), NULL FROM row ORDER BY id DESC"
         for found in self._read(query):
             yield Stored(*found)
 
@@ -460,61 +464,6 @@ def fault_between(before: Stored | None, stored: Stored, retained_from: int) -> 
     return ""
 
 
-class Remembered:
-    """A file beside the journal that knows how far the journal had come: its epoch and its last row.
-
-    The epoch is flushed before its first row is written, so a number is never used twice unseen. The row is
-    written after each commit and not flushed (that would cost a second flush a scan): after a crash it is
-    exact, after a power cut up to half a minute old, and never ahead of what was safe. A journal that ends
-    before it has lost rows, or is an older copy that was put back.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Read the file. Where there is none nothing is known; where it makes no sense `fault` says so."""
-        self._path = path
-        self._file: int | None = None
-        self.epoch, self.row, self.fault = 0, 0, ""
-        try:
-            if found := path.read_bytes().split():
-                self.epoch, self.row = map(int, found)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            self.fault = f"{path}: it cannot be read, so an older journal would not be noticed: {error}"
-
-    def begin(self, epoch: int, row: int) -> None:
-        """Remember the epoch, safe on disk before this returns. Raises `Unwritable`.
-
-        One line, written over in place: whole or not at all within its sector, and no room is needed.
-        """
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.pwrite(self._file, _line(epoch, row), 0)
-            os.ftruncate(self._file, len(_line(epoch, row)))
-            os.fsync(self._file)
-            sync_folder(self._path.parent)
-        except OSError as error:
-            raise Unwritable(f"{self._path}: {error}") from error
-        self.epoch, self.row = epoch, row
-
-    def reach(self, row: int) -> None:
-        """The journal holds this row now. One small write in place, within one sector, no flush."""
-        self.row = row
-        if self._file is not None:
-            with suppress(OSError):  # nothing depends on it but the next start's suspicion
-                os.pwrite(self._file, _line(self.epoch, row), 0)
-
-    def close(self) -> None:
-        """Close."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def _line(epoch: int, row: int) -> bytes:
-    return b"%10d %19d\n" % (epoch, row)
-
-
 def set_aside(folder: Path, utc_ms: int) -> Path:
     """Take a journal that cannot be read out of the way, whole, and never delete it; returns its new name.
 
@@ -579,15 +528,6 @@ def _meta(connection: sqlite3.Connection, path: Path, name: str) -> int:
     with _named(path):
         found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return int(found[0]) if found else 0
-
-
-def sync_folder(folder: Path) -> None:
-    """A new file is there after a power cut only when its folder was flushed too (fsync(2))."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from firmware.remembered import Remembered
 from firmware.row import row_id
 from firmware.rows import (
     STEP_ROWS,
     Damaged,
     Entry,
-    Remembered,
     RowReader,
     Rows,
     Stored,
@@ -418,3 +418,14 @@ def test_an_empty_memory_is_that_of_a_first_start_that_was_cut_off(tmp_path: Pat
 def test_a_memory_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:
     with pytest.raises(Unwritable, match="missing"):
         Remembered(tmp_path / "missing" / "epoch").begin(1, 0)
+
+
+def test_a_body_that_one_bit_turned_into_a_text_is_read_as_it_was_written(folder: Path) -> None:
+    with Rows(folder) as rows:
+        rows.append([Entry(1 << 32 | 1, b"body", "", "", b"")])
+        digest = rows.last_digest
+    with closing(sqlite3.connect(folder / "journal.db")) as connection, connection:
+        connection.execute("UPDATE row SET body = CAST(body AS TEXT)")
+    with RowReader(folder) as reader:
+        (stored,) = reader.after(0, 9)
+    assert (stored.body, stored.digest) == (b"body", digest)

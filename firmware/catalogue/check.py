@@ -23,9 +23,9 @@ from firmware.catalogue.folder import (
     CatalogueDamaged,
     current_build,
     key_mark,
-    sync_folder,
 )
 from firmware.catalogue.store import ABOUT, FORMAT, About, Store, content_of
+from firmware.files import sync_folder
 
 CHECK_S_MAX = (
     120  # 5 million tickets take 4 s on a laptop and perhaps 20 s on a Pi; beyond this the card hangs

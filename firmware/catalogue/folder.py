@@ -10,6 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware.files import sync_folder
+
 KEY_BYTES = 32  # twice the digest: guessing the key is never the shorter way
 DIGEST_BYTES = 16  # among a billion codes two share a digest with a chance of 1 in 10^21
 BUILD = re.compile(r"build-([1-9]\d{0,8})")
@@ -182,12 +184,3 @@ def remove_leftovers(folder: Path) -> None:
 def number(build: Path) -> int:
     """The number in a build's name."""
     return int(build.name.removeprefix("build-"))
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush names: a new file is there after a power cut only when its folder was flushed too (fsync(2))."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
