@@ -16,6 +16,8 @@ def faults_of(unit: Unit) -> dict[str, str]:
     noted = list(journal.faults)
     if (fault := journal.fault) and fault not in noted:
         found["the journal"] = f"the journal takes no rows: {fault}"
+    if not gate.clock.trusted:
+        found["the clock"] = "the clock is not trusted yet: see clock_untrusted for what becomes of dates"
     if unit.catalogue.fault:
         found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
     found.update({text: text for text in noted})

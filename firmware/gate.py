@@ -126,7 +126,7 @@ class Gate:
         self._alarm = alarm
         self.facts = facts
         self._journal = journal
-        self._clock = clock
+        self.clock = clock
         self._seconds = seconds
         self._stale = stale
         self._reader_lost_shuts = reader_lost_shuts
@@ -245,11 +245,11 @@ class Gate:
                     self._lock(place)
         for place in self._places.values():
             if place.events:
-                self._write(place, Row("trail", place.lane.setup.name, self._clock.now()), "")
+                self._write(place, Row("trail", place.lane.setup.name, self.clock.now()), "")
 
     def turn(self, longest_ms: int) -> bool:
         """One turn: what is due, or what happened next. False when nothing came within `longest_ms`."""
-        moment = self._clock.now()
+        moment = self.clock.now()
         if moment.monotonic_ms >= self._next_second_ms:
             self._next_second_ms = moment.monotonic_ms + SECOND_MS
             self._measured(self._on_second, self._ticks_ns())
@@ -287,13 +287,13 @@ class Gate:
         return max(0, min(longest_ms, soonest - monotonic_ms, self._next_second_ms - monotonic_ms))
 
     def _on_second(self) -> None:
-        if self._clock.look():
-            self._journal.note(Row("clock", "", self._clock.now(), text="trusted"))
+        if self.clock.look():
+            self._journal.note(Row("clock", "", self.clock.now(), text="trusted"))
         self._on_alarm(self._alarmed)  # in case that the inbox had no room for its last change
         self._on_readers()
         if self.dropped > self._dropped:
             text = f"the loop was too far behind to take {self.dropped - self._dropped} news"
-            self._journal.note(Row("fault", "", self._clock.now(), text=text))
+            self._journal.note(Row("fault", "", self.clock.now(), text=text))
             self._dropped = self.dropped
         for place in self._places.values():
             if "turnstile" in place.broken:
@@ -305,7 +305,7 @@ class Gate:
 
     def _on_read(self, place: _Place, read: Read, way: Way | None, read_ns: int) -> None:
         direction = place.lane.setup.direction or Direction(way or "in")
-        moment, row = self._clock.now(), self._journal.next_row
+        moment, row = self.clock.now(), self._journal.next_row
         code, fault, damage = "", "", ""
         if isinstance(read, Code):
             try:
@@ -325,21 +325,21 @@ class Gate:
 
     def _on_passed(self, place: _Place, way: Way | None) -> None:
         direction = None if way is None else Direction(way)
-        self._take(place, Passed(self._clock.now(), self._journal.next_row, direction))
+        self._take(place, Passed(self.clock.now(), self._journal.next_row, direction))
 
     def _on_alarm(self, active: bool) -> None:
-        moment = self._clock.now()
+        moment = self.clock.now()
         for place in self._places.values():
             self._take(place, Alarm(moment, self._journal.next_row, active))
 
     def _on_part(self, place: _Place, part: str, text: str) -> None:
         name = place.lane.setup.name
-        self._journal.note(Row("fault", name, self._clock.now(), text=f"{part}: {text}"))
+        self._journal.note(Row("fault", name, self.clock.now(), text=f"{part}: {text}"))
 
     def _on_order(
         self, places: Iterable[_Place], order: Order, cause: Cause, direction: Direction, by: str
     ) -> None:
-        moment = self._clock.now()
+        moment = self.clock.now()
         for place in places:
             self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
 
@@ -356,7 +356,7 @@ class Gate:
         else:
             self.reader_faults[reader] = fault
         text = f"reader {reader}: {fault or 'works again'}"
-        self._journal.note(Row("fault", place.lane.setup.name, self._clock.now(), text=text))
+        self._journal.note(Row("fault", place.lane.setup.name, self.clock.now(), text=text))
         if self._reader_lost_shuts:
             order = Order.SHUT if any(place.reader_states.values()) else Order.NORMAL
             self._on_order((place,), order, Cause.READER, Direction.IN, text)
@@ -364,16 +364,16 @@ class Gate:
     def _on_answer(self, scan: int, verdict: Verdict, text: str) -> None:
         asked = self._asked.get(scan)
         if asked is None:
-            self._journal.note(Row("fault", "", self._clock.now(), scan, verdict, text="answer to no ask"))
+            self._journal.note(Row("fault", "", self.clock.now(), scan, verdict, text="answer to no ask"))
             return
-        moment, row = self._clock.now(), self._journal.next_row
+        moment, row = self.clock.now(), self._journal.next_row
         lane, subject, direction, _, opened = asked
         history = self._journal.history(subject)
         event = Answered(moment, row, scan, verdict, text, subject, direction, opened, history)
         self._take(self._places[lane], event)
 
     def _on_time(self, place: _Place) -> None:
-        moment, row = self._clock.now(), self._journal.next_row
+        moment, row = self.clock.now(), self._journal.next_row
         state = place.lane.state
         if isinstance(state, Asking):
             history = self._journal.history(state.scan.subject)
@@ -382,7 +382,7 @@ class Gate:
             self._take(place, TimeUp(moment, row))
 
     def _on_told(self, news: Told) -> None:
-        moment = self._clock.now()
+        moment = self.clock.now()
         if news.safe:
             self._own_up(moment)
         event: Event = Recorded(moment, news.row) if news.safe else RecordFailed(moment, news.row)

@@ -19,6 +19,7 @@ import lmdb
 import msgspec
 
 from firmware.core.ticket import NO_HISTORY, History
+from firmware.files import forget_lock, keep_lock_in_memory
 from firmware.row import Unreadable, read
 
 MAP_BYTES = 8 << 30  # address space, not memory or disk: 50 million tickets; never has to grow under a reader
@@ -56,9 +57,11 @@ class HistoryIndex:
         self.rebuilt = not (row_of(folder) == last_row and is_whole(folder))
         try:
             if self.rebuilt:
+                forget_lock(folder)
                 shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._mark.unlink(missing_ok=True)
+            keep_lock_in_memory(folder)
             self._environment = lmdb.open(
                 str(folder), map_size=MAP_BYTES, sync=False, metasync=False, mode=0o600
             )

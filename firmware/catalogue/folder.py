@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from firmware.files import sync_folder
+from firmware.files import forget_lock, sync_folder
 
 KEY_BYTES = 32  # twice the digest: guessing the key is never the shorter way
 DIGEST_BYTES = 16  # among a billion codes two share a digest with a chance of 1 in 10^21
@@ -178,6 +178,7 @@ def remove_leftovers(folder: Path) -> None:
     earlier = [build for build in builds if number(build) < last]
     for build in builds:
         if build != current and build not in earlier[-1:]:
+            forget_lock(build)
             shutil.rmtree(build)
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from firmware.catalogue.folder import CatalogueError, CatalogueFull, digest_of, keyed
 from firmware.core.ticket import Ticket
+from firmware.files import keep_lock_in_memory
 
 TICKETS_MAX = 5_000_000  # fifty sold-out stadiums; 0.8 GB on the card
 ROOM_BYTES = 16 << 20  # left free for logs and the rest of the system; the journal reserves its own
@@ -77,6 +78,7 @@ class Store:
     def __init__(self, build: Path, *, readonly: bool = False, map_bytes: int = 0) -> None:
         """Open, or make if `map_bytes` is given. Raises `lmdb.Error`. LMDB trusts its file: see `check`."""
         self.build = build
+        keep_lock_in_memory(build)
         self.environment = lmdb.open(
             str(build),
             map_size=map_bytes,  # 0: as large as the file says
