@@ -272,7 +272,11 @@ def test_what_cannot_be_seen_does_not_reach_the_terminal_in_a_complaint() -> Non
 def test_a_gate_says_when_it_is_ready_and_stops_tidily_on_sigterm(door: Door) -> None:
     assert door.put().returncode == 0
     with door.gate() as gate:
-        assert gate.err.expect("ready") == "gatepost: ready: lanes north; 2 tickets; epoch 1"
+        ready, *fault = gate.err.expect("ready").split("; fault: ")
+        assert ready == "gatepost: ready: lanes north; 2 tickets; epoch 1"
+        assert all(text.startswith("the clock is not trusted") for text in fault), (
+            "as it may be on this machine"
+        )
         gate.signal(signal.SIGTERM)
         assert gate.end() == 0
         assert gate.out.rest() == []
@@ -327,7 +331,7 @@ def test_an_opening_that_the_gate_did_not_live_to_see_the_end_of_counts_as_used(
         gate.signal(number)
         assert gate.end() == code
     with door.gate() as gate:
-        assert gate.err.expect("ready").endswith("and that count as used: 1")
+        assert "and that count as used: 1" in gate.err.expect("ready")
         with door.follow() as journal:
             door.scan("A")
             assert "used" in journal.out.expect('"epoch": 2.*"kind": "scan"')

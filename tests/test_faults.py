@@ -58,7 +58,7 @@ def test_a_reader_with_a_loose_plug_does_not_fill_the_log() -> None:
 
 def test_the_readers_of_the_settings_are_counted_first_and_in_their_order(tmp_path: Path) -> None:
     settings = parse(SETTINGS.format(folder=tmp_path), "gate.toml")
-    with data_directory() as data, open_unit(settings, data) as unit:
+    with data_directory() as data, open_unit(settings, data, trusted=lambda: True) as unit:
         assert isinstance(unit.board, FakeBoard)
         unit.gate.start()
         unit.board.fakes["north"].readers["in"].fail("is asleep")
@@ -73,7 +73,7 @@ def test_the_readers_of_the_settings_are_counted_first_and_in_their_order(tmp_pa
 
 
 def test_a_journal_that_takes_nothing_is_told_and_so_is_what_was_lost() -> None:
-    with data_directory() as data, open_unit(parse("", "gate.toml"), data) as unit:
+    with data_directory() as data, open_unit(parse("", "gate.toml"), data, trusted=lambda: True) as unit:
         assert faults_of(unit) == {}
         unit.journal.fault = "no space"
         unit.gate.lost_rows = 1_200
