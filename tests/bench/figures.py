@@ -2,11 +2,13 @@
 
 import gc
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+PACE = threading.Event()
 WARM_UP = 200  # calls of each before the first round: caches, branch predictors, prepared statements
 
 
@@ -27,10 +29,11 @@ class Figure:
 Work = Callable[[int], object]
 
 
-def in_turns(works: dict[str, Work], rounds: int, a_round: int) -> dict[str, list[int]]:
+def in_turns(works: dict[str, Work], rounds: int, a_round: int, pause_s: float = 0.0) -> dict[str, list[int]]:
     """Nanoseconds of every call of each work, in rounds that take turns: noise meets all alike.
 
-    A work is called with the number of the call, the same numbers for all.
+    A work is called with the number of the call, the same numbers for all, after a pause, so that each
+    meets a processor as idle as the others do.
     """
     taken: dict[str, list[int]] = {name: [] for name in works}
     clock = time.perf_counter_ns
@@ -43,6 +46,8 @@ def in_turns(works: dict[str, Work], rounds: int, a_round: int) -> dict[str, lis
             into = taken[name]
             gc.collect()
             for number in range(turn * a_round, (turn + 1) * a_round):
+                if pause_s:
+                    PACE.wait(pause_s)
                 started = clock()
                 work(number)
                 into.append(clock() - started)

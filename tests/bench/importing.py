@@ -1,6 +1,5 @@
 """A list of a million rows imported beside a gate that goes on scanning."""
 
-import os
 import queue
 import subprocess
 import sys
@@ -65,8 +64,6 @@ def _scan(gate: Gate, shots: "queue.SimpleQueue[Shot]", number: int) -> float:
     """Microseconds from the text to its answer: the relay's for an admission, else the lamp's."""
     gate.scan("1", Code(world.code_of(number % TICKETS_BEFORE)), None)
     shot = shots.get(timeout=ANSWER_S)
-    while not gate.at_rest("1"):
-        os.sched_yield()
     PACE.wait(PACE_S)
     return ((shot.relay_ns or shot.decided_ns) - shot.read_ns) / 1000
 
