@@ -59,7 +59,7 @@ def run(_: int) -> Iterator[Figure]:
         yield _nothing(f"absent: needs root and {', '.join(TOOLS)}")
         return
     try:
-        seen, errors = measured()
+        seen, errors = _measured()
     except (_ToolError, OSError) as error:
         yield _nothing(f"could not be measured: {error}")
         return
@@ -99,7 +99,7 @@ def _unheard(gap_ms: float) -> list[float]:
     return [gap_ms - number * ALARM_EVERY_MS for number in range(count)]
 
 
-def measured() -> tuple[dict[str, list[float]], str]:
+def _measured() -> tuple[dict[str, list[float]], str]:
     """What the gate wrote while the disk hung, and the end of what it complained of."""
     with ExitStack() as stack:
         disk = stack.enter_context(_disk())

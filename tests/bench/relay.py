@@ -13,7 +13,8 @@ from firmware.config import parse
 from firmware.core.lane import begin, step
 from firmware.core.ticket import Direction, Moment
 from firmware.gate import Gate, Shot
-from firmware.unit import Unit, open_unit
+from firmware.unit import Unit, board_settings, open_unit
+from hal.board import open_board
 from hal.ports import Code
 from tests.bench import world
 from tests.bench.figures import PACE, Figure, figure, in_turns, median
@@ -24,6 +25,7 @@ ROW_BYTES = 400
 TICKETS_MAX = 100_000  # the catalogue's size does not matter here, the flush does
 SETTINGS = '[[lane]]\nname = "1"\n\n[[event]]\nid = "summer"\n'
 ANSWER_S = 30.0
+WALK_MS = 5  # nobody walks before the relay has moved
 GAP_S = 0.002  # between two looks; a thread that spins would keep the interpreter from the gate
 
 
@@ -54,7 +56,8 @@ def run(count: int) -> Iterator[Figure]:
         world.make_catalogue(folder / "data" / "catalogue", count)
         shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
         settings = parse(SETTINGS, "bench")
-        with open_unit(settings, folder / "data", trusted=lambda: True, watch=shots.put) as unit:
+        board = open_board("fake", {**board_settings(settings), "after_ms": WALK_MS})
+        with open_unit(settings, folder / "data", board=board, trusted=lambda: True, watch=shots.put) as unit:
             moment, (lane, _) = Moment(1, world.NOW_UTC_MS, True), begin(settings.lanes[0].setup)
             facts = unit.gate.facts
             with running(unit) as gate, _peers(folder) as (commit, append):
