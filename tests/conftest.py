@@ -3,11 +3,14 @@
 import os
 import platform
 import sqlite3
+from collections.abc import Iterator
 from importlib import metadata
 
 import lmdb
 import pytest
 from hypothesis import HealthCheck, settings
+
+from firmware.files import SHARED_MEMORY
 
 # Fast ones first: a mistake shows within seconds, whatever the slow ones take.
 WEIGHTS = {"slow": 1, "powercut": 2}
@@ -39,3 +42,13 @@ def pytest_report_header() -> list[str]:
         f"devices: pyserial {metadata.version('pyserial')} on pseudo-terminals; the fake board",
         f"machine: {platform.machine()}, Linux {platform.release()}, {user}",
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_lock_stays_in_memory() -> Iterator[None]:
+    """Stores of tests vanish with their folders; their tables of readers in shared memory would stay."""
+    folder = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
+    before = set(folder.glob("*.lock"))
+    yield
+    for lock in set(folder.glob("*.lock")) - before:
+        lock.unlink(missing_ok=True)
