@@ -1,5 +1,6 @@
-"""A disk that is full to the last byte under a gate that goes on scanning."""
+"""A disk that really hangs, and one that is full to the last byte, under a gate that goes on scanning."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,43 @@ def check_rows(child: Child, data: Path) -> None:
     """Every scan has its row, none twice, and all rows replay."""
     assert [found.code for found in read_rows(data) if found.row.kind == "scan"] == child.scanned
     check_replay(data)
+
+
+def test_promises_3_and_4_hold_while_the_disk_hangs_and_nothing_is_lost(
+    disk: SmallDisk, child: Child
+) -> None:
+    child.scan("T0", "north")
+    child.scan("T1", "south")
+    both_show(child, "blue")
+    disk.freeze()
+    answered = {code: child.scan(code, "north") for code in ("nobody 1", "T2", "T3", "nobody 2")}
+    answered["T4"] = child.scan("T4", "south")
+    both_show(child, "red blink")
+    pressed = child.do("press")
+    assert pressed["came"], "freed, and the disk still hangs"
+    child.scan("T5", "south")
+    child.do("release")
+    child.do("press")
+    child.do("release")
+    during = child.do("figures")
+    assert during["waiting_rows"] > 0, "the disk has taken nothing meanwhile"
+    assert [relays.count("in") for relays in during["relays"].values()] == [1, 1]
+    disk.thaw()
+    both_show(child, "blue")
+    child.scan("T6", "north")
+    child.scan("T7", "south")
+    both_show(child, "blue")
+    after = child.do("figures")
+    assert after["lost_rows"] == 0
+    assert [relays.count("in") for relays in after["relays"].values()] == [2, 2]
+    answers = ", ".join(f"{code} {ms:.1f} ms" for code, ms in answered.items())
+    sys.stderr.write(
+        f"disk hung: alarm freed the lanes in {pressed['acted_ms']:.2f} ms; answers: {answers}\n"
+    )
+    child.end()
+    check_rows(child, disk.folder / "data")
+    alarms = [found.row.text for found in read_rows(disk.folder / "data") if found.row.kind == "alarm"]
+    assert alarms == ["active", "active", "over", "over"] * 2
 
 
 def test_a_disk_that_others_fill_does_not_stop_the_gate(disk: SmallDisk, child: Child) -> None:
