@@ -403,7 +403,7 @@ POLICY = Section(
             "again_after_min",
             Number(0, 1440, "what takes longer than a day is another session"),
             0,
-            "Minutes after an entry in which the same ticket may not enter again.",
+            'Minutes after an entry in which the same ticket may not enter again. Not with reentry = "none".',
         ),
         Key(
             "spend",
