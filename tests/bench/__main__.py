@@ -28,7 +28,7 @@ def main() -> int:
         for each in BENCHES[name](chosen.tickets):
             sys.stderr.write(f"{name}: {each.name}: {each.median:g} {each.unit}\n")
             figures.append(each)
-    write(figures, Path(".bench/latest.json"))
+            write(figures, Path(".bench/latest.json"))  # each at once: a bench that is ended loses nothing
     print(table(figures))
     return 0
 
