@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import decision, hanging, importing, relay, start
-from tests.bench.figures import Figure, table, write
+from tests.bench.figures import SCRATCH, Figure, table, write
 
 BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "decision": decision.run,
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which figures; all by default")
     parser.add_argument("--tickets", type=int, default=1_000_000, help="size of the catalogue")
     chosen = parser.parse_args()
+    SCRATCH.mkdir(exist_ok=True)
     figures: list[Figure] = []
     for name in chosen.names or BENCHES:
         for each in BENCHES[name](chosen.tickets):

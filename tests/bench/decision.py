@@ -22,7 +22,7 @@ from firmware.core.ticket import NO_HISTORY, Direction, Moment, Perimeter
 from firmware.facts import Facts
 from firmware.history import HistoryIndex
 from tests.bench import world
-from tests.bench.figures import Figure, figure, in_turns, median, single
+from tests.bench.figures import SCRATCH, Figure, figure, in_turns, median, single
 
 SETTINGS = """
 [[lane]]
@@ -77,7 +77,7 @@ int main(int argc, char **argv) {
 def run(count: int) -> Iterator[Figure]:
     """At `count` tickets, every tenth of them with a past."""
     size = f"{count:,} tickets, {min(HISTORIES, count // 10):,} histories"
-    with tempfile.TemporaryDirectory(dir=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         folder = Path(scratch)
         world.make_catalogue(folder / "catalogue", count)
         with (

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 PACE = threading.Event()
+SCRATCH = Path(".bench")  # on the disk that is measured, and out of git's sight
 WARM_UP = 200  # calls of each before the first round: caches, branch predictors, prepared statements
 
 

@@ -14,7 +14,7 @@ from firmware.gate import Gate, Shot
 from firmware.unit import open_unit
 from hal.ports import Code
 from tests.bench import past, world
-from tests.bench.figures import Figure, figure, quantile, single
+from tests.bench.figures import SCRATCH, Figure, figure, quantile, single
 from tests.bench.relay import ANSWER_S, running
 
 TICKETS_BEFORE = 100_000
@@ -25,7 +25,7 @@ PACE = threading.Event()
 
 def run(count: int) -> Iterator[Figure]:
     """The list replaces one of a tenth of its size."""
-    with tempfile.TemporaryDirectory(dir=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         folder = Path(scratch)
         data, csv = folder / "data", folder / "list.csv"
         world.make_catalogue(data / "catalogue", TICKETS_BEFORE)

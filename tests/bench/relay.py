@@ -17,7 +17,7 @@ from firmware.unit import Unit, board_settings, open_unit
 from hal.board import open_board
 from hal.ports import Code
 from tests.bench import world
-from tests.bench.figures import PACE, Figure, figure, in_turns, median
+from tests.bench.figures import PACE, SCRATCH, Figure, figure, in_turns, median
 
 ROUNDS = 10
 A_ROUND = 100
@@ -51,7 +51,7 @@ def settle(unit: Unit, lane: str) -> None:
 def run(count: int) -> Iterator[Figure]:
     """One lane, people walk through at once."""
     count = min(count, TICKETS_MAX)
-    with tempfile.TemporaryDirectory(dir=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         folder = Path(scratch)
         world.make_catalogue(folder / "data" / "catalogue", count)
         shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import past, world
-from tests.bench.figures import Figure, figure, single
+from tests.bench.figures import SCRATCH, Figure, figure, single
 
 JOURNAL_ROWS = 100_000
 MOVEMENTS = 1_000_000
@@ -24,7 +24,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 def run(count: int) -> Iterator[Figure]:
     """At `count` tickets and a long evening's rows."""
-    with tempfile.TemporaryDirectory(dir=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         data = Path(scratch) / "data"
         settings = Path(scratch) / "gate.toml"
         settings.write_text(past.SETTINGS)
