@@ -185,7 +185,7 @@ def test_a_file_against_the_house_rules_is_refused(name: str, text: str) -> None
     [
         ("firmware/lane.py", "line\n" * LINES_MAX),
         ("requirements-dev.txt", "line\n" * (LINES_MAX + 1)),
-        ("README.md", "ls ~/work/gates and https://example.net/home/page"),
+        ("README.md", "ls ~/gates/house and https://example.net/home/page"),
         ("firmware/lane.py", "import x  # type: ignore[import-untyped]  # evdev has no types"),
         ("firmware/lane.py", "import x  # noqa: F401 – seen by the doctor"),
     ],
