@@ -25,7 +25,7 @@ TICKETS_MAX = 5_000_000  # fifty sold-out stadiums; 0.8 GB on the card
 ROOM_BYTES = 16 << 20  # left free for logs and the rest of the system; the journal reserves its own
 FORMAT = 1
 ABOUT = b"about"  # the key of that record: shorter than a digest, so it can be none
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 encode_ticket = msgspec.msgpack.Encoder().encode
 decode_ticket = msgspec.msgpack.Decoder(Ticket).decode
