@@ -46,6 +46,7 @@ EXPECTED = {
     "firmware.rows.Damaged": "it is no journal, or damaged; a gate that starts sets a damaged one aside",
     "firmware.rows.Unwritable": "make room on the disk, and see whether it can be written to",
     "firmware.unit.Refused": "",
+    "firmware.venue_key.KeyUnusable": "",
     "hal.board.SettingError": "",
 }
 OURS = ("firmware", "hal", "")  # modules that are not there by a fault of ours

@@ -293,7 +293,7 @@ with Build(Path(sys.argv[1]), source="other", stamp_utc_ms=1):
 
 def test_processes_that_start_at_once_agree_on_one_key(folder: Path, start: Started) -> None:
     folder.mkdir()
-    script = "import sys, pathlib\nfrom firmware.catalogue.folder import venue_key\nsys.stdin.read()\n"
+    script = "import sys, pathlib\nfrom firmware.venue_key import venue_key\nsys.stdin.read()\n"
     script += "print(venue_key(pathlib.Path(sys.argv[1])).hex())"
     makers = [start(script, folder) for _ in range(4)]
     for maker in makers:

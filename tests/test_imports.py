@@ -33,6 +33,7 @@ LEVELS = {
     "firmware.row": 1,
     "firmware.rows": 1,
     "firmware.signals": 1,
+    "firmware.venue_key": 1,
     "firmware.wire": 1,
     "firmware.gate": 2,
     "firmware.mqtt": 2,

@@ -28,12 +28,9 @@ from firmware.catalogue.folder import (
     CatalogueDamaged,
     CatalogueError,
     CatalogueFull,
-    KeyUnusable,
     Mark,
     current_build,
-    keyed,
     mark_of_current,
-    venue_key,
     writing,
 )
 from firmware.catalogue.store import (
@@ -48,6 +45,7 @@ from firmware.catalogue.store import (
     disk_takes,
 )
 from firmware.core.ticket import Ticket
+from firmware.venue_key import KeyUnusable, keyed, venue_key
 
 __all__ = [
     "TICKETS_MAX",

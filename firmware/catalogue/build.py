@@ -15,17 +15,12 @@ import msgspec
 
 from firmware.catalogue.check import inside_fault, set_aside_if_damaged
 from firmware.catalogue.folder import (
-    DIGEST_BYTES,
     CatalogueDamaged,
     CatalogueFull,
     build_in_use,
-    digest_of,
-    key_mark,
-    keyed,
     next_build,
     put_into_use,
     remove_leftovers,
-    venue_key,
     writing,
 )
 from firmware.catalogue.store import (
@@ -40,6 +35,7 @@ from firmware.catalogue.store import (
     encode_ticket,
 )
 from firmware.core.ticket import Ticket
+from firmware.venue_key import DIGEST_BYTES, digest_of, key_mark, keyed, venue_key
 
 BUCKETS = 64  # of 5 million tickets each holds 80,000: 20 MB of memory
 SPILL_ROWS = 50_000  # rows in memory before they go to the buckets' files: 20 MB

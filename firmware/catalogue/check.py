@@ -19,13 +19,12 @@ import lmdb
 import msgspec
 
 from firmware.catalogue.folder import (
-    DIGEST_BYTES,
     CatalogueDamaged,
     current_build,
-    key_mark,
 )
 from firmware.catalogue.store import ABOUT, FORMAT, About, Store, content_of
 from firmware.files import sync_folder
+from firmware.venue_key import DIGEST_BYTES, key_mark
 
 CHECK_S_MAX = (
     120  # 5 million tickets take 4 s on a laptop and perhaps 20 s on a Pi; beyond this the card hangs

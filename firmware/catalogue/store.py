@@ -17,9 +17,13 @@ from zlib import crc32
 import lmdb
 import msgspec
 
-from firmware.catalogue.folder import CatalogueError, CatalogueFull, digest_of, keyed
+from firmware.catalogue.folder import (
+    CatalogueError,
+    CatalogueFull,
+)
 from firmware.core.ticket import Ticket
 from firmware.files import keep_lock_in_memory
+from firmware.venue_key import digest_of, keyed
 
 TICKETS_MAX = 5_000_000  # fifty sold-out stadiums; 0.8 GB on the card
 ROOM_BYTES = 16 << 20  # left free for logs and the rest of the system; the journal reserves its own

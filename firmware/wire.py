@@ -1,0 +1,363 @@
+"""What travels over MQTT between gates and bridge: every topic, and every message with its type.
+
+A payload is one MessagePack map with the field names below and `v`, the version. A later release may add
+fields with a default, which this one passes over; what could be misread gets a new version, which this one
+refuses. Items of long lists are arrays with a tag in front, because a catalogue has a million of them.
+
+Times are UTC milliseconds. A row is named by one number, its epoch and its number in it (`firmware.row`).
+"""
+
+from enum import StrEnum
+from typing import Annotated, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from firmware.core.movements import Act
+from firmware.core.ticket import Direction, Perimeter, Spend, Status, Verdict
+
+VERSION = 1
+ROOT = "gatepost/v1"
+PAYLOAD_BYTES_MAX = 65_536  # what a small broker and a slow mobile link take in one piece
+BATCH_ROWS_MAX = 200  # rows in one message
+BATCH_BYTES_MAX = 60_000  # of bodies and codes in it, so that the whole stays below `PAYLOAD_BYTES_MAX`
+ROW_BYTES_MAX = (
+    49_152  # of one body; the longest that a gate writes has 64 events and a code of 7,089 characters
+)
+ITEMS_MAX = 800  # of a page or a change message: about 60 bytes each
+WINDOW_MESSAGES = 16  # sent and not yet acknowledged; Debian's mosquitto allows 20
+
+RowId = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Number = Annotated[int, Meta(ge=0, lt=1 << 63)]
+UtcMs = Annotated[int, Meta(ge=0, lt=1 << 53)]
+ChainDigest = Annotated[bytes, Meta(max_length=16)]  # of `row.chain`; empty before the first row
+CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
+NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}$")]
+Text = Annotated[str, Meta(max_length=256)]
+CodeText = Annotated[str, Meta(max_length=40_000)]  # of 7,089 characters, most of them perhaps escaped
+Batch = Annotated[tuple["SentRow", ...], Meta(max_length=BATCH_ROWS_MAX)]
+
+
+class Unfit(Exception):
+    """A payload is not the message that its topic is for; the text says why, and holds nothing of it."""
+
+
+class UnknownVersion(Unfit):
+    """A later release sent it."""
+
+
+class Message(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
+    """A payload."""
+
+
+class Item(Struct, frozen=True, array_like=True, tag_field="kind"):
+    """An entry of a long list."""
+
+
+# --- rows up, receipts and outcomes down ---------------------------------------------------------------
+
+
+class Presence(Message, frozen=True):
+    """Whether a gate is connected: its birth, and with `online` false its will (or a tidy farewell).
+
+    (`epoch`, `connection`) grow with each connection; a death whose pair is below that of the newest birth is
+    stale. `random` is that of the epoch, and tells two gates with one name apart.
+    """
+
+    online: bool
+    epoch: Number
+    connection: Number
+    random: Text
+    release: Text = ""
+
+
+class SentRow(Item, frozen=True):
+    """A row as the journal holds it: its number, its bytes, and the clear code where there is one."""
+
+    row: RowId
+    body: Annotated[bytes, Meta(max_length=ROW_BYTES_MAX)]
+    code: CodeText | None = None
+
+
+class Journal(Message, frozen=True):
+    """Rows of a gate, in order and without a gap between them.
+
+    `after` is the row before the first one here (0: there is none) and `previous` its chain digest, so that
+    the receiver can compute the digest of each row and knows where it belongs. `cursor` is the last row
+    that the gate has a receipt for, and `cursor_digest` its digest: a ledger that does not know that row has
+    lost what it once confirmed.
+    """
+
+    cursor: RowId
+    cursor_digest: ChainDigest
+    after: RowId
+    previous: ChainDigest
+    rows: Batch
+
+
+class Receipt(Message, frozen=True):
+    """All rows up to this one are committed in the ledger. `digest` is the chain digest of that row.
+
+    A gate whose row has another digest is not meant: another gate has its name, or its journal was replaced.
+    """
+
+    upto: RowId
+    digest: ChainDigest
+
+
+class Result(StrEnum):
+    """What became of a scan at the vendor."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNSURE = "unsure"
+
+
+class Outcome(Item, frozen=True):
+    """What the vendor said about one scan of this gate. `text` is its own word, `verdict` ours."""
+
+    scan: RowId
+    digest: ChainDigest
+    result: Result
+    verdict: Verdict | None
+    text: Text
+
+
+class Outcomes(Message, frozen=True):
+    """Outcomes of one gate's scans. The ledger keeps them; what is lost on the way is not sent again."""
+
+    outcomes: Annotated[tuple[Outcome, ...], Meta(max_length=BATCH_ROWS_MAX)]
+
+
+# --- the catalogue and movements down --------------------------------------------------------------------
+
+
+class Listed(Item, frozen=True, tag="t"):
+    """A ticket that is new or changed."""
+
+    digest: CodeDigest
+    ticket_id: Text
+    status: Status = Status.VALID
+    event: Text = ""
+    session: Text = ""
+    type: Text = ""
+    sector: Text = ""
+    gate: Text = ""
+    valid_from_ms: UtcMs | None = None
+    valid_until_ms: UtcMs | None = None
+
+
+class Gone(Item, frozen=True, tag="r"):
+    """A ticket that is not in the list any more."""
+
+    ticket_id: Text
+
+
+class Moved(Item, frozen=True, tag="m"):
+    """A movement at another gate, or at the vendor (`gate` empty, `act` noted, `row` the feed's number).
+
+    `row` and `digest` name the journal row that holds it, `admission` the row of the admission that it
+    belongs to. The same movement may come from the gate itself and from the bridge; these tell.
+    """
+
+    gate: NameOrNone
+    row: RowId
+    digest: ChainDigest
+    admission: RowId
+    act: Act
+    subject: Text
+    direction: Direction
+    perimeters: Annotated[tuple[Perimeter, ...], Meta(max_length=2)]
+    utc_ms: UtcMs
+    spend: Spend = Spend.OPENING
+    until_utc_ms: UtcMs = 0
+
+
+Change = Listed | Gone | Moved
+Changed = Annotated[tuple[Change, ...], Meta(max_length=ITEMS_MAX)]
+
+
+class CatalogueRequest(Message, frozen=True):
+    """A gate asks for what changed since `cursor` in this feed (0, or another feed: for all there is).
+
+    The answer is up to `pages` pages; then the gate asks again with the cursor it has reached.
+    """
+
+    feed: Text
+    cursor: Number
+    pages: Annotated[int, Meta(ge=1, le=64)]
+
+
+class CataloguePage(Message, frozen=True):
+    """Changes after number `after` up to `upto`, in the order of their numbers.
+
+    The first page of a whole list has `after` 0, and such a list replaces what was there. `more` is false on
+    the page that reaches the present; `tickets` is then how many the feed holds. `key_mark` tells with which
+    key the digests were made. `stamp_utc_ms` is when the vendor's list was last complete at the bridge.
+    """
+
+    feed: Text
+    key_mark: Annotated[bytes, Meta(max_length=16)]
+    after: Number
+    upto: Number
+    more: bool
+    tickets: Number
+    stamp_utc_ms: UtcMs
+    items: Changed
+
+
+class Changes(Message, frozen=True):
+    """Live changes to all gates of the venue. A gate whose cursor is not `after` asks for the rest.
+
+    Movements of gates are left out: those gates tell of them themselves.
+    """
+
+    feed: Text
+    key_mark: Annotated[bytes, Meta(max_length=16)]
+    after: Number
+    upto: Number
+    tickets: Number
+    stamp_utc_ms: UtcMs
+    items: Changed
+
+
+# --- between the gates of a venue ------------------------------------------------------------------------
+
+
+class Admissions(Message, frozen=True):
+    """Movements at this gate after its row `after`, up to `upto`, in order; `digest` is that of `upto`.
+
+    With `to`, the answer to that gate's request, and nobody else's business; `more` says that another
+    request is needed. `after` 0 begins anew: the asker knew a row that this journal does not have.
+    """
+
+    to: NameOrNone
+    after: RowId
+    upto: RowId
+    digest: ChainDigest
+    more: bool
+    items: Annotated[tuple[Moved, ...], Meta(max_length=ITEMS_MAX)]
+
+
+class AdmissionsRequest(Message, frozen=True):
+    """A gate asks the gate `of` for its movements after row `after`, whose chain digest was `digest`."""
+
+    of: Name
+    after: RowId
+    digest: ChainDigest
+
+
+# --- topics ------------------------------------------------------------------------------------------------
+
+
+class Topic(NamedTuple):
+    """A topic below `gatepost/v1/<venue>/`, what it carries, who writes it, and what it is for."""
+
+    name: str
+    message: type[Message]
+    writer: str
+    retained: bool
+    meaning: str
+
+
+STATUS = Topic("gate/<gate>/status", Presence, "gate", True, "birth, will and farewell")
+JOURNAL = Topic("gate/<gate>/journal", Journal, "gate", False, "rows of its journal")
+RECEIPT = Topic("gate/<gate>/receipt", Receipt, "bridge", False, "the rows that are safe in the ledger")
+OUTCOME = Topic("gate/<gate>/outcome", Outcomes, "bridge", False, "what the vendor said about its scans")
+REQUEST = Topic(
+    "gate/<gate>/catalogue/request", CatalogueRequest, "gate", False, "asks for changes since a cursor"
+)
+PAGE = Topic("gate/<gate>/catalogue/page", CataloguePage, "bridge", False, "the answer, page by page")
+ADMISSIONS = Topic(
+    "gate/<gate>/admissions", Admissions, "gate", False, "its movements, for the venue's other gates"
+)
+ADMISSIONS_REQUEST = Topic(
+    "gate/<gate>/admissions/request",
+    AdmissionsRequest,
+    "gate",
+    False,
+    "asks another gate for movements that were missed",
+)
+CHANGES = Topic("changes", Changes, "bridge", False, "live changes of the catalogue, to all gates")
+
+TOPICS = (
+    STATUS,
+    JOURNAL,
+    RECEIPT,
+    OUTCOME,
+    REQUEST,
+    PAGE,
+    ADMISSIONS,
+    ADMISSIONS_REQUEST,
+    CHANGES,
+)
+
+
+def address(topic: Topic, venue: str, gate: str = "") -> str:
+    """The whole topic of one gate, or with `+` as gate a filter for all."""
+    return f"{ROOT}/{venue}/{topic.name.replace('<gate>', gate)}"
+
+
+class Addressed(NamedTuple):
+    """What a topic says: which one it is, and of which gate ("" where it is the venue's)."""
+
+    topic: Topic
+    gate: str
+
+
+def addressed(text: str, venue: str) -> Addressed | None:
+    """Read a topic; `None` where it is none of this venue's."""
+    front = f"{ROOT}/{venue}/"
+    if not text.startswith(front):
+        return None
+    name, gate = text.removeprefix(front), ""
+    if name.startswith("gate/"):
+        _, gate, *rest = name.split("/")
+        name = "/".join(("gate", "<gate>", *rest))
+    topic = _BY_NAME.get(name)
+    return None if topic is None else Addressed(topic, gate)
+
+
+_BY_NAME = {topic.name: topic for topic in TOPICS}
+
+# --- bytes -------------------------------------------------------------------------------------------------
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoders = {topic.message: msgspec.msgpack.Decoder(topic.message) for topic in TOPICS}
+
+
+class _Version(Struct):
+    v: int = VERSION
+
+
+_version = msgspec.msgpack.Decoder(_Version)
+
+
+def encode(message: Message) -> bytes:
+    """The payload of a message."""
+    return _encode(message)
+
+
+def decode(payload: bytes, shape: type[AnyMessage]) -> AnyMessage:
+    """The message of a payload. Raises `Unfit`, or `UnknownVersion`."""
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise Unfit(f"{len(payload):,} bytes are more than {PAYLOAD_BYTES_MAX:,}")
+    try:
+        message = _decoders[shape].decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unfit(payload, error) from None  # its text may quote the payload
+    assert isinstance(message, shape)
+    return message
+
+
+def _unfit(payload: bytes, error: Exception) -> Unfit:
+    try:
+        version = _version.decode(payload).v
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Unfit("no MessagePack map")
+    if version != VERSION:
+        return UnknownVersion(f"version {version}; this release knows version {VERSION}")
+    return Unfit(str(error))
