@@ -27,8 +27,8 @@ ROW_BYTES_MAX = (
 ITEMS_MAX = 800  # of a page or a change message: about 60 bytes each
 WINDOW_MESSAGES = 16  # sent and not yet acknowledged; Debian's mosquitto allows 20
 
-RowId = Annotated[int, Meta(ge=0, lt=1 << 63)]
-Number = Annotated[int, Meta(ge=0, lt=1 << 63)]
+RowId = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 UtcMs = Annotated[int, Meta(ge=0, lt=1 << 53)]
 ChainDigest = Annotated[bytes, Meta(max_length=16)]  # of `row.chain`; empty before the first row
 CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
