@@ -10,9 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 #   python3-venv        makes .venv (asked for only where the chosen Python lacks it)
 #   e2fsprogs           tests/powercut: makes, mends and reads the file system whose power is cut
 #   fuse3               tests/powercut: shows the logged disk to the kernel
+#   mosquitto           the broker of a venue: tests run it from the files in deploy/
 #   mount               tests/powercut: loop devices
 #   qemu-system-common  tests/powercut: qemu-storage-daemon, the disk that logs every block written
-SYSTEM_PACKAGES := e2fsprogs fuse3 mount qemu-system-common
+SYSTEM_PACKAGES := e2fsprogs fuse3 mosquitto mount qemu-system-common
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock system clean
@@ -90,9 +91,10 @@ system:
 LOCK := $(VENV_PYTHON) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package gatepost
 lock: .venv/ready
-	@echo 'lock: requirements-dev.txt, requirements-gate.txt' >&2
+	@echo 'lock: requirements-dev.txt, requirements-gate.txt, requirements-bridge.txt' >&2
 	@$(LOCK) --extra gate --extra bridge --extra dev --output-file requirements-dev.txt
 	@$(LOCK) --extra gate --constraint requirements-dev.txt --output-file requirements-gate.txt
+	@$(LOCK) --extra bridge --constraint requirements-dev.txt --output-file requirements-bridge.txt
 
 clean:
 	@rm -rf .venv .bench .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist

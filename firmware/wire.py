@@ -51,7 +51,7 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
     """A payload."""
 
 
-class Item(Struct, frozen=True, array_like=True, tag_field="kind"):
+class Item(Struct, frozen=True, array_like=True):
     """An entry of a long list."""
 
 
@@ -133,7 +133,7 @@ class Outcomes(Message, frozen=True):
 # --- the catalogue and movements down --------------------------------------------------------------------
 
 
-class Listed(Item, frozen=True, tag="t"):
+class Listed(Item, frozen=True, tag_field="kind", tag="t"):
     """A ticket that is new or changed."""
 
     digest: CodeDigest
@@ -148,13 +148,13 @@ class Listed(Item, frozen=True, tag="t"):
     valid_until_ms: UtcMs | None = None
 
 
-class Gone(Item, frozen=True, tag="r"):
+class Gone(Item, frozen=True, tag_field="kind", tag="r"):
     """A ticket that is not in the list any more."""
 
     ticket_id: Text
 
 
-class Moved(Item, frozen=True, tag="m"):
+class Moved(Item, frozen=True, tag_field="kind", tag="m"):
     """A movement at another gate, or at the vendor (`gate` empty, `act` noted, `row` the feed's number).
 
     `row` and `digest` name the journal row that holds it, `admission` the row of the admission that it

@@ -50,13 +50,23 @@ DRIVERS = {
     "lmdb": ("firmware.catalogue", "firmware.history"),
     "paho": ("firmware.mqtt",),
     "serial": ("hal.serial_reader",),
+    "sqlalchemy": ("firmware.bridge",),
     "sqlite3": ("firmware.rows",),
 }
 
 # These need a device or its library, and another machine has neither: import them inside functions only.
 LAZY = frozenset({"hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
 
-BRIDGE_MAY_IMPORT = ("firmware.bridge", "firmware.core", "firmware.mqtt", "firmware.wire")
+# Besides: what a row's bytes say, the venue's key, and how settings are declared, which both sides share.
+BRIDGE_MAY_IMPORT = (
+    "firmware.bridge",
+    "firmware.config",
+    "firmware.core",
+    "firmware.mqtt",
+    "firmware.row",
+    "firmware.venue_key",
+    "firmware.wire",
+)
 STARTS_THE_BRIDGE = ("firmware.cli", "firmware.demo")  # one command for all parts, one demo of all parts
 
 

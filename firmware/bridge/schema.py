@@ -1,0 +1,190 @@
+"""The tables of the ledger, for SQLite and PostgreSQL alike.
+
+Rows come first and are never changed; everything else is derived from them in the order of each gate's
+chain, or comes from a vendor. Times are UTC milliseconds. A row is known by (gate, row, digest): two rows of
+one number with two digests are a fork, and both are kept.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# SQLite counts up by itself only where a key is an INTEGER; elsewhere it has to be a big one.
+COUNTING = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+gate = Table(
+    "gate",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("venue", "name"),
+)
+
+row = Table(
+    "journal_row",
+    metadata,
+    Column("gate", ForeignKey(gate.c.id), primary_key=True),
+    Column("row", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("code", Text),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+# Up to where a chain of rows has no gap: what a receipt may say. More than one at a gate: a fork, a new
+# journal under an old name, or a ledger that lost rows.
+tip = Table(
+    "tip",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("gate", ForeignKey(gate.c.id), nullable=False, index=True),
+    Column("row", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+# Rows that came before the rows in front of them: one line for each stretch without a gap.
+loose = Table(
+    "loose",
+    metadata,
+    Column("gate", ForeignKey(gate.c.id), primary_key=True),
+    Column("after", BigInteger, primary_key=True, autoincrement=False),
+    Column("previous", LargeBinary, primary_key=True),
+    Column("upto", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+# One start of one gate. `offset_ms` is what to add to its monotonic times to get true UTC, once it is known.
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("gate", ForeignKey(gate.c.id), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("random", Text, nullable=False),
+    Column("offset_ms", BigInteger),
+    Column("over", Boolean, nullable=False),  # a later epoch began: nothing more will be known
+    UniqueConstraint("gate", "epoch", "random"),
+)
+
+# An admission that a gate recorded. `state`: open, settled, dropped (lapsed or void).
+admission = Table(
+    "admission",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("gate", ForeignKey(gate.c.id), nullable=False),
+    Column("row", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("epoch", ForeignKey(epoch.c.id)),
+    Column("lane", Text, nullable=False),
+    Column("subject", Text, nullable=False, index=True),
+    Column("account", Text, nullable=False),  # the vendor account it is for; "" where nobody is told
+    Column("code", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("perimeters", Text, nullable=False),  # joined by commas
+    Column("verdict", Text, nullable=False),
+    Column("reentry", Text, nullable=False),
+    Column("monotonic_ms", BigInteger, nullable=False),
+    Column("utc_ms", BigInteger, nullable=False),  # as the gate said it
+    Column("trusted", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("gate", "row", "digest"),
+)
+
+# What a vendor must be told, in the order of `id`; one at a time for each ticket of an account.
+# `state`: untimed (the clock of that boot is not known yet), due, claimed, done.
+work = Table(
+    "work",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("admission", ForeignKey(admission.c.id), nullable=False, unique=True),
+    Column("account", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("at_utc_ms", BigInteger, nullable=False),  # restated where the gate's clock was not trusted
+    Column("state", Text, nullable=False),
+    Column("doubt", Boolean, nullable=False),  # it was sent, and no answer is known: look before sending
+    Column("attempts", Integer, nullable=False),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("lease_ms", BigInteger, nullable=False),
+    Column("result", Text, nullable=False),  # "", accepted, refused, uncertain
+    Column("verdict", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("finished_ms", BigInteger, nullable=False),
+    Column("told", Boolean, nullable=False),  # the outcome was sent to the gate
+    Index("work_due", "account", "state", "id"),
+    Index("work_of_ticket", "account", "subject", "id"),
+)
+
+# What a person should know of, once each: forks, gaps, double admissions, uncertain scans.
+report = Table(
+    "report",
+    metadata,
+    Column("id", COUNTING, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),  # what makes it the same report
+    Column("text", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    UniqueConstraint("kind", "key"),
+)
+
+# The vendors' tickets, as last heard. `ticket_id` begins with the account and a colon. `number` is that of
+# its last change that gates must hear of.
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("ticket_id", Text, primary_key=True),
+    Column("account", Text, nullable=False, index=True),
+    Column("code", Text, nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("sector", Text, nullable=False),
+    Column("gate", Text, nullable=False),
+    Column("valid_from_ms", BigInteger),
+    Column("valid_until_ms", BigInteger),
+    Column("inside", Boolean),  # what the vendor says; null where it says nothing
+    Column("moved_utc_ms", BigInteger),  # when the vendor saw it move last
+    Column("seen", BigInteger, nullable=False),  # the full run that had it last
+    Column("number", BigInteger, nullable=False, index=True),
+    Column("gone", Boolean, nullable=False),
+)
+
+# Every movement that gates note: those of gates, and those that only a vendor knows of (`gate` null).
+movement = Table(
+    "movement",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("gate", ForeignKey(gate.c.id)),
+    Column("row", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("admission", BigInteger, nullable=False),  # the admission's row
+    Column("act", Text, nullable=False),
+    Column("subject", Text, nullable=False, index=True),
+    Column("direction", Text, nullable=False),
+    Column("perimeters", Text, nullable=False),
+    Column("utc_ms", BigInteger, nullable=False),
+    Column("spend", Text, nullable=False),
+    Column("until_utc_ms", BigInteger, nullable=False),
+)
+
+# Small numbers and words by name: the last change number, the feed's name, how far an account was read.
+state = Table(
+    "state", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)

@@ -1,0 +1,137 @@
+"""What a vendor is to the bridge: a class whose methods are generators, without socket, clock or retry.
+
+A generator yields an `httpx.Request` and is sent the `httpx.Response`; it yields a `Page` of tickets and is
+sent `None`; it returns its result. Where a reply did not come, the driver throws `NotSent` or `Lost` into it
+at that place. What a vendor calls things stays inside that vendor's file.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import httpx
+
+from firmware.core.ticket import Direction, Status, Verdict
+
+
+class Outage(Exception):
+    """The vendor cannot be reached, is too slow, or failed (5xx, 429). Never a word about a ticket.
+
+    `retry_after_s` is how long the vendor itself asked to be left alone; 0 where it did not say.
+    """
+
+    def __init__(self, why: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
+class NotSent(Outage):
+    """The request did not leave this machine: to send it again is safe."""
+
+
+class Lost(Outage):
+    """The request may have been carried out; its reply did not come, or was cut short."""
+
+
+class Misconfigured(Exception):
+    """The vendor refuses us, not a ticket: wrong key, password or event. The text names it and the mend."""
+
+
+class Accepted(NamedTuple):
+    """The vendor has it. `text` is its own word."""
+
+    text: str = ""
+
+
+class Refused(NamedTuple):
+    """The vendor says no, and will not change its mind."""
+
+    verdict: Verdict
+    text: str = ""
+
+
+class Unsure(NamedTuple):
+    """Nobody can find out whether it was carried out; a person must look."""
+
+    why: str
+
+
+class Again(NamedTuple):
+    """It was certainly not carried out, and may be sent again. With `doubt`, only after another look."""
+
+    why: str
+    doubt: bool = False
+
+
+Outcome = Accepted | Refused | Unsure | Again
+
+
+class Told(NamedTuple):
+    """A movement that the vendor is told of. With `doubt` it may have been told already: look first."""
+
+    ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
+    code: str
+    event: str
+    session: str
+    direction: Direction
+    at_utc_ms: int
+    gate: str
+    doubt: bool = False
+
+
+class VendorTicket(NamedTuple):
+    """A ticket as the vendor has it. `inside` and `moved_utc_ms` are `None` where it says nothing of them."""
+
+    ticket_id: str
+    code: str
+    status: Status = Status.VALID
+    event: str = ""
+    session: str = ""
+    type: str = ""
+    sector: str = ""
+    gate: str = ""
+    valid_from_ms: int | None = None
+    valid_until_ms: int | None = None
+    inside: bool | None = None
+    moved_utc_ms: int | None = None
+
+
+class Page(NamedTuple):
+    """Some tickets on their way into the feed."""
+
+    tickets: tuple[VendorTicket, ...]
+
+
+class Listing(NamedTuple):
+    """The end of a run through the vendor's list. `since` begins the next delta.
+
+    `whole` says that every ticket of the account was listed, so that one that was not seen is gone.
+    """
+
+    since: str
+    whole: bool
+
+
+Result = TypeVar("Result")
+Flow = Generator[httpx.Request | Page, httpx.Response | None, Result]
+
+
+class Vendor(Protocol):
+    """One account at one vendor."""
+
+    batch_max: int
+    """Movements that one call of `tell` takes."""
+
+    def secrets(self) -> Sequence[str]:
+        """What must never stand in a log, as far as it is known by now."""
+
+    def probe(self) -> Flow[str]:
+        """Log in, find what is configured, and say in one line what was found. Raises `Misconfigured`."""
+
+    def tickets(self, since: str) -> Flow[Listing]:
+        """List what changed since then; with "" everything."""
+
+    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        """Tell of up to `batch_max` movements of different tickets; an outcome for each, in order.
+
+        Raises `Outage` where nothing at all was carried out.
+        """
