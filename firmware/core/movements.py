@@ -28,8 +28,8 @@ class Act(StrEnum):
 class Movement(NamedTuple):
     """One change of one ticket's history.
 
-    `row` names the admission that it belongs to (0 where there is none); `until_utc_ms` is the end of a
-    credit or of a doubt. An admission after an ask brings a doubt of its own: the vendor may have spent
+    `row` names the admission that it belongs to (0 where there is none, below 0 one at another gate);
+    `until_utc_ms` is the end of a credit or of a doubt. An admission after an ask brings a doubt of its own: the vendor may have spent
     the ticket, and only its settling ends that.
     """
 
@@ -44,7 +44,11 @@ class Movement(NamedTuple):
 
 
 def fold(history: History, movement: Movement) -> History:
-    """The history after the movement. A movement of an admission that is not pending changes nothing."""
+    """The history after the movement. A movement of an admission that is not pending changes nothing.
+
+    What other gates and the vendor tell comes late at times. A way out of theirs that is older than the last
+    known entry changes nothing either: in doubt a ticket counts as inside.
+    """
     match movement.act:
         case Act.OPENED:
             return _opened(history, movement)
@@ -55,7 +59,7 @@ def fold(history: History, movement: Movement) -> History:
         case Act.VOIDED:
             return _dropped(history, movement, lapses=0)
         case Act.NOTED:
-            return _moved(history, movement.direction, movement.perimeters, movement.utc_ms)
+            return _moved(history, movement.direction, movement.perimeters, movement.utc_ms, own=False)
         case Act.CREDITED:
             credit = Credit(movement.direction, movement.until_utc_ms)
             return history._replace(credit=credit, unsure_until_utc_ms=0)
@@ -122,7 +126,7 @@ def _settled(history: History, movement: Movement) -> History:
     if waiting is None:
         return history
     rest = tuple(p for p in history.pending if p.row != movement.row)
-    moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms)
+    moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms, own=waiting.row > 0)
     settled_row = max(history.settled_row, waiting.row)
     return moved._replace(pending=rest, lapses=0, credit=None, unsure_until_utc_ms=0, settled_row=settled_row)
 
@@ -134,16 +138,21 @@ def _dropped(history: History, movement: Movement, lapses: int) -> History:
     return history._replace(pending=rest, lapses=history.lapses + lapses)
 
 
-def _moved(history: History, direction: Direction, perimeters: tuple[Perimeter, ...], utc_ms: int) -> History:
+def _moved(
+    history: History, direction: Direction, perimeters: tuple[Perimeter, ...], utc_ms: int, own: bool
+) -> History:
     outer, inner = history.outer, history.inner
     if Perimeter.OUTER in perimeters:
-        outer = _walked(outer, direction, utc_ms)
+        outer = _walked(outer, direction, utc_ms, own)
     if Perimeter.INNER in perimeters:
-        inner = _walked(inner, direction, utc_ms)
+        inner = _walked(inner, direction, utc_ms, own)
     return history._replace(outer=outer, inner=inner)
 
 
-def _walked(track: Track, direction: Direction, utc_ms: int) -> Track:
+def _walked(track: Track, direction: Direction, utc_ms: int, own: bool) -> Track:
+    """Own movements come in their order, whatever the clocks of others say; those of others may be late."""
     if direction is Direction.IN:
-        return Track(track.entries + 1, direction, utc_ms)
+        return Track(track.entries + 1, direction, utc_ms if own else max(utc_ms, track.entered_utc_ms))
+    if not own and utc_ms < track.entered_utc_ms:
+        return track
     return track._replace(last=direction)

@@ -111,6 +111,32 @@ def test_a_movement_elsewhere_counts_and_leaves_what_is_pending_here() -> None:
     assert fold(NO_HISTORY, noted._replace(direction=IN)) == History(Track(1, IN, 2000))
 
 
+@pytest.mark.parametrize(("left_utc_ms", "counts"), [(1999, False), (2000, True)])
+def test_a_way_out_heard_of_late_does_not_undo_a_later_entry(left_utc_ms: int, counts: bool) -> None:
+    entered = OPENED._replace(row=8, utc_ms=2000)
+    inside_now = history_of(entered, entered._replace(act=Act.PASSED))
+    noted = Movement(Act.NOTED, "t1", 0, OUT, (OUTER,), left_utc_ms)
+    there = OPENED._replace(row=-5, direction=OUT, utc_ms=left_utc_ms)
+    for elsewhere in ([noted], [there, there._replace(act=Act.PASSED)]):
+        assert inside(reduce(fold, elsewhere, inside_now), OUTER) is not counts
+    own = there._replace(row=9)
+    assert not inside(reduce(fold, [own, own._replace(act=Act.PASSED)], inside_now), OUTER)
+
+
+def test_an_entry_heard_of_late_counts_and_does_not_make_the_last_one_older() -> None:
+    entered = OPENED._replace(row=8, utc_ms=2000)
+    inside_now = history_of(entered, entered._replace(act=Act.PASSED))
+    noted = Movement(Act.NOTED, "t1", 0, IN, (OUTER,), 1000)
+    assert fold(inside_now, noted).outer == Track(2, IN, 2000)
+
+
+def test_an_admission_at_another_gate_is_settled_by_its_own_row_and_is_no_row_of_ours() -> None:
+    there = OPENED._replace(row=-5)
+    pending = history_of(there)
+    assert inside(pending, OUTER)
+    assert fold(pending, there._replace(act=Act.PASSED)) == History(Track(1, IN, 1000))
+
+
 def test_a_credit_ends_the_doubt_and_is_used_by_the_admission_that_settles() -> None:
     credited = history_of(UNSURE, CREDITED)
     assert credited == History(credit=Credit(IN, 5000))
