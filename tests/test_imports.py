@@ -37,6 +37,8 @@ LEVELS = {
     "firmware.wire": 1,
     "firmware.gate": 2,
     "firmware.mqtt": 2,
+    "firmware.spool": 2,
+    "firmware.sync": 2,
     "firmware.uplink": 2,
 }
 TOP = 3

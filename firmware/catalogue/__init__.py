@@ -36,6 +36,7 @@ from firmware.catalogue.folder import (
 from firmware.catalogue.store import (
     ABOUT,
     TICKETS_MAX,
+    About,
     Counts,
     Removal,
     Store,
@@ -45,7 +46,7 @@ from firmware.catalogue.store import (
     disk_takes,
 )
 from firmware.core.ticket import Ticket
-from firmware.venue_key import KeyUnusable, keyed, venue_key
+from firmware.venue_key import KeyUnusable, key_mark, keyed, venue_key
 
 __all__ = [
     "TICKETS_MAX",
@@ -68,7 +69,10 @@ OPEN_TRIES_MAX = 3  # lists may be swapped in while one is being opened; not so 
 
 
 class Catalogue:
-    """The list in use. `get`, `digest` and `reload` belong to one thread, `apply_changes` to any one.
+    """The list in use. `get`, `digest` and `reload` belong to one thread, which waits for no other.
+
+    `apply_changes` and `about` belong to any one other thread. A process has one `Catalogue` on a folder:
+    LMDB does not take two.
 
     `fault` is empty, or says what is wrong: then the catalogue is empty, or still the older one. `source`
     and `stamp_utc_ms` say where the list came from, and when it was made or last changed.
@@ -84,12 +88,14 @@ class Catalogue:
         self.count = 0
         self.stamp_utc_ms = 0
         self.source = ""
-        self._folder = folder
+        self.folder = folder
         self._key = venue_key(folder)
+        self.key_mark = key_mark(self._key)
         self._keyed = keyed(self._key)
         self._store: Store | None = None
         self._mark: Mark | None = None
         self._growing = threading.Lock()
+        self._using = threading.Lock()  # of `_store` by the writing thread: meanwhile it is not exchanged
         self._start(now_utc_ms)
 
     def digest(self, code: str) -> bytes:
@@ -119,10 +125,29 @@ class Catalogue:
 
     def reload(self) -> bool:
         """Look whether another list is in use: a few microseconds if none is. True when this one is now."""
-        mark = mark_of_current(self._folder)
-        if mark == self._mark or mark is None:
+        mark = mark_of_current(self.folder)
+        if mark == self._mark or mark is None or not self._using.acquire(blocking=False):
             self._tell()
             return False
+        try:
+            return self._exchange(mark)
+        finally:
+            self._using.release()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the list that it reads is the one in use; `reload` sees to that."""
+        return self._mark == mark_of_current(self.folder)
+
+    def about(self) -> About | None:
+        """What the list says of itself at this moment; `None` where there is none that can be read."""
+        with self._using:
+            try:
+                return None if self._store is None else self._about(self._store)
+            except (CatalogueDamaged, msgspec.MsgspecError):
+                return None  # `reload` says so in `fault`
+
+    def _exchange(self, mark: Mark) -> bool:
         try:
             store = self._open()
         except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
@@ -140,23 +165,27 @@ class Catalogue:
     ) -> Counts:
         """Change the list in use, in order, `CHANGES_PER_COMMIT` at a time, each commit whole and flushed.
 
+        `source` is what the list then says of its source, also where nothing else changes.
         Raises `CatalogueBusy` while another writes, or when another list was swapped in that `reload` has
         not seen; `CatalogueFull` where the disk takes no more. What was committed stays: apply all again.
         """
-        if mark_of_current(self._folder) is None:
-            with Build(self._folder, source=source, stamp_utc_ms=stamp_utc_ms) as build:
+        if mark_of_current(self.folder) is None:
+            with Build(self.folder, source=source, stamp_utc_ms=stamp_utc_ms) as build:
                 build.swap()
             self.reload()
         total = Counts()
-        with writing(self._folder):
+        with writing(self.folder), self._using:
             store = self._store
-            if store is None or mark_of_current(self._folder) != self._mark:
-                raise CatalogueBusy(f"{self._folder}: another list is in use: reload, and apply again")
+            if store is None or mark_of_current(self.folder) != self._mark:
+                raise CatalogueBusy(f"{self.folder}: another list is in use: reload, and apply again")
             waiting = iter(changes)
-            while batch := list(islice(waiting, CHANGES_PER_COMMIT)):
-                with disk_takes(self._folder, CHANGES_BYTES):
+            batch = list(islice(waiting, CHANGES_PER_COMMIT))
+            while batch or source:
+                with disk_takes(self.folder, CHANGES_BYTES):
                     counts = self._apply(store, batch, stamp_utc_ms, source)
                 total = Counts(*map(sum, zip(total, counts, strict=True)))
+                if not (batch := list(islice(waiting, CHANGES_PER_COMMIT))):
+                    break
         self._tell()
         return total
 
@@ -175,15 +204,15 @@ class Catalogue:
         self.close()
 
     def _start(self, now_utc_ms: int) -> None:
-        if mark_of_current(self._folder) is None:
+        if mark_of_current(self.folder) is None:
             return
         try:
-            with writing(self._folder):
-                self.fault = set_aside_if_damaged(self._folder, self._key, now_utc_ms)
+            with writing(self.folder):
+                self.fault = set_aside_if_damaged(self.folder, self._key, now_utc_ms)
         except CatalogueBusy:  # an import runs: it set aside what was damaged, and may swap at any time
             self.fault = self._fault_beside_a_writer()
         if self.fault:
-            self._mark = mark_of_current(self._folder)
+            self._mark = mark_of_current(self.folder)
             return
         try:
             self._store = self._open()
@@ -195,7 +224,7 @@ class Catalogue:
 
     def _fault_beside_a_writer(self) -> str:
         try:
-            build = current_build(self._folder)
+            build = current_build(self.folder)
         except CatalogueDamaged as error:
             return str(error)
         fault = None if build is None else build_fault(build, self._key, trial=False)
@@ -204,9 +233,9 @@ class Catalogue:
     def _open(self) -> Store:
         """Open the list in use; `_mark` is then its mark. Its contents have been read before by another."""
         for _ in range(OPEN_TRIES_MAX):
-            self._mark = mark_of_current(self._folder)
-            build = current_build(self._folder)
-            if build is None or mark_of_current(self._folder) != self._mark:
+            self._mark = mark_of_current(self.folder)
+            build = current_build(self.folder)
+            if build is None or mark_of_current(self.folder) != self._mark:
                 continue
             if fault := outside_fault(build):
                 raise CatalogueDamaged(f"{build.name} {fault}")
@@ -215,18 +244,21 @@ class Catalogue:
                 store.close()
                 raise CatalogueError(f"{build.name} {fault}")
             return store
-        raise CatalogueBusy(f"{self._folder}: lists are swapped in faster than one can be opened")
+        raise CatalogueBusy(f"{self.folder}: lists are swapped in faster than one can be opened")
 
     def _tell(self) -> None:
         """Say what the list says of itself; another process may have changed it."""
         if self._store is None:
             return
         try:
-            about = decode_about(self._get_while_growing(self._store, ABOUT) or b"")
+            about = self._about(self._store)
         except (CatalogueDamaged, msgspec.MsgspecError) as error:
             self.fault = f"{self._store.build.name} does not say what it is: {error}"
         else:
             self.count, self.stamp_utc_ms, self.source = about.tickets, about.stamp_utc_ms, about.source
+
+    def _about(self, store: Store) -> About:
+        return decode_about(self._get_while_growing(store, ABOUT) or b"")
 
     def _get_while_growing(self, store: Store, digest: bytes) -> bytes | None:
         """Another thread is replacing the map, or another process has grown it: wait, or follow."""

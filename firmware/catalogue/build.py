@@ -8,6 +8,7 @@ push a gate out of a small Pi's memory.
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -107,6 +108,9 @@ class Build:
         self._buckets["ticket_id"][ticket_id[0] * BUCKETS >> 8].append(ticket_id + where + digest)
         self.rows += 1
         self._needed_bytes += len(value) + RECORD_BYTES
+        self._count_in_memory()
+
+    def _count_in_memory(self) -> None:
         self._in_memory += 1
         if self._in_memory >= SPILL_ROWS:
             self._spill()
@@ -122,6 +126,22 @@ class Build:
                         yield Copied(line, column, first_line)
                     else:
                         first, first_line = key, line
+
+    def forget(self, line: int, ticket_id: str) -> None:
+        """This line says that the ticket is gone: for `leave_out_older`."""
+        where = line.to_bytes(4)
+        digest = digest_of(self._ids, ticket_id)
+        self._buckets["ticket_id"][digest[0] * BUCKETS >> 8].append(digest + where)
+        self._left_out.add(line)
+        self._count_in_memory()
+
+    def leave_out_older(self) -> None:
+        """Of lines with one code or one ticket id only the last one counts."""
+        for column in self._buckets:
+            for bucket in range(BUCKETS):
+                for older, newer in pairwise(self._sorted(column, bucket)):
+                    if older[:DIGEST_BYTES] == newer[:DIGEST_BYTES]:
+                        self._left_out.add(int.from_bytes(older[LINE]))
 
     def leave_out(self, line: int) -> None:
         """The row of this line does not come into the catalogue."""

@@ -1,0 +1,164 @@
+"""A whole list on its way: the pages of `firmware.sync` in one file, and the catalogue made from it.
+
+A list of a million tickets comes over minutes, perhaps through a network that breaks and a gate that is
+switched off. Each page is one record, length and check sum in front. What a power cut has torn off is cut
+away, and the sync goes on behind the last whole page.
+
+The catalogue is built by a child process (`python -m firmware.spool`): the gate's loop shares its interpreter
+with nobody who works for seconds, and LMDB lets no process open a list twice.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+import msgspec
+
+from firmware import wire
+from firmware.catalogue import Build, CatalogueError, CatalogueFull, KeyUnusable
+from firmware.core.ticket import Ticket
+
+SPOOL_BYTES_MAX = 1 << 30  # 5 million tickets of 200 bytes each
+HEAD_BYTES = 8  # length and check sum of a record
+STATUS_LATER = 3  # of the child, whose last words are then for people; Python itself ends with 1 and 2
+STATUS_DAMAGED = 4  # the spool is of no use
+
+
+class SpoolDamaged(Exception):
+    """The spool does not hold a whole list."""
+
+
+class Spool:
+    """The pages of a whole list so far. `last` is the newest of them, without its items, or `None`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open, or make; what follows the last whole page is cut away. Raises `OSError`."""
+        self.path = path
+        self.last: wire.CataloguePage | None = None
+        self._bytes = 0
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            for page, self._bytes in pages(path):
+                self.last = msgspec.structs.replace(page, items=())
+            os.ftruncate(self._handle, self._bytes)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def complete(self) -> bool:
+        """Whether the page that reaches the present is there."""
+        return self.last is not None and not self.last.more
+
+    def append(self, page: wire.CataloguePage) -> None:
+        """One more page. Raises `CatalogueFull`, or `OSError`, and then holds what it held before."""
+        payload = wire.encode(page)
+        record = len(payload).to_bytes(4) + crc32(payload).to_bytes(4) + payload
+        if self._bytes + len(record) > SPOOL_BYTES_MAX:
+            raise CatalogueFull(
+                f"the bridge's list has more than {SPOOL_BYTES_MAX >> 20} MiB: split it between gates"
+            )
+        try:
+            written = 0
+            while written < len(record):
+                written += os.pwrite(self._handle, record[written:], self._bytes + written)
+        except OSError:
+            os.ftruncate(self._handle, self._bytes)
+            raise
+        self._bytes += len(record)
+        self.last = msgspec.structs.replace(page, items=())
+
+    def clear(self) -> None:
+        """Forget all pages, and give the disk its room back."""
+        os.ftruncate(self._handle, 0)
+        self._bytes = 0
+        self.last = None
+
+    def close(self) -> None:
+        """Close; twice is fine."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def __enter__(self) -> Self:
+        """The spool itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+
+def pages(path: Path) -> Iterator[tuple[wire.CataloguePage, int]]:
+    """The whole pages of a spool, in order, up to the first that is torn; each with where it ends."""
+    with path.open("rb") as file:
+        while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
+            length = int.from_bytes(head[:4])
+            payload = file.read(length) if length <= wire.PAYLOAD_BYTES_MAX else b""
+            if len(payload) != length or crc32(payload) != int.from_bytes(head[4:]):
+                return
+            try:
+                yield wire.decode(payload, wire.CataloguePage), file.tell()
+            except wire.Unfit:  # another release wrote it
+                return
+
+
+def source_of(feed: str, cursor: int) -> str:
+    """What a catalogue says of its source: this feed, up to this change."""
+    return f"bridge {feed} {cursor}"
+
+
+def build(path: Path, catalogue: Path) -> None:
+    """Make the list of a whole spool and put it into use: of one ticket, or one code, the newest word counts.
+
+    Raises `SpoolDamaged`, `CatalogueError`, `KeyUnusable`, `OSError`.
+    """
+    last = None
+    for page, _ in pages(path):
+        last = page
+    if last is None or last.more:
+        raise SpoolDamaged(f"{path} does not hold a whole list")
+    source = source_of(last.feed, last.upto)
+    with Build(catalogue, source=source, stamp_utc_ms=last.stamp_utc_ms) as made:
+        line = 0
+        for page, _ in pages(path):
+            for item in page.items:
+                line += 1
+                if isinstance(item, wire.Listed):
+                    made.add(line, item.digest, ticket_of(item))
+                elif isinstance(item, wire.Gone):
+                    made.forget(line, item.ticket_id)
+        made.leave_out_older()
+        made.swap()
+
+
+def ticket_of(item: wire.Listed) -> Ticket:
+    """The ticket of an item."""
+    return Ticket(
+        item.ticket_id,
+        item.status,
+        item.event,
+        item.session,
+        item.type,
+        item.sector,
+        item.gate,
+        item.valid_from_ms,
+        item.valid_until_ms,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """What the child does: the spool, and the folder of the catalogue."""
+    try:
+        build(Path(arguments[0]), Path(arguments[1]))
+    except (SpoolDamaged, CatalogueError, KeyUnusable, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return STATUS_DAMAGED if isinstance(error, SpoolDamaged) else STATUS_LATER
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
