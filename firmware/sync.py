@@ -62,7 +62,7 @@ class Sync:
         note: Callable[[Sequence[wire.Moved]], bool],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on where the catalogue and the spool in `folder`, the gate's data, stand. Nothing is read yet."""
+        """Go on where the catalogue stands, and the spool in `folder`, the data of the gate."""
         self._path = folder / "spool"
         self._catalogue = catalogue
         self._note = note
