@@ -1,0 +1,131 @@
+"""What a broker is to us, how patient we are with one, and words for what goes wrong. None holds a secret."""
+
+import socket
+import ssl
+from typing import NamedTuple
+
+from firmware import wire
+
+ENVELOPE_BYTES = 512  # of a packet besides its payload: a topic of at most 130 bytes, and what brokers add
+PACKET_BYTES_MAX = wire.PAYLOAD_BYTES_MAX + ENVELOPE_BYTES  # announced; a broker drops what is longer
+
+
+class Tls(NamedTuple):
+    """TLS with a broker. Without `ca_file` the system's authorities count; files are PEM, paths absolute."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class Broker(NamedTuple):
+    """Where a broker is, and who we are to it."""
+
+    host: str
+    port: int
+    tls: Tls | None = None
+    username: str = ""
+    password: str = ""
+
+    @property
+    def name(self) -> str:
+        """As it stands in messages."""
+        return f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        """Without the password: this may stand in a log."""
+        return f"Broker({self.name}{' with TLS' if self.tls else ''})"
+
+
+class Pace(NamedTuple):
+    """How patient a line is, in seconds."""
+
+    retry_least_s: float = 1.0  # the first wait is at most this; a broker's restart takes about a second
+    retry_most_s: float = 30.0  # a venue whose network is back is online within half a minute
+    connect_s: float = 5.0  # for TCP, and again for TLS: a slow mobile link takes two
+    answer_s: float = 10.0  # for the answers to CONNECT and SUBSCRIBE: a broker that loads its sessions
+    keepalive_s: int = 20  # a dead link is noticed within 40 s; a ping each 20 s costs 10 kB an hour
+    look_s: float = 60.0  # between looks at the brokers before the present one
+    steady_s: float = 10.0  # a connection that lasted longer starts the waits anew
+
+
+PACE = Pace()
+
+
+class Fault(Exception):
+    """A broker cannot be used; the text names it and the mend."""
+
+
+def tls_context(broker: Broker, tls: Tls) -> ssl.SSLContext:
+    """Raises `Fault`."""
+    what = f"ca_file {tls.ca_file}"
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file or None)
+        if tls.cert_file:
+            what = f"cert_file {tls.cert_file} with key_file {tls.key_file or 'left out'}"
+            context.load_cert_chain(tls.cert_file, tls.key_file or None, password="")  # no terminal is asked
+    except OSError as error:
+        mend = "it must be PEM, readable, and the key the certificate's and not encrypted"
+        raise Fault(f"broker {broker.name}: {what} cannot be used ({plain(error)}): {mend}") from None
+    return context
+
+
+def plain(error: OSError | None) -> str:
+    """An error of the socket or of TLS in few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "TLS failed").replace("_", " ").lower()
+    return "" if error is None else error.strerror or type(error).__name__
+
+
+def unreachable(broker: Broker, error: Exception, pace: Pace) -> str:
+    """No connection came about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        mend = "check ca_file, the clock, and that host is a name in the certificate"
+        return f"broker {broker.name}: its certificate is not trusted ({plain(error)}): {mend}"
+    if isinstance(error, ssl.SSLError):
+        return f"broker {broker.name}: TLS fails ({plain(error)}): is this its TLS port?"
+    if isinstance(error, socket.gaierror):
+        return f"broker {broker.name}: the name is not found: check host, and the network's name server"
+    if isinstance(error, TimeoutError):
+        mend = "check the network, and whether it listens there"
+        return f"broker {broker.name} does not answer within {pace.connect_s:g} s: {mend}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"broker {broker.name}: nothing listens there: start the broker, or check host and port"
+    if isinstance(error, OSError):
+        return f"broker {broker.name} cannot be reached ({plain(error)}): check the network and [[broker]]"
+    return f"broker {broker.name}: this is no host and port: check [[broker]]"
+
+
+# MQTT 5, 3.2.2.2
+SESSION_TAKEN_OVER = 0x8E
+MENDS = {
+    0x84: "it must speak MQTT 5",
+    0x85: "it does not take the client's name: check its settings",
+    0x86: "check username and password_file",
+    0x87: "let the user or the certificate in (the broker's users and access list)",
+    0x88: "it is not ready: wait, or look at its log",
+    0x89: "it is overloaded: look at its limits",
+    0x8A: "it has banned this client: look at its log",
+    0x8C: "check username and password_file",
+    0x9A: "let it keep retained messages",
+    0x9C: "it has moved: check host and port",
+    0x9D: "it has moved: check host and port",
+    0x9F: "it is overloaded: look at its limits",
+}
+
+
+def refused(broker: Broker, code: int, reason: str) -> str:
+    """The broker's CONNACK says no."""
+    return f"broker {broker.name} refuses us ({reason}): {MENDS.get(code, 'look at its log')}"
+
+
+def closed_early(broker: Broker, error: OSError | None) -> str:
+    """The broker ended the connection instead of accepting it."""
+    if isinstance(error, ssl.SSLError):
+        mend = "it does not take our certificate: check cert_file, and the authorities that it trusts"
+        return f"broker {broker.name}: TLS fails ({plain(error)}): {mend}"
+    tls = "TLS" if broker.tls is None else "none"
+    mend = f"is it one, does it speak MQTT 5, and does this port want {tls}?"
+    return f"broker {broker.name} does not answer as an MQTT broker: {mend}"
