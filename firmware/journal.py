@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, Self
 
 from firmware import history as histories
+from firmware.aftermath import last_movements, lost_histories, newest_utc_ms
 from firmware.core.effects import Effect
 from firmware.core.events import Event
 from firmware.core.movements import Movement, fold, settle_at_start
@@ -43,20 +44,19 @@ from firmware.row import (
 from firmware.rows import (
     CHECKPOINT_ROWS,
     CHECKPOINT_ROWS_MAX,
-    TAIL_ROWS,
     Damaged,
     Entry,
+    Noted,
     RowReader,
     Rows,
     Unwritable,
-    rescue,
     set_aside,
 )
 
 BATCH_ROWS = 200  # one flush for all that came meanwhile; more would make the first of them wait
 WAITING_ROWS_MAX = 10_000  # in memory while the disk hangs: a quarter of an hour of rush at four lanes
 TIDY_ROWS = 1000  # dropped in one transaction, so that a scan never waits long behind it
-UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
+OWN_MAX = 10_000  # tickets in memory; one that was moved longer ago is known by its history alone
 KEPT_ROWS_MIN = 5_000  # whatever retention says: the next start looks for unsettled admissions in these
 SPENT = History(Track(1, Direction.IN), Track(1, Direction.IN))  # admitted, as far as damage leaves it open
 FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
@@ -96,6 +96,7 @@ class _Waiting(NamedTuple):
     story: Story | None
     code: str
     history: History | None
+    noted: Noted | None
 
 
 class _Taken(NamedTuple):
@@ -135,6 +136,8 @@ class Journal:
         where the disk takes no rows; a journal that cannot be read is set aside whole, never deleted.
         """
         self.faults: list[str] = []
+        self._own: dict[str, int] = {}  # the loop's own: ticket -> newest own movement without a receipt
+        self._wake: Callable[[int], None] = lambda _: None
         self._folder = folder
         self._told = told
         self._retention = retention
@@ -173,32 +176,23 @@ class Journal:
         with ExitStack() as undo:
             self._rows = rows = self._open_rows(self._folder)
             undo.callback(rows.close)
+            self.receipt = rows.receipt
             self._remembered = Remembered(self._folder.parent / "epoch")
             undo.callback(self._remembered.close)
             orphans = self._adopt_lost(rows, aside)
             self._index = self._open_index(rows.last_id)
             undo.callback(self._index.close)
-            self.newest_utc_ms = self._newest_utc_ms()
+            self.newest_utc_ms, strange = newest_utc_ms(self._folder)
+            if strange:
+                self._complain(strange)
             self._begin(setups, now(self.newest_utc_ms), release, orphans)
             undo.pop_all()
 
     def _adopt_lost(self, rows: Rows, aside: Path | None) -> list[str]:
-        """Histories that the journal has lost and something else has kept; those with an open admission.
-
-        An index that was closed tidily and knows more than the journal is believed; else what can still be
-        read in a journal that was set aside.
-        """
-        folder = self._folder / "history"
-        ahead = histories.row_of(folder)
-        if ahead is not None and ahead > rows.last_id and histories.is_whole(folder):
-            source, name = histories.all_in(folder), "the index"
-        elif aside is not None:
-            source, name = rescue(aside), f"{aside.name}, as far as it can be read"
-        else:
-            return []
-        orphans: list[str] = []
-        if adopted := rows.adopt(histories.believable(source, orphans)):
-            self.faults.append(f"the histories of {adopted:,} tickets were taken over from {name}")
+        """Take over histories that this journal lacks; returns those with an open admission."""
+        lost, orphans = lost_histories(self._folder, rows.last_id, aside), list[str]()
+        if lost and (adopted := rows.adopt(histories.believable(lost.histories, orphans))):
+            self.faults.append(f"the histories of {adopted:,} tickets were taken over from {lost.source}")
         return orphans
 
     def _open_index(self, last_row: int) -> HistoryIndex | HistoryLookup:
@@ -208,21 +202,6 @@ class Journal:
         except NoRoom as error:
             self._complain(f"histories are read from the journal itself, which is slower: {error}")
             return HistoryLookup(RowReader(self._folder))
-
-    def _newest_utc_ms(self) -> int:
-        """The newest time in the last rows, rows of a later release passed over."""
-        newest, strange = 0, list[str]()
-        with RowReader(self._folder) as reader:
-            for stored in reader.newest(TAIL_ROWS):
-                try:
-                    newest = max(newest, decode(stored.body, stored.id).moment.utc_ms)
-                except Unreadable as error:
-                    strange.append(str(error))
-        if strange:
-            self._complain(
-                f"{len(strange)} rows cannot be read; a later release's? The newest is {strange[0]}"
-            )
-        return newest
 
     def _begin(self, setups: tuple[Setup, ...], moment: Moment, release: str, orphans: Iterable[str]) -> None:
         """The first rows of the epoch, written before anything else may happen."""
@@ -235,7 +214,8 @@ class Journal:
         except Unwritable as error:
             self._complain(str(error))
         found = rows.last_digest.hex()
-        began = Began(self.epoch, os.urandom(8).hex(), found, release, setups)
+        self.random = os.urandom(8).hex()
+        began = Began(self.epoch, self.random, found, release, setups)
         first = [Row("began", "", moment, text=encode_began(began))]
         first += [Row("fault", "", moment, text=fault) for fault in self.faults]
         entries = [self._first_entry(seq, row, "", b"") for seq, row in enumerate(first, 1)]
@@ -276,32 +256,23 @@ class Journal:
     def _find_unsettled(self, orphans: Iterable[str]) -> Iterator[Movement]:
         """Admissions whose end the last process did not live to see.
 
-        Their rows are among the last of its epoch. Those of adopted histories have no rows here.
+        Their rows are among the last of its epoch. Those of adopted histories have no rows here. What is
+        open at another gate is that gate's to settle.
         """
         seen: set[str] = set()
-        for subject in (*orphans, *self._subjects_at_the_end()):
+        for subject in (*orphans, *self._moved_at_the_end()):
             key = histories.key_of(subject).decode()
             if key not in seen:
                 seen.add(key)
                 for pending in self._in_index(key).pending:
-                    yield settle_at_start(subject, pending)
+                    if pending.row > 0:
+                        yield settle_at_start(subject, pending)
 
-    def _subjects_at_the_end(self) -> Iterator[str]:
-        with RowReader(self._folder) as reader:
-            last_epoch = epoch_and_seq(reader.last_id())[0]
-            newest_ms: int | None = None
-            for stored in reader.backwards():
-                if epoch_and_seq(stored.id)[0] != last_epoch:
-                    return
-                try:
-                    row = decode(stored.body)
-                except Unreadable:  # said already; nothing in it can be settled
-                    continue
-                newest_ms = row.moment.monotonic_ms if newest_ms is None else newest_ms
-                if row.moment.monotonic_ms < newest_ms - UNSETTLED_MS_MAX:
-                    return
-                if row.movement is not None and row.movement.row:
-                    yield row.movement.subject
+    def _moved_at_the_end(self) -> Iterator[str]:
+        for row, subject in last_movements(self._folder):
+            if row > self.receipt:
+                self._own.setdefault(subject, row)
+            yield subject
 
     # --- the loop's side -----------------------------------------------------------------------
 
@@ -317,8 +288,10 @@ class Journal:
             self._complain(f"the history of ticket {subject} cannot be read, so it counts as used: {error}")
             return SPENT
 
-    def submit(self, row: Row, story: Story | None = None, code: str = "") -> bool:
-        """Hand a row over; it gets the number `next_row`.
+    def submit(
+        self, row: Row, story: Story | None = None, code: str = "", noted: Noted | None = None
+    ) -> bool:
+        """Hand a row over; it gets the number `next_row`. `noted` is what it holds of somebody else's.
 
         False, and nothing is kept, where the disk hangs and memory is full, or where the thread has ended.
         """
@@ -332,13 +305,37 @@ class Journal:
             after = fold(self.history(subject), row.movement)
             self._unseen[subject] = (number, after)
             self._order.append((number, subject))
+            if row.movement.row > 0:
+                self._remember_own(subject, number)
         self.next_row = number + 1
-        self._queue.put(_Waiting(number, row, story, code, after))
+        self._queue.put(_Waiting(number, row, story, code, after, noted))
         return True
 
     def note(self, row: Row) -> None:
         """A row that no event made: a fault, a clock that became trusted, news of another gate."""
         self.submit(row)
+
+    def _remember_own(self, subject: str, number: int) -> None:
+        own = self._own
+        own.pop(subject, None)  # so that the oldest stays in front
+        own[subject] = number
+        while len(own) > OWN_MAX or own[next(iter(own))] <= self.receipt:
+            del own[next(iter(own))]
+
+    def unconfirmed(self, subject: str) -> bool:
+        """Whether this gate has moved the ticket, and the bridge has not confirmed the row of that yet."""
+        history = self.history(subject)
+        pending = (pending.row for pending in history.pending)
+        return max(self._own.get(subject, 0), history.settled_row, *pending) > self.receipt
+
+    def listen(self, wake: Callable[[int], None]) -> None:
+        """Have the thread call this after each commit, with the newest row. It must not wait."""
+        self._wake = wake
+
+    @property
+    def committed(self) -> int:
+        """The newest row that is safe on disk."""
+        return self._committed
 
     def confirm(self, upto: int) -> None:
         """The bridge has all rows up to this one; their clear codes can go.
@@ -347,6 +344,7 @@ class Journal:
         A receipt for rows that are not there is another journal's, and ignored.
         """
         if upto <= self._committed:
+            self.receipt = max(self.receipt, upto)
             self._queue.put(upto)
 
     @property
@@ -435,6 +433,7 @@ class Journal:
                 healed = True
         if healed:
             self._tell(Told("", 0, True, now_ns))
+        self._wake(self._committed)
         time.sleep(0)  # lets the loop have the interpreter: a person waits for it, and nobody for the rest
         self._bring_to_index(entries)
 
@@ -518,7 +517,8 @@ class Journal:
 
     def _tidy(self) -> None:
         """Let go of rows that are too old or too many, a few at a time."""
-        last = self._committed if self._retention.unconfirmed else self._rows.receipt
+        # The last row with a receipt stays: what is sent next is chained to it.
+        last = self._committed if self._retention.unconfirmed else self._rows.receipt - 1
         last = min(last, self._committed - KEPT_ROWS_MIN)
         over = self._rows.used_bytes() > self._retention.keep_bytes
         oldest = self._rows.oldest(TIDY_ROWS)
@@ -566,7 +566,7 @@ class Journal:
 
 def _made(waiting: _Waiting) -> _Taken:
     """The bytes of a row. One that has none (a lone surrogate, a number beyond 64 bits) becomes a fault."""
-    number, row, story, code, after = waiting
+    number, row, story, code, after, noted = waiting
     try:
         if story is not None:
             row = row._replace(story=tell_story(story.before, story.events, story.effects, story.after))
@@ -575,9 +575,9 @@ def _made(waiting: _Waiting) -> _Taken:
         body, spoilt = _fault_instead(row, error), True
     code = code.encode(errors="backslashreplace").decode()
     if row.movement is None or after is None:
-        return _Taken(row.lane, Entry(number, body, code, "", b""), spoilt)
+        return _Taken(row.lane, Entry(number, body, code, "", b"", noted), spoilt)
     subject = histories.key_of(row.movement.subject).decode()
-    return _Taken(row.lane, Entry(number, body, code, subject, histories.encode(after)), spoilt)
+    return _Taken(row.lane, Entry(number, body, code, subject, histories.encode(after), noted), spoilt)
 
 
 def _fault_instead(row: Row, error: Exception) -> bytes:

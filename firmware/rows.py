@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, body BLOB NOT NULL, dige
 CREATE TABLE IF NOT EXISTS code (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS history (subject TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS noted (id INTEGER PRIMARY KEY, gate TEXT NOT NULL, "row" INTEGER NOT NULL,
+    digest BLOB NOT NULL, UNIQUE (gate, "row", digest));
+CREATE TABLE IF NOT EXISTS peer (gate TEXT PRIMARY KEY, "row" INTEGER NOT NULL, digest BLOB NOT NULL)
+    WITHOUT ROWID;
 """
 
 # A file that holds something else than it should. Everything else that SQLite reports (full, failing,
@@ -59,6 +63,18 @@ class Damaged(Exception):
     """The file is not a journal that can be read."""
 
 
+class Noted(NamedTuple):
+    """What a row of this journal took over: the row of another gate, or the vendor's (gate "").
+
+    `heard`: that gate told of it itself, in order, so all its movements up to this one are here.
+    """
+
+    gate: str
+    row: int
+    digest: bytes
+    heard: bool = False
+
+
 class Entry(NamedTuple):
     """What one row puts into the file. `subject` and `history` belong together, both empty or neither."""
 
@@ -67,6 +83,7 @@ class Entry(NamedTuple):
     code: str
     subject: str
     history: bytes
+    noted: Noted | None = None
 
 
 class Stored(NamedTuple):
@@ -172,7 +189,7 @@ class Rows:
 
     def _append(self, entries: Sequence[Entry]) -> None:
         digest = self.last_digest
-        rows, codes, histories = [], [], {}
+        rows, codes, histories, noted, peers = [], [], {}, [], {}
         for entry in entries:
             digest = chain(digest, entry.id, entry.body)
             rows.append((entry.id, entry.body, digest))
@@ -180,6 +197,10 @@ class Rows:
                 codes.append((entry.id, entry.code))
             if entry.subject:
                 histories[entry.subject] = entry.history
+            if entry.noted is not None:
+                noted.append((entry.id, *entry.noted[:3]))
+                if entry.noted.heard:
+                    peers[entry.noted.gate] = entry.noted[:3]
         with self._transaction() as connection:
             (found,) = connection.execute("SELECT coalesce(max(id), 0) FROM row").fetchone()
             if found != self.last_id:
@@ -189,6 +210,8 @@ class Rows:
             connection.executemany("INSERT INTO row VALUES (?, ?, ?)", rows)
             connection.executemany("INSERT INTO code VALUES (?, ?)", codes)
             connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
+            connection.executemany("INSERT INTO noted VALUES (?, ?, ?, ?)", noted)
+            connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
 
@@ -219,6 +242,7 @@ class Rows:
         with self._transaction() as connection:
             connection.execute("DELETE FROM code WHERE id < ?", (before,))
             connection.execute("DELETE FROM row WHERE id < ? AND id <> ?", (before, began))
+            connection.execute("DELETE FROM noted WHERE id < ?", (before,))
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('retained_from', ?)", (before,))
         self.checkpoint()
 
@@ -402,15 +426,41 @@ class RowReader:
         """The first row that retention has not dropped."""
         return _meta(self._connection, self._path, "retained_from")
 
+    def receipt(self) -> int:
+        """The last row that the bridge has confirmed; 0 for none."""
+        return _meta(self._connection, self._path, "receipt")
+
+    def digest(self, row: int) -> bytes | None:
+        """The chain digest of one row, `None` where it is not here."""
+        found = self._one("SELECT CAST(digest AS BLOB) FROM row WHERE id = ?", row)
+        return None if found is None else bytes(found[0])
+
+    def count_after(self, row: int) -> int:
+        """How many rows came after this one."""
+        found = self._one("SELECT count(*) FROM row WHERE id > ?", row)
+        return int(found[0]) if found else 0
+
+    def is_noted(self, gate: str, row: int, digest: bytes) -> bool:
+        """Whether a row of another gate, or the vendor's, is in this journal already."""
+        query = 'SELECT 1 FROM noted WHERE gate = ? AND "row" = ? AND digest = ?'
+        return self._one(query, gate, row, digest) is not None
+
+    def peers(self) -> dict[str, tuple[int, bytes]]:
+        """The last row that each gate told of itself, and that row's digest there."""
+        query = 'SELECT gate, "row", CAST(digest AS BLOB) FROM peer'
+        return {gate: (row, digest) for gate, row, digest in self._read(query)}
+
+    def _one(self, query: str, *values: object) -> Any:
+        with _named(self._path):
+            return self._connection.execute(query, values).fetchone()
+
     def histories(self) -> Iterator[tuple[str, bytes]]:
         """Every ticket that has a history, in the order of the subjects' bytes."""
         yield from self._read("SELECT subject, value FROM history ORDER BY subject")
 
     def history(self, subject: str) -> bytes | None:
         """The history of one ticket."""
-        with _named(self._path):
-            query = "SELECT value FROM history WHERE subject = ?"
-            found = self._connection.execute(query, (subject,)).fetchone()
+        found = self._one("SELECT value FROM history WHERE subject = ?", subject)
         return found[0] if found else None
 
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:

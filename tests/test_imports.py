@@ -22,6 +22,7 @@ PURE_HAL_IMPORTS = PURE_IMPORTS | {"re", "types"}
 # only the top may import it: give it its level when something below needs it.
 LEVELS = {
     "firmware.core": 0,
+    "firmware.aftermath": 1,
     "firmware.catalogue": 1,
     "firmware.config": 1,
     "firmware.facts": 1,
@@ -39,6 +40,7 @@ LEVELS = {
     "firmware.mqtt": 2,
     "firmware.spool": 2,
     "firmware.sync": 2,
+    "firmware.shots": 2,
     "firmware.uplink": 2,
 }
 TOP = 3

@@ -406,7 +406,7 @@ def test_rows_that_are_not_too_old_stay(folder: Path) -> None:
     assert len(tidied(folder, OLD)) == 21 + 21 + 1
 
 
-def test_what_the_bridge_has_not_confirmed_is_never_dropped(folder: Path) -> None:
+def test_what_the_bridge_has_not_confirmed_and_the_row_before_it_are_never_dropped(folder: Path) -> None:
     fill(folder, 1500, NOON_MS)
     fill(folder, 20, NOON_MS + 2 * DAY_MS)
     careful = OLD._replace(unconfirmed=False, keep_bytes=0)
@@ -414,7 +414,7 @@ def test_what_the_bridge_has_not_confirmed_is_never_dropped(folder: Path) -> Non
     found = tidied(folder, careful, confirm=row_id(1, 1200))
     assert [row for row in found if epoch_and_seq(row)[0] == 1] == [
         row_id(1, 1),
-        *range(row_id(1, 1201), row_id(1, 1502)),
+        *range(row_id(1, 1200), row_id(1, 1502)),
     ]
     assert faults_of(folder) == []
 

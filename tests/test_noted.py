@@ -1,0 +1,209 @@
+"""Rows that hold what happened elsewhere: at another gate, or at the vendor."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from firmware.core.movements import Act, Movement, inside
+from firmware.core.ticket import Direction
+from firmware.row import Row, row_id
+from firmware.rows import PAGE_BYTES, ROWS_A_PAGE, Noted, RowReader
+from tests.core.samples import IN, NOON_MS, OUTER, at
+from tests.journals import (
+    SMALL,
+    News,
+    as_after_a_crash,
+    faults_of,
+    folded,
+    histories_of,
+    kinds,
+    open_journal,
+    opening,
+    scan_row,
+    walk_row,
+)
+
+THERE = Movement(Act.OPENED, "t1", -7, IN, (OUTER,), NOON_MS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "journal"
+
+
+def noted_row(act: Act = Act.OPENED, subject: str = "t1") -> Row:
+    return Row("noted", "", at(0), movement=THERE._replace(act=act, subject=subject))
+
+
+def of_south(row: int, heard: bool = True) -> Noted:
+    return Noted("south", row, row.to_bytes(16), heard)
+
+
+def test_a_movement_elsewhere_is_in_the_history_at_once_and_its_name_in_the_file(folder: Path) -> None:
+    news = News()
+    with open_journal(folder, news) as journal:
+        number = journal.next_row
+        assert journal.submit(noted_row(), noted=of_south(40))
+        assert inside(journal.history("t1"), OUTER)
+        news.safe(number)
+        with RowReader(folder) as reader:
+            assert reader.is_noted("south", 40, (40).to_bytes(16))
+            assert not reader.is_noted("south", 40, (41).to_bytes(16))
+            assert not reader.is_noted("north", 40, (40).to_bytes(16))
+    assert histories_of(folder) == folded(folder)
+    assert faults_of(folder) == []
+
+
+def test_how_far_a_gate_was_heard_is_what_it_told_last_itself(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        for noted in (of_south(90), of_south(40), of_south(60, heard=False), Noted("", 5, b"")):
+            assert journal.submit(noted_row(), noted=noted)
+    with RowReader(folder) as reader:
+        assert reader.peers() == {"south": (40, (40).to_bytes(16))}
+        assert reader.is_noted("", 5, b"")
+
+
+def test_row_and_name_of_a_noted_movement_are_there_together_or_not_at_all(
+    folder: Path, tmp_path: Path
+) -> None:
+    news = News()
+    with open_journal(folder, news) as journal:
+        for row in range(300):
+            number = journal.next_row
+            assert journal.submit(noted_row(subject=f"t{row}"), noted=of_south(row))
+            if row % 75 == 0:
+                copy = as_after_a_crash(folder.parent, tmp_path / f"copy{row}")
+                with open_journal(copy), RowReader(copy) as reader:
+                    known = [reader.is_noted("south", n, n.to_bytes(16)) for n in range(300)]
+                    assert kinds(copy).count("noted") == sum(known)
+                    assert len(histories_of(copy)) == sum(known)
+        news.safe(number)
+
+
+def test_an_admission_that_is_open_at_another_gate_is_not_settled_by_our_start(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        assert journal.submit(noted_row(), noted=of_south(40))
+        assert journal.submit(scan_row(journal))
+    with open_journal(folder) as journal:
+        (unsettled,) = journal.unsettled
+        assert unsettled.row > 0
+        (pending,) = journal.history("t1").pending
+        assert pending.row == THERE.row
+    with open_journal(folder) as journal:
+        assert journal.unsettled == ()
+
+
+def test_names_of_noted_rows_go_with_the_rows(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        for row in (40, 41):
+            assert journal.submit(noted_row(), noted=of_south(row))
+    with SMALL(folder) as rows:
+        rows.forget(row_id(1, 3))
+    with RowReader(folder) as reader:
+        assert [reader.is_noted("south", row, row.to_bytes(16)) for row in (40, 41)] == [False, True]
+        assert reader.peers() == {"south": (41, (41).to_bytes(16))}
+
+
+def test_a_journal_of_the_release_before_is_opened_and_can_note(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        assert journal.submit(scan_row(journal))
+    with closing(sqlite3.connect(folder / "journal.db")) as connection, connection:
+        connection.execute("DROP TABLE noted")
+        connection.execute("DROP TABLE peer")
+    with open_journal(folder) as journal:
+        assert journal.faults == []
+        assert journal.submit(noted_row(), noted=of_south(40))
+    with RowReader(folder) as reader:
+        assert reader.is_noted("south", 40, (40).to_bytes(16))
+    assert kinds(folder) == ["began", "scan", "began", "unsettled", "noted"]
+
+
+# --- own rows without a receipt -----------------------------------------------------------------------
+
+
+def test_a_ticket_is_unconfirmed_from_its_movement_here_to_the_receipt_of_the_last_one(folder: Path) -> None:
+    news = News()
+    with open_journal(folder, news) as journal:
+        assert not journal.unconfirmed("t1")
+        opened = scan_row(journal)
+        assert opened.movement is not None
+        assert journal.submit(opened)
+        assert journal.unconfirmed("t1")
+        walked = journal.next_row
+        assert journal.submit(walk_row(opened.movement))
+        news.safe(walked)
+        journal.confirm(opened.movement.row)
+        assert journal.unconfirmed("t1")
+        journal.confirm(walked)
+        assert not journal.unconfirmed("t1")
+        assert not journal.unconfirmed("t2")
+
+
+def test_what_was_not_confirmed_before_a_restart_is_not_confirmed_after_it(folder: Path) -> None:
+    news = News()
+    with open_journal(folder, news) as journal:
+        opened = scan_row(journal)
+        assert opened.movement is not None
+        assert journal.submit(opened)
+        walked = journal.next_row
+        assert journal.submit(walk_row(opened.movement))
+        news.safe(walked)
+        journal.confirm(opened.movement.row)
+    with open_journal(folder) as journal:
+        assert journal.receipt == opened.movement.row
+        assert journal.unconfirmed("t1")
+        journal.confirm(walked)
+        assert not journal.unconfirmed("t1")
+
+
+def test_a_movement_elsewhere_makes_no_ticket_unconfirmed(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        for act in (Act.OPENED, Act.PASSED):
+            assert journal.submit(noted_row(act), noted=of_south(40 + (act is Act.PASSED)))
+        assert journal.history("t1").outer.last is Direction.IN
+        assert not journal.unconfirmed("t1")
+
+
+def test_many_movements_do_not_fill_the_memory_for_unconfirmed_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware.journal.OWN_MAX", 3)
+    with open_journal(folder) as journal:
+        for number in range(5):
+            row = journal.next_row
+            assert journal.submit(Row("scan", "north", at(0), row, movement=opening(row, f"t{number}")))
+        assert all(journal.unconfirmed(f"t{number}") for number in range(5))
+
+
+# --- who hears of commits -----------------------------------------------------------------------------
+
+
+def test_whoever_listens_hears_of_each_commit_with_its_newest_row(folder: Path) -> None:
+    news, heard = News(), list[int]()
+    with open_journal(folder, news) as journal:
+        journal.listen(heard.append)
+        rows = [journal.next_row]
+        assert journal.submit(noted_row())
+        news.safe(rows[0])
+        rows.append(journal.next_row)
+        assert journal.submit(noted_row())
+    assert heard[-1] == rows[1]
+    assert rows[0] in heard
+    assert journal.committed == rows[1]
+
+
+# --- space --------------------------------------------------------------------------------------------
+
+
+def test_a_noted_row_takes_no_more_room_than_is_kept_for_a_row(folder: Path) -> None:
+    count = 3000
+    with open_journal(folder) as journal:
+        for number in range(count):
+            movement = THERE._replace(subject=f"ticketing:{number * 7919 % count:024}", row=-number - 1)
+            text = "row 17.123456 of gate south"
+            row = Row("noted", "", at(number), movement=movement, text=text)
+            assert journal.submit(row, noted=of_south(number + (17 << 32)))
+    with SMALL(folder) as rows:
+        assert rows.used_bytes() / count < PAGE_BYTES / ROWS_A_PAGE
