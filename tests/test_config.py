@@ -68,6 +68,8 @@ def beginning(section: Section, key: Key) -> tuple[str, str]:
         return start, "lane[1].reader[1]"
     if section.name == "lane":
         return ("[[lane]]\n" if key.name == "name" else LANE), "lane[1]"
+    if section.name == "broker":
+        return ("[[broker]]\n" if key.name == "host" else '[[broker]]\nhost = "a"\n'), "broker[1]"
     if section.name == "event":
         return ("[[event]]\n" if key.name == "id" else '[[event]]\nid = "a"\n'), "event[1]"
     if section.name == "route":
@@ -372,7 +374,7 @@ def whole() -> st.SearchStrategy[dict[str, Any]]:
     by_name = {section.name: section for section in SECTIONS}
     readers = st.lists(right(by_name["lane.reader"]), max_size=2)
     lanes = st.tuples(right(by_name["lane"]), readers).map(lambda both: {**both[0], "reader": both[1]})
-    lists = {name: st.lists(right(by_name[name]), max_size=2) for name in ("event", "route")}
+    lists = {name: st.lists(right(by_name[name]), max_size=2) for name in ("event", "route", "broker")}
     single = {name: right(by_name[name]) for name in ("gate", "board", "policy", "conditions", "journal")}
     return st.fixed_dictionaries({}, optional={"lane": st.lists(lanes, max_size=2), **lists, **single})
 

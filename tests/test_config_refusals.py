@@ -343,6 +343,7 @@ def test_every_number_has_bounds_and_keeps_them(section: Section, key: Key) -> N
         ("lane[1].reader", 4, LINES + 'path = "/dev/tty{}"\n'),
         ("event", 256, '[[event]]\nid = "{}"\n'),
         ("route", 16, '[[route]]\nstarts = "{}"\n'),
+        ("broker", 4, '[[broker]]\nhost = "b{}"\n'),
     ],
 )
 def test_a_list_of_tables_has_its_length(name: str, most: int, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from firmware.config.keys import (
     ALPHABETS,
     BOARD,
+    BROKER,
     CONDITIONS,
     EVENT,
     GATE,
@@ -82,6 +83,19 @@ class Shape(NamedTuple):
     route: Route
 
 
+class BrokerSettings(NamedTuple):
+    """An MQTT broker, and who we are to it. `password_file` is read when the connection is made ready."""
+
+    host: str
+    port: int = 8883
+    tls: bool = True
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    username: str = ""
+    password_file: str = ""
+
+
 LIST_DECIDES = Route()
 
 
@@ -100,6 +114,7 @@ class Settings(NamedTuple):
     catalogue_stale_ms: int | None
     journal_keep_ms: int
     journal_keep_bytes: int
+    brokers: tuple[BrokerSettings, ...] = ()
 
     def policy_for(self, event: str) -> Policy:
         """The policy of an event: the ticket's, or the route's for a code that is not in the catalogue."""
@@ -131,17 +146,19 @@ class SettingsError(Exception):
 
 def load(path: Path | None) -> Settings:
     """Read a file; without one all defaults hold. Raises `SettingsError`."""
-    if path is None:
-        return parse("", "defaults")
+    return parse("", "defaults") if path is None else parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of settings. Raises `SettingsError`."""
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
-        text = data.decode("utf-8-sig")  # some editors put a byte-order mark in front
+        return data.decode("utf-8-sig")  # some editors put a byte-order mark in front
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read ({error.strerror}): check the path"]) from error
     except UnicodeDecodeError as error:
         raise SettingsError([f"{path}: is not UTF-8 text: save it as UTF-8"]) from error
-    return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Settings:
@@ -170,6 +187,7 @@ def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int]
     lanes = lanes or [table(complaints, LANE, {"name": "1"}, "lane")]
     events = tables(complaints, EVENT, document.get("event", []), "event", policy.values)
     routes = tables(complaints, ROUTE, document.get("route", []), "route")
+    brokers = brokers_of(complaints, document)
 
     check_lanes(complaints, lanes)
     check_policies(complaints, policy, events, lanes)
@@ -197,6 +215,7 @@ def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int]
         catalogue_stale_ms=stale_h * HOUR_MS if stale_h else None,
         journal_keep_ms=journal.values["keep_days"] * DAY_MS,
         journal_keep_bytes=journal.values["keep_mib"] * MIB,
+        brokers=brokers,
     )
 
 
@@ -373,6 +392,35 @@ def check_routes(complaints: Complaints, routes: list[Table], events: list[Table
         if ids and not values["event"] and values["check_first"] and "" not in ids:
             mend = "name the event, or every code that is not in the catalogue is of the wrong one"
             complaints.add(f"{path}.event", f"is missing: with check_first = true, {mend}")
+
+
+def brokers_of(complaints: Complaints, document: Mapping[str, object]) -> tuple[BrokerSettings, ...]:
+    """The brokers of a document, each there once and with files that have an effect.
+
+    They stand in the settings of the gate and in those of the bridge.
+    """
+    found = tables(complaints, BROKER, document.get("broker", []), "broker")
+    places: dict[tuple[str, int], str] = {}
+    for broker in found:
+        values, path = broker.values, broker.path
+        place = values["host"], values["port"]
+        if place in places:
+            complaints.add(f"{path}.host", f"this host and port are those of {places[place]}: take one out")
+        elif values["host"] is not None:
+            places[place] = path
+        for name in ("ca_file", "cert_file", "key_file"):
+            if values[name] and not values["tls"]:
+                complaints.add(
+                    f"{path}.{name}", "does nothing with tls = false: take it out, or set tls = true"
+                )
+        for name, other in (
+            ("cert_file", "key_file"),
+            ("key_file", "cert_file"),
+            ("password_file", "username"),
+        ):
+            if values[name] and not values[other]:
+                complaints.add(f"{path}.{other}", f"is missing: {name} does nothing without it")
+    return tuple(BrokerSettings(**broker.values) for broker in found)
 
 
 def once(complaints: Complaints, found: Table, key: str, seen: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Writes the operator's page of all settings: `python -m firmware.config > deploy/settings.md`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from firmware.config.keys import EVENT, POLICY, SECTIONS, Key, Section, quoted
 
@@ -15,9 +15,9 @@ file all defaults hold.
 """
 
 
-def page() -> str:
+def page(introduction: str = INTRODUCTION, sections: Iterable[Section] = SECTIONS) -> str:
     """All settings, for the operator."""
-    return "".join([INTRODUCTION, *map(chapter, SECTIONS)])
+    return "".join([introduction, *map(chapter, sections)])
 
 
 def chapter(section: Section) -> str:

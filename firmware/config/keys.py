@@ -27,14 +27,17 @@ from firmware.core.ticket import (
 LANES_MAX = 4  # what one Pi has pins for
 READERS_MAX = 4  # a lane has no room for more
 EVENTS_MAX = 256  # a festival's days and halls, with room
+BROKERS_MAX = 4  # the venue's and the cloud's, and a spare of each
 ROUTES_MAX = 16  # each costs every scan some 0.1 µs; a venue has a few vendors with a shape or two each
 LIST_MAX = 256  # entries of one list; a stadium has below 100 sectors
 TEXT_MAX = 128  # characters of an id; the longest of the vendors' have 36
 PATH_MAX = 255  # characters; what a device is called is far shorter
+HOST_MAX = 253  # characters; no name of the DNS is longer
 CODE_MAX = 7089  # characters; no bar code holds more (digits in a QR code of the largest size)
 SHOWN_MAX = 40  # characters of a wrong value or name in a message
 NUMBER_BITS_MAX = 64  # a larger number is a mistake, and thousands of digits help nobody to find it
 NAME = re.compile(r"[a-z0-9_-]{1,32}")  # names become parts of topics and of file names
+HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|(?=.*:.*:)[0-9A-Fa-f:.]+", re.ASCII)  # or IPv6
 
 # Bytes, because deleting from bytes is the fastest way to ask whether a text has other characters.
 DIGITS = b"0123456789"
@@ -149,14 +152,30 @@ class FullPath(NamedTuple):
     """A path from the root of the file system: nobody knows in which folder the gate is started."""
 
     or_dash: bool = False
+    or_empty: bool = False
 
     def words(self) -> str:
-        return f"path that begins with /{', or -' if self.or_dash else ''}"
+        dash, empty = ", or -" if self.or_dash else "", ", or empty" if self.or_empty else ""
+        return f"path that begins with /{dash}{empty}"
 
     def fault(self, value: object) -> str | None:
-        if isinstance(value, str) and (value.startswith("/") or (self.or_dash and value == "-")):
+        if (self.or_dash and value == "-") or (self.or_empty and value == ""):
+            return None
+        if isinstance(value, str) and value.startswith("/"):
             return Text(1, PATH_MAX).fault(value)
         return f"{shown(value)} is not a {self.words()}"
+
+
+class Host(NamedTuple):
+    """A machine on the network."""
+
+    def words(self) -> str:
+        return "name or address of a machine"
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and len(value) <= HOST_MAX and HOST.fullmatch(value):
+            return None
+        return f"{shown(value)} is not a {self.words()}: write it without a scheme, port or space"
 
 
 class Zone(NamedTuple):
@@ -171,7 +190,7 @@ class Zone(NamedTuple):
         return f"{shown(value)} is no time zone known here{nearest(value, available_timezones())}"
 
 
-Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | Zone
+Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | Host | Zone
 
 
 def zone(name: str) -> tzinfo | None:
@@ -260,6 +279,7 @@ ENTRIES = Only("direction", ("in", "both"))  # nobody is held inside for a secto
 SERIAL, LINES = Only("kind", ("serial",)), Only("kind", ("lines",))
 ASKED = Only("authority", ("vendor",))
 NO_NAME = '`""` stands for tickets that name none.'
+FILE_OR_NONE = FullPath(or_empty=True)
 CODE_LENGTH = Number(1, CODE_MAX, "no bar code holds more")
 
 GATE = Section(
@@ -540,6 +560,28 @@ JOURNAL = Section(
     ),
 )
 
+BROKER = Section(
+    "broker",
+    BROKERS_MAX,
+    "An MQTT broker (MQTT 5). Tried in order, the venue's first; one that is not the first is left when one "
+    "before it answers again. Without any, nothing is sent.",
+    (
+        Key("host", Host(), None, "Its name or address; with TLS, as it stands in its certificate."),
+        Key("port", Number(1, 65_535, "what TCP has"), 8883, "Its port; usually 8883 with TLS, else 1883."),
+        Key("tls", Flag(), True, "Whether to use TLS; without it everybody on the network reads along."),
+        Key(
+            "ca_file",
+            FILE_OR_NONE,
+            "",
+            "The authorities that its certificate may come from; empty: the system's.",
+        ),
+        Key("cert_file", FILE_OR_NONE, "", "Our certificate for it, where it asks for one."),
+        Key("key_file", FILE_OR_NONE, "", "The key of that certificate."),
+        Key("username", Text(), "", "Our user name, where it asks for one."),
+        Key("password_file", FILE_OR_NONE, "", "The file whose first line is the user's password."),
+    ),
+)
+
 BOARD = Section("board", 1, "What the lanes are made of.", (Key("name", Name(), "fake", "Its name."),))
 
-SECTIONS = (GATE, BOARD, LANE, READER, POLICY, EVENT, ROUTE, CONDITIONS, JOURNAL)
+SECTIONS = (GATE, BOARD, LANE, READER, POLICY, EVENT, ROUTE, CONDITIONS, JOURNAL, BROKER)

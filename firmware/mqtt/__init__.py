@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from firmware import wire
-from firmware.mqtt.broker import ENVELOPE_BYTES, PACE, PACKET_BYTES_MAX, Broker, Fault, Pace, Tls
+from firmware.mqtt.broker import ENVELOPE_BYTES, PACE, PACKET_BYTES_MAX, Broker, Fault, Pace, Tls, opened
 from firmware.mqtt.link import TURN_S, Came, Ended, Limits, Link, Publication, Taken, Wake
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Session",
     "Tls",
     "TooLarge",
+    "opened",
 ]
 
 LEAVE_S = 2.0  # for the last acknowledgements and the farewell; whoever closes waits for it
@@ -197,8 +198,9 @@ class Line:
         self._faults: dict[str, str] = {}
 
     def start(self) -> None:
-        """Begin to connect. Once."""
-        self._thread.start()
+        """Begin to connect; entering does it too. Twice is fine."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def close(self) -> None:
         """Say farewell and disconnect; the listener hears `disconnected` before. Twice is fine."""

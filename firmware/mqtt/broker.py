@@ -2,11 +2,14 @@
 
 import socket
 import ssl
+from pathlib import Path
 from typing import NamedTuple
 
 from firmware import wire
+from firmware.config import BrokerSettings, SettingsError
 
 ENVELOPE_BYTES = 512  # of a packet besides its payload: a topic of at most 130 bytes, and what brokers add
+PASSWORD_BYTES_MAX = 4096  # of the file; tokens of cloud brokers have some 1,000 characters
 PACKET_BYTES_MAX = wire.PAYLOAD_BYTES_MAX + ENVELOPE_BYTES  # announced; a broker drops what is longer
 
 
@@ -50,6 +53,28 @@ class Pace(NamedTuple):
 
 
 PACE = Pace()
+
+
+def opened(settings: BrokerSettings) -> Broker:
+    """A broker of the settings, with the password read from its file. Raises `SettingsError`."""
+    tls = Tls(settings.ca_file, settings.cert_file, settings.key_file) if settings.tls else None
+    password = _password(Path(settings.password_file)) if settings.password_file else ""
+    return Broker(settings.host, settings.port, tls, settings.username, password)
+
+
+def _password(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            first, _, _ = file.read(PASSWORD_BYTES_MAX).partition(b"\n")
+        password = first.decode().removesuffix("\r")
+    except OSError as error:
+        mend = "check the path, and that we may read it"
+        raise SettingsError([f"password_file {path}: cannot be read ({error.strerror}): {mend}"]) from None
+    except UnicodeDecodeError:  # its text would quote the password
+        raise SettingsError([f"password_file {path}: is not UTF-8 text: save it as UTF-8"]) from None
+    if not password:
+        raise SettingsError([f"password_file {path}: its first line is empty: write the password there"])
+    return password
 
 
 class Fault(Exception):
