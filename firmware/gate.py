@@ -29,12 +29,13 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import begin, step, wake_at
-from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut, State
+from firmware.core.states import Asking, Free, Lane, Open, Ready, Shut, State
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
 from firmware.facts import Clock, Facts
 from firmware.inbox import Inbox
 from firmware.journal import Journal, Story, Told
 from firmware.row import Row
+from firmware.shots import Shot, Shots
 from firmware.signals import light_and_sound
 from hal.ports import AlarmContact, Code, LaneParts, Read, Way
 
@@ -42,25 +43,6 @@ LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
 ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
-
-
-class Shot(NamedTuple):
-    """One scan as it went, for those who watch. Times are nanoseconds of `perf_counter`.
-
-    `durable_ns` is `None` where the disk did not take the row in time, `relay_ns` where the lane did not
-    open; `row` is 0 for a repeated read, which gets no row of its own.
-    """
-
-    lane: str
-    code: str
-    scan: Scanned
-    verdict: Verdict
-    text: str
-    row: int
-    read_ns: int
-    decided_ns: int
-    durable_ns: int | None = None
-    relay_ns: int | None = None
 
 
 class Link(Protocol):
@@ -131,7 +113,7 @@ class Gate:
         self._stale = stale
         self._reader_lost_shuts = reader_lost_shuts
         self._link = link
-        self._watch = watch
+        self._shots = Shots(watch, ticks_ns)
         self._changed = changed
         self._ticks_ns = ticks_ns
         self._inbox: Inbox[Turn] = Inbox(ticks_ns)
@@ -140,8 +122,6 @@ class Gate:
         self._stopping = False
         self._next_second_ms = 0
         self._asked: dict[int, _Asked] = {}
-        self._shots: dict[int, Shot] = {}  # by scan, until the row that decided it is safe
-        self._deciding: dict[int, int] = {}  # that row -> scan
         self.reader_faults: dict[str, str] = {}
         self.turns = 0
         self.late_turns = 0
@@ -171,6 +151,10 @@ class Gate:
     def scan(self, lane: str, read: Read, way: Way | None) -> bool:
         """What a reader delivered. False where the loop is too far behind; KeyError without such a lane."""
         return self._inbox.put(partial(self._on_read, self._places[lane], read, way, self._ticks_ns()))
+
+    def do(self, work: Turn) -> None:
+        """Have the loop do this between two turns. It must be short; whoever hands it in bounds how much."""
+        self._inbox.put_always(work)
 
     def stop(self) -> None:
         """End the loop after the present turn."""
@@ -298,7 +282,9 @@ class Gate:
         for place in self._places.values():
             if "turnstile" in place.broken:
                 self._hold(place)
-        self._watch_late()
+        for place in self._places.values() if self._shots else ():
+            # A disk that hangs is noticed by the next admission; until then refusals end after the same time.
+            self._shots.unsafe(place.lane, place.lane.setup.record_ms)
         self._seconds()
 
     # --- what happened, made into events -----------------------------------------------------------
@@ -392,7 +378,7 @@ class Gate:
         elif news.lane in self._places:
             place = self._places[news.lane]
             self._take(place, event)
-            self._watch_durable(place, news)
+            self._shots.durable(place.lane, place.unlocked_ns, news)
 
     def _own_up(self, moment: Moment) -> None:
         """The journal has room again. Lanes whose rows found none say how many, and go back to work."""
@@ -414,8 +400,8 @@ class Gate:
         place.lane = after
         place.events.append(event)
         place.effects += effects
-        if self._watch is not None and isinstance(event, Scanned):
-            self._watch_scan(place, event, effects, code, read_ns, decided_ns)
+        if isinstance(event, Scanned):
+            self._shots.begin(after, event, effects, code, read_ns, decided_ns)
         kept = True
         for effect in effects:
             if isinstance(effect, Record):
@@ -427,7 +413,7 @@ class Gate:
         elif len(place.events) >= EVENTS_MAX:
             self._write(place, Row("trail", place.lane.setup.name, event.moment), "")
         if self._shots and Cause.JOURNAL in place.lane.standing.free + place.lane.standing.shut:
-            self._watch_unsafe(place, 0)
+            self._shots.unsafe(place.lane, 0)
         if self._changed is not None:
             self._changed(place.lane.setup.name)
 
@@ -436,13 +422,13 @@ class Gate:
         number = self._journal.next_row
         row = Row(kind, place.lane.setup.name, event.moment, scan, verdict, movement, text)
         if not self._write(place, row, code):
-            self._watch_lost(number)
+            self._shots.lost(number)
             return False
         if kind is Kind.ASK and isinstance(event, Scanned):
             self._asked[scan] = _Asked(row.lane, event.subject, event.direction, code)
             while len(self._asked) > ASKS_MAX:
                 del self._asked[next(iter(self._asked))]
-        self._watch_row(record, number)
+        self._shots.row(record, number)
         return True
 
     def _write(self, place: _Place, row: Row, code: str) -> bool:
@@ -516,82 +502,3 @@ class Gate:
         if place.broken and place.broken.pop(part, None) is not None:
             self._inbox.put(partial(self._on_part, place, part, "works again"))
         return True
-
-    # --- for those who watch -----------------------------------------------------------------------
-
-    def _watch_scan(
-        self,
-        place: _Place,
-        scan: Scanned,
-        effects: tuple[Effect, ...],
-        code: str,
-        read_ns: int,
-        decided_ns: int,
-    ) -> None:
-        """Begin the story of a scan; a repeated read got no row, and its story ends here."""
-        record = next((e for e in effects if isinstance(e, Record)), None)
-        told = next((e for e in effects if isinstance(e, Tell)), None)
-        if record is not None:
-            verdict, text, row = record.verdict or Verdict.NO_ANSWER, record.text, scan.row
-        else:
-            shown = told.show if told is not None else Verdict.BUSY
-            verdict = shown if isinstance(shown, Verdict) else Verdict.BUSY
-            text, row = told.text if told is not None else "", 0
-        shot = Shot(place.lane.setup.name, code, scan, verdict, text, row, read_ns, decided_ns)
-        if row:
-            self._shots[row] = shot
-            self._deciding[row] = row
-        else:
-            self._show(shot)
-
-    def _watch_row(self, record: Record, number: int) -> None:
-        """The ask was decided, or the admission withdrawn: another row has the last word."""
-        shot = self._shots.get(record.scan)
-        if shot is None or record.kind not in (Kind.ANSWER, Kind.VOID):
-            return
-        self._deciding.pop(shot.row, None)
-        self._deciding[number] = record.scan
-        self._shots[record.scan] = shot._replace(
-            verdict=record.verdict or shot.verdict,
-            text=record.text,
-            row=number,
-            decided_ns=self._ticks_ns(),
-        )
-
-    def _watch_durable(self, place: _Place, news: Told) -> None:
-        """The row is safe: the story ends here, unless the vendor is only being asked now."""
-        scan, state = self._deciding.get(news.row), place.lane.state
-        if scan is None or (isinstance(state, Asking) and state.scan.row == scan):
-            return
-        del self._deciding[news.row]
-        shot = self._shots.pop(scan)
-        opened = shot.verdict.admits and place.unlocked_ns > shot.decided_ns
-        self._show(shot._replace(durable_ns=news.at_ns, relay_ns=place.unlocked_ns if opened else None))
-
-    def _watch_lost(self, number: int) -> None:
-        """The journal's memory is full: the row was not taken, and its number goes to another."""
-        shot = self._shots.pop(number, None)
-        if shot is not None:
-            self._deciding.pop(number, None)
-            verdict = Verdict.OUT_OF_ORDER if shot.verdict.admits else shot.verdict
-            self._show(shot._replace(verdict=verdict, row=0))
-
-    def _watch_unsafe(self, place: _Place, waited_ms: int) -> None:
-        """The disk does not take the rows of this lane: stories that wait for nothing else end here."""
-        if isinstance(place.lane.state, Asking | Recording):
-            return
-        before_ns = self._ticks_ns() - waited_ms * 1_000_000
-        for scan, shot in list(self._shots.items()):
-            if shot.lane == place.lane.setup.name and shot.decided_ns <= before_ns:
-                del self._shots[scan]
-                self._deciding.pop(shot.row, None)
-                self._show(shot)
-
-    def _watch_late(self) -> None:
-        """A disk that hangs is noticed by the next admission; until then refusals end after the same time."""
-        for place in self._places.values() if self._shots else ():
-            self._watch_unsafe(place, place.lane.setup.record_ms)
-
-    def _show(self, shot: Shot) -> None:
-        if self._watch is not None:
-            self._watch(shot)

@@ -13,9 +13,10 @@ from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
 from firmware.facts import Clock, Facts, synchronised
-from firmware.gate import Gate, Shot
+from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Row
+from firmware.shots import Shot
 from hal.board import open_board, open_reader
 from hal.ports import Board, LaneParts, Reader, Way
 

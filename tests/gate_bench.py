@@ -26,10 +26,11 @@ from firmware.core.lane import begin
 from firmware.core.states import Lane
 from firmware.core.ticket import Direction, Policy, Route, Setup, Ticket, Verdict
 from firmware.facts import Clock, Facts
-from firmware.gate import Gate, Shot
+from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Before, Row, decode, decode_began, epoch_and_seq, replay, tell_story
 from firmware.rows import RowReader
+from firmware.shots import Shot
 from hal.fake import FakeBoard, FakeLane, FakeLaneSettings, Person
 from hal.fake_parts import FakeAlarmContact
 from hal.ports import LaneParts, Way

@@ -16,7 +16,7 @@ from pathlib import Path
 from firmware.catalogue import Catalogue, Upsert
 from firmware.config import parse
 from firmware.core.ticket import Ticket
-from firmware.gate import Shot
+from firmware.shots import Shot
 from firmware.unit import Refused, Unit, board_settings, open_unit
 from hal.board import open_board
 from hal.fake import FakeBoard, Person

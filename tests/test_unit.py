@@ -12,7 +12,7 @@ import pytest
 from firmware.catalogue import Build, Catalogue, Upsert
 from firmware.config import parse
 from firmware.core.ticket import Ticket, Verdict
-from firmware.gate import Shot
+from firmware.shots import Shot
 from firmware.unit import Refused, board_settings, hold, open_unit
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.fake_parts import FakeReader

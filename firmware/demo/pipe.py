@@ -8,8 +8,8 @@ from contextlib import suppress
 from firmware.demo.lines import Feed
 from firmware.demo.stage import LOOK_MS, Stage
 from firmware.faults import Faults
-from firmware.gate import Shot
 from firmware.row import epoch_and_seq
+from firmware.shots import Shot
 
 STANDARD_OUTPUT = 1
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from firmware.demo.desk import Desk, Walks
 from firmware.demo.stage import Stage
 from firmware.faults import Faults
-from firmware.gate import Shot
+from firmware.shots import Shot
 from firmware.signals import light_and_sound, visible
 from hal.fake import FakeBoard, Relay
 from hal.ports import Colour

@@ -17,7 +17,8 @@ from typing import Self
 from firmware.core.lane import GRACE_MS
 from firmware.core.movements import inside
 from firmware.core.ticket import Perimeter, Verdict
-from firmware.gate import Gate, Shot
+from firmware.gate import Gate
+from firmware.shots import Shot
 from firmware.signals import reason
 from firmware.unit import Unit
 from hal.ports import Code, Read, Way

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firmware.config import parse
-from firmware.gate import Gate, Shot
+from firmware.gate import Gate
+from firmware.shots import Shot
 from firmware.unit import open_unit
 from hal.ports import Code
 from tests.bench import past, world

@@ -12,7 +12,8 @@ from pathlib import Path
 from firmware.config import parse
 from firmware.core.lane import begin, step
 from firmware.core.ticket import Direction, Moment
-from firmware.gate import Gate, Shot
+from firmware.gate import Gate
+from firmware.shots import Shot
 from firmware.unit import Unit, board_settings, open_unit
 from hal.board import open_board
 from hal.ports import Code
