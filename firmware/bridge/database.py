@@ -1,16 +1,20 @@
 """Opens the ledger's database: SQLite by default, PostgreSQL by its URL. No query is for one of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from firmware.bridge import schema
 
 BUSY_TIMEOUT_S = 10  # another process holds the file: a consistent copy of a large ledger takes seconds
 NUMBER = "number"
+ONLY_READS = "only_reads"
 
 
 class LedgerLost(Exception):
@@ -20,9 +24,9 @@ class LedgerLost(Exception):
 class Database:
     """The ledger's database. `transaction` is the only way in: all of it or nothing, durable at its end."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Open, and make the tables that are not there. Raises `LedgerLost`."""
-        self._engine = _engine(url)
+        self._engine = _engine(url, busy_timeout_s)
         self.name = self._engine.url.render_as_string(hide_password=True)
         try:
             with self.transaction() as connection:
@@ -36,8 +40,19 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction, which holds the write lock from its start. Raises `LedgerLost`."""
+        with self._begun(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """One transaction that only reads, and waits for no writer. Raises `LedgerLost`."""
+        with self._begun(self._engine.execution_options(**{ONLY_READS: True})) as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(self, engine: Engine) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
             raise LedgerLost(f"{self.name}: {error.orig}") from error
@@ -78,21 +93,44 @@ def last_number(connection: Connection) -> int:
     return int(connection.execute(_NUMBER).scalar_one())
 
 
-def _engine(url: str) -> Engine:
+def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that passes over what is there already."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def insert_many(connection: Connection, table: Table, lines: Sequence[dict[str, Any]]) -> None:
+    """Insert lines that all have the same columns.
+
+    SQLAlchemy's own way looks at every value of every line again, which took half of the time of storing. No
+    type in this schema needs that: drivers take bytes, whole numbers, texts and booleans as they are.
+    """
+    if not lines:
+        return
+    compiled = insert(table).compile(dialect=connection.dialect, column_keys=list(lines[0]))
+    if compiled.positiontup is None:
+        connection.exec_driver_sql(str(compiled), list(lines))
+    else:
+        in_order = itemgetter(*compiled.positiontup)
+        connection.exec_driver_sql(str(compiled), [in_order(line) for line in lines])
+
+
+def _engine(url: str, busy_timeout_s: float) -> Engine:
     engine = create_engine(url, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, busy_timeout_s))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:
+def _prepare_sqlite(busy_timeout_s: float, connection: Any, _: object) -> None:
     """As the journal: a commit survives a power cut, and readers wait for nobody."""
     connection.isolation_level = None  # SQLAlchemy says when a transaction begins
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
-        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+        f"busy_timeout={int(busy_timeout_s * 1000)}",
         "foreign_keys=ON",
         "trusted_schema=OFF",
     ):
@@ -101,4 +139,5 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """A transaction that begins by reading could not become the writer where another one is."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    only_reads = connection.get_execution_options().get(ONLY_READS)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

@@ -3,6 +3,9 @@
 Rows come first and are never changed; everything else is derived from them in the order of each gate's
 chain, or comes from a vendor. Times are UTC milliseconds. A row is known by (gate, row, digest): two rows of
 one number with two digests are a fork, and both are kept.
+
+A branch is a stretch of a gate's chain without a gap, named by the line in `tip` that tells its end. A gate
+has one; each fork, new journal or gap makes another.
 """
 
 from sqlalchemy import (
@@ -19,7 +22,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-# SQLite counts up by itself only where a key is an INTEGER; elsewhere it has to be a big one.
+# SQLite counts up by itself, and needs no index, only where a key is an INTEGER (which has 64 bits there);
+# elsewhere it has to be a big one.
 COUNTING = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
@@ -30,6 +34,7 @@ gate = Table(
     Column("id", COUNTING, primary_key=True),
     Column("venue", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),  # how many are kept: nobody has to count a large table
     UniqueConstraint("venue", "name"),
 )
 
@@ -42,10 +47,13 @@ row = Table(
     Column("body", LargeBinary, nullable=False),
     Column("code", Text),
     Column("received_ms", BigInteger, nullable=False),
+    Column("branch", BigInteger),  # null while the rows in front of it are missing
 )
 
 # Up to where a chain of rows has no gap: what a receipt may say. More than one at a gate: a fork, a new
-# journal under an old name, or a ledger that lost rows.
+# journal under an old name, or a ledger that lost rows. The branch begins after (`began_row`,
+# `began_digest`): a row of its `parent`; or without a parent the start of a journal (0), or a row that the
+# ledger does not have.
 tip = Table(
     "tip",
     metadata,
@@ -53,9 +61,12 @@ tip = Table(
     Column("gate", ForeignKey(gate.c.id), nullable=False, index=True),
     Column("row", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("parent", BigInteger),
+    Column("began_row", BigInteger, nullable=False),
+    Column("began_digest", LargeBinary, nullable=False),
 )
 
-# Rows that came before the rows in front of them: one line for each stretch without a gap.
+# Rows that came before the rows in front of them: one line for each batch.
 loose = Table(
     "loose",
     metadata,
@@ -63,7 +74,8 @@ loose = Table(
     Column("after", BigInteger, primary_key=True, autoincrement=False),
     Column("previous", LargeBinary, primary_key=True),
     Column("upto", BigInteger, primary_key=True, autoincrement=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("received_ms", BigInteger, nullable=False),
 )
 
 # One start of one gate. `offset_ms` is what to add to its monotonic times to get true UTC, once it is known.
@@ -73,21 +85,24 @@ epoch = Table(
     Column("id", COUNTING, primary_key=True),
     Column("gate", ForeignKey(gate.c.id), nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("random", Text, nullable=False),
+    Column("random", Text, nullable=False),  # "" where its first row is missing
+    Column("branch", BigInteger, nullable=False),
     Column("offset_ms", BigInteger),
     Column("over", Boolean, nullable=False),  # a later epoch began: nothing more will be known
     UniqueConstraint("gate", "epoch", "random"),
 )
 
-# An admission that a gate recorded. `state`: open, settled, dropped (lapsed or void).
+# An admission that a gate recorded; `id` is the change number of that movement. `state`: open, settled,
+# dropped (lapsed or void).
 admission = Table(
     "admission",
     metadata,
-    Column("id", COUNTING, primary_key=True),
+    Column("id", COUNTING, primary_key=True, autoincrement=False),
     Column("gate", ForeignKey(gate.c.id), nullable=False),
     Column("row", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("epoch", ForeignKey(epoch.c.id)),
+    Column("branch", BigInteger, nullable=False),
+    Column("epoch", ForeignKey(epoch.c.id), nullable=False),
     Column("lane", Text, nullable=False),
     Column("subject", Text, nullable=False, index=True),
     Column("account", Text, nullable=False),  # the vendor account it is for; "" where nobody is told
@@ -105,12 +120,13 @@ admission = Table(
     UniqueConstraint("gate", "row", "digest"),
 )
 
-# What a vendor must be told, in the order of `id`; one at a time for each ticket of an account.
-# `state`: untimed (the clock of that boot is not known yet), due, claimed, done.
+# What a vendor must be told, in the order of `id`, which is the change number of the movement that settled
+# the admission; one at a time for each ticket of an account. `state`: untimed (the clock of that boot is not
+# known yet), due, claimed, done.
 work = Table(
     "work",
     metadata,
-    Column("id", COUNTING, primary_key=True),
+    Column("id", COUNTING, primary_key=True, autoincrement=False),
     Column("admission", ForeignKey(admission.c.id), nullable=False, unique=True),
     Column("account", Text, nullable=False),
     Column("subject", Text, nullable=False),
@@ -128,6 +144,7 @@ work = Table(
     Column("told", Boolean, nullable=False),  # the outcome was sent to the gate
     Index("work_due", "account", "state", "id"),
     Index("work_of_ticket", "account", "subject", "id"),
+    Index("work_untold", "state", "told", "id"),
 )
 
 # What a person should know of, once each: forks, gaps, double admissions, uncertain scans.
@@ -170,7 +187,7 @@ ticket = Table(
 movement = Table(
     "movement",
     metadata,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", COUNTING, primary_key=True, autoincrement=False),
     Column("gate", ForeignKey(gate.c.id)),
     Column("row", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),

@@ -1,0 +1,418 @@
+"""Where the rows of one gate belong: which continue its chain, which wait, which tell of a second journal.
+
+All rows of a batch are stored first, whatever they turn out to be. Those that follow a row of a known branch
+join it; those whose predecessors are missing stay loose until these come. A row that follows a row which
+another one follows already is a fork: it gets a branch of its own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from firmware import wire
+from firmware.bridge import schema
+from firmware.bridge.database import insert_many, insert_new
+from firmware.bridge.ledger.reports import Reports
+from firmware.row import chain, name_of
+
+DIGEST_BYTES = 16
+DIGEST_CHARACTERS = 8  # of a digest in a report: enough to tell two apart
+
+Key = tuple[int, bytes]
+START: Key = (0, b"")
+
+
+class Link(NamedTuple):
+    """A row in its place in a chain."""
+
+    number: int
+    digest: bytes
+    body: bytes
+    code: str
+
+
+@dataclass(slots=True)
+class Tip:
+    """The end of a branch, and where it begins."""
+
+    id: int
+    end: Key
+    began: Key
+    parent: int | None
+    moved: bool = False
+
+
+class Stretch(NamedTuple):
+    """A batch of loose rows: after which row, and up to which."""
+
+    after: Key
+    upto: Key
+
+
+class Joined(NamedTuple):
+    """A row that has just become part of a branch."""
+
+    branch: int
+    link: Link
+
+
+class Chains:
+    """The rows of one gate in one transaction, which holds the lock on the gate."""
+
+    def __init__(
+        self, connection: Connection, gate: int, name: str, now_utc_ms: int, reports: Reports
+    ) -> None:
+        self.gate, self.name = gate, name
+        self.joined: list[Joined] = []
+        self.merged: list[Tip] = []  # branches that began in the middle, until what is before them came
+        self.new_rows = 0
+        self._connection = connection
+        self._now_utc_ms = now_utc_ms
+        self._reports = reports
+        self._inserts: list[dict[str, object]] = []
+        columns = schema.tip.c
+        query = select(
+            columns.id, columns.row, columns.digest, columns.began_row, columns.began_digest, columns.parent
+        ).where(columns.gate == gate)
+        self.tips = {
+            id: Tip(id, (row, digest), (began_row, began_digest), parent)
+            for id, row, digest, began_row, began_digest, parent in connection.execute(query)
+        }
+        stretches = select(
+            schema.loose.c.after, schema.loose.c.previous, schema.loose.c.upto, schema.loose.c.digest
+        ).where(schema.loose.c.gate == gate)
+        self._loose = {
+            Stretch((after, previous), (upto, digest))
+            for after, previous, upto, digest in connection.execute(stretches)
+        }
+
+    def add(self, batch: wire.Journal) -> wire.Receipt | None:
+        """Take a batch that was checked; what may be confirmed to its sender after the commit."""
+        after = (batch.after, batch.previous)
+        links = _links(batch)
+        tip = next((tip for tip in self.tips.values() if tip.end == after), None)
+        first, last = links[0].number, links[-1].number
+        anchored = any(first <= other.began[0] <= last for other in self.tips.values())
+        if tip is None or self._loose or anchored:
+            return self._add_anywhere(batch, after, links)
+        self._insert(links, tip.id)
+        self.joined += [Joined(tip.id, link) for link in links]
+        tip.end, tip.moved = (links[-1].number, links[-1].digest), True
+        return wire.Receipt(upto=tip.end[0], digest=tip.end[1])
+
+    def is_before(self, branch: int, row: int, later_branch: int) -> bool:
+        """Whether the row on the first branch is in front of (the end of) the other branch."""
+        tip = self.tips[later_branch]
+        while tip.id != branch:
+            if tip.parent is None or row > tip.began[0]:
+                return False
+            tip = self.tips[tip.parent]
+        return True
+
+    def ancestry(self, branch: int) -> list[int]:
+        """The branch, the one that it forked off, and so on."""
+        found = [branch]
+        while (parent := self.tips[found[-1]].parent) is not None:
+            found.append(parent)
+        return found
+
+    def release(self, stretches: Iterable[Stretch]) -> None:
+        """Let loose rows begin a branch of their own: what is in front of them will not come."""
+        for stretch in stretches:
+            if self._branch_of(stretch.after) is None:
+                self._begin_after_gap(stretch.after)
+            self._hang_loose({})
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self._write_rows()
+        moved = [tip for tip in self.tips.values() if tip.moved]
+        for tip in moved:
+            self._connection.execute(
+                update(schema.tip)
+                .where(schema.tip.c.id == tip.id)
+                .values(row=tip.end[0], digest=tip.end[1], began_row=tip.began[0], began_digest=tip.began[1])
+            )
+            tip.moved = False
+        if self.new_rows:
+            self._connection.execute(
+                update(schema.gate)
+                .where(schema.gate.c.id == self.gate)
+                .values(rows=schema.gate.c.rows + self.new_rows)
+            )
+
+    # --- the slow way ----------------------------------------------------------------------------
+
+    def _add_anywhere(self, batch: wire.Journal, after: Key, links: Sequence[Link]) -> wire.Receipt | None:
+        self._write_rows()
+        known = self._known(links[0].number, links[-1].number)
+        new = [link for link in links if (link.number, link.digest) not in known]
+        self._insert(new, None)
+        self._write_rows()
+        known.update({(link.number, link.digest): None for link in new})
+        last = (links[-1].number, links[-1].digest)
+        cursor = (batch.cursor, batch.cursor_digest)
+        if any(known[link.number, link.digest] is None for link in links):
+            stretch = Stretch(after, last)
+            if stretch not in self._loose:
+                self._keep_loose(stretch)
+            if START not in (after, cursor) and self._branch_of(after) is None is self._branch_of(cursor):
+                self._begin_after_gap(min(cursor, after))
+            self._hang_loose({stretch: links})
+        branch = self._branch_of(last)
+        if branch is not None:
+            # To the tip only where the batch brought something: of an older copy of a journal, every row of
+            # which is known already, the sender does not have the rows that followed.
+            upto = self.tips[branch].end if new else last
+            return wire.Receipt(upto=upto[0], digest=upto[1])
+        branch = self._branch_of(cursor)
+        if branch is None or cursor == START:
+            return None
+        end = self.tips[branch].end
+        return wire.Receipt(upto=end[0], digest=end[1])
+
+    def _hang_loose(self, at_hand: dict[Stretch, Sequence[Link]]) -> None:
+        """Join every loose stretch whose predecessor is in a branch, until there is none."""
+        while ready := self._ready():
+            for stretch in ready:
+                self._hang(stretch.after, at_hand.get(stretch) or self._read(stretch))
+                self._drop_loose(stretch)
+
+    def _ready(self) -> list[Stretch]:
+        """The loose stretches whose predecessors are there by now."""
+        loose, rows = schema.loose.c, schema.row.c
+        joined = select(loose.after, loose.previous).where(
+            loose.gate == self.gate,
+            rows.gate == loose.gate,
+            rows.row == loose.after,
+            rows.digest == loose.previous,
+            rows.branch.is_not(None),
+        )
+        there = {START} | {(after, previous) for after, previous in self._connection.execute(joined)}
+        there |= {tip.began for tip in self.tips.values()}
+        return sorted(stretch for stretch in self._loose if stretch.after in there)
+
+    def _hang(self, at: Key, links: Sequence[Link]) -> None:
+        """Let the rows join, one after the other."""
+        branches = self._known(links[0].number, links[-1].number)
+        changed: list[dict[str, object]] = []
+        branch = self._branch_of(at)
+        for link in links:
+            key = (link.number, link.digest)
+            if (there := branches.get(key)) is not None:
+                branch = there
+            else:
+                if branch is None or self.tips[branch].end != at:
+                    branch = self._begin(at, branch, link)
+                tip = self.tips[branch]
+                tip.end, tip.moved = key, True
+                self.joined.append(Joined(branch, link))
+                changed.append({"at_row": link.number, "at_digest": link.digest, "in_branch": branch})
+                for later in [other for other in self.tips.values() if other.began == key]:
+                    if later.parent is None:
+                        self._write_branches(changed)
+                        changed = []
+                        self._merge(tip, later)
+                        branches = self._known(links[0].number, links[-1].number)
+            at = key
+        self._write_branches(changed)
+
+    def _begin(self, at: Key, parent: int | None, link: Link) -> int:
+        """A branch where another row follows already, or the first one of a journal."""
+        first = not self.tips and not self.joined
+        digest = link.digest.hex()[:DIGEST_CHARACTERS]
+        key = f"{self.name}:{link.number}:{link.digest.hex()}"
+        if parent is not None:
+            other = self._follower(at, parent)
+            there = f"digest {other[1].hex()[:DIGEST_CHARACTERS]}, row {name_of(other[0])}" if other else "?"
+            self._reports.say(
+                "fork",
+                key,
+                f"gate {self.name}: two rows follow row {name_of(at[0])}: row {name_of(link.number)} with "
+                f"digest {digest}, and before it one with {there}. Two gates use this name, or an old card "
+                "or an image of one was put back. Both are kept: give each gate a name of its own, and look "
+                "at the reports of double admissions",
+            )
+        elif not first:
+            self._reports.say(
+                "new_journal",
+                key,
+                f"gate {self.name}: a new journal begins with row {name_of(link.number)}, digest {digest}, "
+                "under a name that has rows already. A new card, a journal that was set aside, or a second "
+                "gate with this name. Both are kept",
+            )
+        return self._new_tip(at, parent)
+
+    def _begin_after_gap(self, at: Key) -> None:
+        self._reports.say(
+            "gap",
+            f"{self.name}:{at[0]}:{at[1].hex()}",
+            f"gate {self.name}: rows up to {name_of(at[0])} are missing here, and they were confirmed "
+            "once, or did not come for too long: the ledger was put back from an older copy, or rows were "
+            "lost. The rows after it are kept and count; if the missing ones still come, they go in front",
+        )
+        self._new_tip(at, None)
+
+    def _new_tip(self, at: Key, parent: int | None) -> int:
+        line = {
+            "gate": self.gate, "row": at[0], "digest": at[1],
+            "parent": parent, "began_row": at[0], "began_digest": at[1],
+        }  # fmt: skip
+        made = self._connection.execute(insert(schema.tip), line).inserted_primary_key
+        assert made is not None
+        self.tips[made[0]] = Tip(made[0], at, at, parent)
+        return int(made[0])
+
+    def _merge(self, tip: Tip, later: Tip) -> None:
+        """What was missing in front of a branch has come: the two are one."""
+        tip.end, tip.moved = later.end, True
+        for table in (schema.row, schema.epoch, schema.admission):
+            self._connection.execute(
+                update(table)
+                .where(table.c.gate == self.gate, table.c.branch == later.id)
+                .values(branch=tip.id)
+            )
+        self._connection.execute(
+            update(schema.tip).where(schema.tip.c.parent == later.id).values(parent=tip.id)
+        )
+        self._connection.execute(delete(schema.tip).where(schema.tip.c.id == later.id))
+        del self.tips[later.id]
+        for other in self.tips.values():
+            if other.parent == later.id:
+                other.parent = tip.id
+        self.joined = [
+            Joined(tip.id, link) if id == later.id else Joined(id, link) for id, link in self.joined
+        ]
+        self.merged.append(Tip(tip.id, later.end, later.began, None))
+
+    # --- what is in the database -----------------------------------------------------------------
+
+    def _known(self, first: int, last: int) -> dict[Key, int | None]:
+        """The rows that are stored between the two, and the branch of each."""
+        columns = schema.row.c
+        query = select(columns.row, columns.digest, columns.branch).where(
+            columns.gate == self.gate, columns.row >= first, columns.row <= last
+        )
+        return {(row, digest): branch for row, digest, branch in self._connection.execute(query)}
+
+    def _branch_of(self, key: Key) -> int | None:
+        """The branch that the row is in, or that begins behind it; `None` where it is not known or loose."""
+        for tip in self.tips.values():
+            if key == tip.end and key != START:
+                return tip.id
+        columns = schema.row.c
+        found = self._connection.execute(
+            select(columns.branch).where(
+                columns.gate == self.gate, columns.row == key[0], columns.digest == key[1]
+            )
+        ).scalar_one_or_none()
+        if found is not None:
+            return int(found)
+        return next((tip.id for tip in self.tips.values() if tip.began == key and key != START), None)
+
+    def _follower(self, at: Key, branch: int) -> Key | None:
+        """The row behind that one in its branch."""
+        columns = schema.row.c
+        query = select(columns.row, columns.digest).where(
+            columns.gate == self.gate, columns.branch == branch, columns.row > at[0]
+        )
+        found = self._connection.execute(query.order_by(columns.row).limit(1)).one_or_none()
+        return None if found is None else (found[0], found[1])
+
+    def _read(self, stretch: Stretch) -> list[Link]:
+        """The rows of a stretch. Those of a fork between them do not fit into its chain."""
+        columns = schema.row.c
+        query = (
+            select(columns.row, columns.digest, columns.body, columns.code)
+            .where(columns.gate == self.gate, columns.row > stretch.after[0], columns.row <= stretch.upto[0])
+            .order_by(columns.row)
+        )
+        found, digest = list[Link](), stretch.after[1]
+        for link in self._connection.execute(query):
+            if chain(digest, link.row, link.body) == link.digest:
+                found.append(Link(link.row, link.digest, link.body, link.code or ""))
+                digest = link.digest
+        return found
+
+    def _insert(self, links: Sequence[Link], branch: int | None) -> None:
+        self.new_rows += len(links)
+        self._inserts += [
+            {
+                "gate": self.gate, "row": link.number, "digest": link.digest, "body": link.body,
+                "code": link.code or None, "received_ms": self._now_utc_ms, "branch": branch,
+            }
+            for link in links
+        ]  # fmt: skip
+
+    def _write_rows(self) -> None:
+        insert_many(self._connection, schema.row, self._inserts)
+        self._inserts = []
+
+    def _write_branches(self, changed: list[dict[str, object]]) -> None:
+        columns = schema.row.c
+        if changed:
+            self._connection.execute(
+                update(schema.row)
+                .where(
+                    columns.gate == self.gate,
+                    columns.row == bindparam("at_row"),
+                    columns.digest == bindparam("at_digest"),
+                )
+                .values(branch=bindparam("in_branch")),
+                changed,
+            )
+
+    def _keep_loose(self, stretch: Stretch) -> None:
+        (after, previous), (upto, digest) = stretch
+        line = {
+            "gate": self.gate, "after": after, "previous": previous, "upto": upto, "digest": digest,
+            "received_ms": self._now_utc_ms,
+        }  # fmt: skip
+        self._connection.execute(insert_new(self._connection, schema.loose), line)
+        self._loose.add(stretch)
+
+    def _drop_loose(self, stretch: Stretch) -> None:
+        (after, previous), (upto, digest) = stretch
+        columns = schema.loose.c
+        self._connection.execute(
+            delete(schema.loose).where(
+                columns.gate == self.gate,
+                columns.after == after,
+                columns.previous == previous,
+                columns.upto == upto,
+                columns.digest == digest,
+            )
+        )
+        self._loose.discard(stretch)
+
+
+def check(batch: wire.Journal) -> None:
+    """Raise `wire.Unfit` where no journal could have sent these rows."""
+    for name, number, digest in (
+        ("after", batch.after, batch.previous),
+        ("cursor", batch.cursor, batch.cursor_digest),
+    ):
+        if len(digest) != (DIGEST_BYTES if number else 0):
+            raise wire.Unfit(f"{name} {name_of(number)} with a digest of {len(digest)} bytes")
+    if not batch.rows:
+        raise wire.Unfit("a batch without rows")
+    last = batch.after
+    for sent in batch.rows:
+        if sent.row <= last:
+            raise wire.Unfit(f"row {name_of(sent.row)} stands behind row {name_of(last)}")
+        last = sent.row
+
+
+def _links(batch: wire.Journal) -> list[Link]:
+    links, digest = list[Link](), batch.previous
+    for number, body, code in ((sent.row, sent.body, sent.code) for sent in batch.rows):
+        digest = chain(digest, number, body)
+        links.append(Link(number, digest, body, storable(code or "")))
+    return links
+
+
+def storable(text: str) -> str:
+    """PostgreSQL has no zero character in a text; no code of a ticket has one either."""
+    return text.replace("\0", "\\x00") if "\0" in text else text

@@ -1,0 +1,445 @@
+"""What rows mean: epochs, admissions, what a vendor must be told, and movements for the feed.
+
+Everything happens in the transaction that lets the rows join, in the order of each chain. A row that this
+release cannot read derives nothing; it stays where it is, and holds up no other.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, exists, select, update
+
+from firmware.bridge import schema
+from firmware.bridge.database import insert_many, insert_new, take_numbers
+from firmware.bridge.ledger.chains import Chains
+from firmware.bridge.ledger.doubles import report_doubles
+from firmware.bridge.ledger.facts import Facts, account_of, facts_of, kind_of, movement_of, read_row
+from firmware.bridge.ledger.reports import Reports
+from firmware.core.movements import Act, Movement
+from firmware.core.ticket import Moment
+from firmware.row import Row, Unreadable, decode_began, epoch_and_seq, name_of
+
+UNTIMED_MS_MAX = 900_000  # a gate with a network has the time within minutes; the vendor waits no longer
+ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
+
+SETTLING = {
+    Act.PASSED: "settled",
+    Act.SETTLED: "settled",
+    Act.LAPSED: "dropped",
+    Act.VOIDED: "dropped",
+}
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One start of one gate, as far as it is known."""
+
+    id: int
+    number: int
+    random: str
+    branch: int
+    offset_ms: int | None
+    over: bool
+
+
+@dataclass(slots=True)
+class Admission:
+    """An admission while its rows are looked at. `stored`: its line is in the database."""
+
+    id: int
+    branch: int
+    epoch: int
+    account: str
+    subject: str
+    moment: Moment
+    state: str
+    outer: bool
+    stored: bool
+    line: dict[str, Any]
+
+
+class _Read(NamedTuple):
+    branch: int
+    number: int
+    digest: bytes
+    code: str
+    row: Row
+    movement: Movement | None
+
+
+class Derivation:
+    """One transaction's work. `upto` is the highest change number that was made, 0 for none."""
+
+    def __init__(
+        self, connection: Connection, accounts: Collection[str], now_utc_ms: int, reports: Reports
+    ) -> None:
+        self.upto = 0
+        self._connection = connection
+        self._accounts = accounts
+        self._now_utc_ms = now_utc_ms
+        self._reports = reports
+        self._admissions: dict[tuple[int, int], list[Admission]] = {}  # by gate and row
+        self._epochs: dict[tuple[int, int], list[Epoch]] = {}  # by gate and number
+        self._new: list[Admission] = []
+        self._changed: list[Admission] = []
+        self._works: list[dict[str, Any]] = []
+        self._movements: list[dict[str, Any]] = []
+        self._settled: set[int] = set()
+        self._subjects: set[str] = set()
+
+    def run(self, gates: Iterable[Chains]) -> None:
+        """Derive all that follows from the rows that joined."""
+        read = [(chains, self._read(chains)) for chains in gates if chains.joined]
+        count = sum(1 for _, rows in read for each in rows if each.movement is not None)
+        numbers: Iterator[int] = iter(())
+        if count:
+            first = take_numbers(self._connection, count)
+            self.upto = first + count - 1
+            numbers = iter(range(first, first + count))
+        for chains, rows in read:
+            self._load(chains, rows)
+            for each in rows:
+                self._derive(chains, each, numbers)
+            self._flush()
+            for tip in chains.merged:
+                self._settle_across(chains, tip.id, tip.began[0])
+        self._flush()
+        report_doubles(self._connection, self._reports, gates, self._subjects, self._settled)
+
+    def _read(self, chains: Chains) -> list[_Read]:
+        found = []
+        for branch, link in chains.joined:
+            try:
+                row = read_row(link.body)
+            except Unreadable as error:
+                self._unreadable(chains, link.number, kind_of(link.body), error)
+                continue
+            found.append(_Read(branch, link.number, link.digest, link.code, row, movement_of(row)))
+        return found
+
+    def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:
+        self._reports.say(
+            "unreadable",
+            f"{chains.name}:{kind}",
+            f"gate {chains.name}: row {name_of(number)} of kind {kind!r} cannot be read by this release: "
+            f"{error}. It is kept as it is, and nothing follows from it; if the gate has a newer release, "
+            "bring the bridge to the same one",
+        )
+
+    def _load(self, chains: Chains, rows: Sequence[_Read]) -> None:
+        """Fetch the epochs and admissions that these rows speak of, with a query for each kind."""
+        epochs = sorted({epoch_and_seq(each.number)[0] for each in rows})
+        columns = schema.epoch.c
+        query = select(
+            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
+        ).where(columns.gate == chains.gate)
+        for some in _parts(epochs):
+            for line in self._connection.execute(query.where(columns.epoch.in_(some))):
+                self._epochs.setdefault((chains.gate, line.epoch), []).append(Epoch(*line))
+        opened = {each.movement.row for each in rows if each.movement and each.movement.act is Act.OPENED}
+        wanted = {each.movement.row for each in rows if each.movement and each.movement.act in SETTLING}
+        several = len(chains.tips) > 1
+        self._load_admissions(chains.gate, sorted(wanted if several else wanted - opened))
+
+    def _load_admissions(self, gate: int, rows: Sequence[int]) -> None:
+        columns = schema.admission.c
+        query = select(
+            columns.id, columns.row, columns.branch, columns.epoch, columns.account, columns.subject,
+            columns.monotonic_ms, columns.utc_ms, columns.trusted, columns.state, columns.perimeters,
+        ).where(columns.gate == gate)  # fmt: skip
+        for some in _parts(rows):
+            for line in self._connection.execute(query.where(columns.row.in_(some))):
+                moment = Moment(line.monotonic_ms, line.utc_ms, line.trusted)
+                self._admissions.setdefault((gate, line.row), []).append(
+                    Admission(
+                        line.id, line.branch, line.epoch, line.account, line.subject, moment, line.state,
+                        "outer" in line.perimeters, stored=True, line={},
+                    )
+                )  # fmt: skip
+
+    # --- one row ---------------------------------------------------------------------------------
+
+    def _derive(self, chains: Chains, each: _Read, numbers: Iterator[int]) -> None:
+        epoch = self._epoch_of(chains, each)
+        moment = each.row.moment
+        if moment.trusted and epoch.offset_ms is None:
+            self._restate(epoch, moment.utc_ms - moment.monotonic_ms)
+        movement = each.movement
+        if movement is None:
+            return
+        number = next(numbers)
+        self._movements.append(
+            {
+                "number": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
+                "admission": movement.row, "act": movement.act.value, "subject": movement.subject,
+                "direction": movement.direction.value, "perimeters": ",".join(movement.perimeters),
+                "utc_ms": movement.utc_ms, "spend": movement.spend.value,
+                "until_utc_ms": movement.until_utc_ms,
+            }
+        )  # fmt: skip
+        if movement.act is Act.OPENED:
+            self._open(chains, each, movement, epoch, number)
+        elif movement.act in SETTLING:
+            self._settle(chains, each.number, each.branch, movement.row, SETTLING[movement.act], number)
+
+    def _open(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
+        row = each.row
+        try:
+            facts = facts_of(row)
+        except Unreadable as error:
+            self._unreadable(chains, each.number, row.kind, error)
+            facts = Facts()
+        # Where the vendor was to decide, it has its own word already. To tell it of openings that it did
+        # not decide after all is a matter of its own.
+        account = "" if facts.asked else account_of(movement.subject, facts.vendor, self._accounts)
+        perimeters = ",".join(movement.perimeters)
+        line = {
+            "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
+            "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": movement.subject,
+            "account": account, "code": each.code, "event": facts.event, "session": facts.session,
+            "direction": movement.direction.value, "perimeters": perimeters,
+            "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
+            "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
+            "trusted": row.moment.trusted, "state": "open",
+        }  # fmt: skip
+        admission = Admission(
+            number, each.branch, epoch.id, account, movement.subject, row.moment, "open",
+            "outer" in perimeters, stored=False, line=line,
+        )  # fmt: skip
+        self._admissions.setdefault((chains.gate, each.number), []).append(admission)
+        self._new.append(admission)
+
+    def _settle(
+        self, chains: Chains, row: int, branch: int, admission_row: int, state: str, number: int
+    ) -> None:
+        known = self._admissions.get((chains.gate, admission_row), ())
+        if len(chains.tips) > 1:
+            known = [found for found in known if chains.is_before(found.branch, admission_row, branch)]
+        if not known:
+            if state == "settled":
+                self._reports.say(
+                    "unknown_admission",
+                    f"{chains.name}:{admission_row}:{branch}",
+                    f"gate {chains.name}: row {name_of(row)} settles the admission in row "
+                    f"{name_of(admission_row)}, which is not in the ledger: no vendor is told of it. See the "
+                    "reports of gaps and unreadable rows for the reason",
+                )
+            return
+        admission = known[0]
+        if admission.state != "open":
+            return
+        admission.state = state
+        if admission.stored:
+            self._changed.append(admission)
+        else:
+            admission.line["state"] = state
+        if state == "settled":
+            self._settled.add(admission.id)
+            if admission.outer:
+                self._subjects.add(admission.subject)
+            if admission.account:
+                self._work(chains, admission, admission_row, number)
+
+    def _work(self, chains: Chains, admission: Admission, row: int, number: int) -> None:
+        moment, epoch = admission.moment, self._epoch_with(chains, row, admission.epoch)
+        at_utc_ms, state, next_ms = moment.utc_ms, "due", 0
+        if not moment.trusted:
+            if epoch.offset_ms is not None:
+                at_utc_ms = max(0, moment.monotonic_ms + epoch.offset_ms)
+            elif epoch.over:
+                report_untimed(self._reports, chains.name, epoch.number, epoch.random)
+            else:
+                state, next_ms = "untimed", self._now_utc_ms + UNTIMED_MS_MAX
+        self._works.append(
+            {
+                "id": number, "admission": admission.id, "account": admission.account,
+                "subject": admission.subject, "at_utc_ms": at_utc_ms, "state": state, "doubt": False,
+                "attempts": 0, "next_ms": next_ms, "worker": "", "lease_ms": 0, "result": "",
+                "verdict": "", "text": "", "finished_ms": 0, "told": False,
+            }
+        )  # fmt: skip
+
+    def _settle_across(self, chains: Chains, branch: int, row: int) -> None:
+        """Settle what was admitted before a gap that is closed now, and settled after it."""
+        columns, admissions = schema.movement.c, schema.admission.c
+        query = (
+            select(columns.number, columns.row, columns.admission, columns.act)
+            .join(schema.row, (schema.row.c.gate == columns.gate) & (schema.row.c.row == columns.row)
+                  & (schema.row.c.digest == columns.digest))
+            .join(schema.admission, (admissions.gate == columns.gate) & (admissions.row == columns.admission))
+            .where(
+                columns.gate == chains.gate,
+                columns.admission <= row,
+                columns.row > row,
+                columns.act.in_([act.value for act in SETTLING]),
+                schema.row.c.branch == branch,
+                admissions.state == "open",
+            )
+            .order_by(columns.number)
+        )  # fmt: skip
+        found = self._connection.execute(query).all()
+        fresh = {each.admission for each in found}
+        for at in fresh:
+            self._admissions.pop((chains.gate, at), None)
+        self._load_admissions(chains.gate, sorted(fresh))
+        for each in found:
+            self._settle(chains, each.row, branch, each.admission, SETTLING[Act(each.act)], each.number)
+
+    # --- epochs ----------------------------------------------------------------------------------
+
+    def _epoch_of(self, chains: Chains, each: _Read) -> Epoch:
+        """The epoch of a row; made where the row is its first, or where its first is missing."""
+        number = epoch_and_seq(each.number)[0]
+        if each.row.kind == "began":
+            return self._begin(chains, each, number)
+        known = self._epochs.get((chains.gate, number))
+        if known and len(known) == 1:
+            return known[0]
+        for branch in chains.ancestry(each.branch):
+            for epoch in known or ():
+                if epoch.branch == branch:
+                    return epoch
+        return self._make(chains.gate, Epoch(0, number, "", each.branch, None, over=False))
+
+    def _begin(self, chains: Chains, each: _Read, number: int) -> Epoch:
+        try:
+            random = decode_began(each.row.text).random
+        except Unreadable as error:
+            self._unreadable(chains, each.number, each.row.kind, error)
+            random = ""
+        self._end_before(chains, each.branch, number)
+        moment = each.row.moment
+        offset_ms = moment.utc_ms - moment.monotonic_ms if moment.trusted else None
+        return self._make(chains.gate, Epoch(0, number, random, each.branch, offset_ms, over=False))
+
+    def _make(self, gate: int, epoch: Epoch) -> Epoch:
+        columns = schema.epoch.c
+        self._connection.execute(
+            insert_new(self._connection, schema.epoch),
+            {
+                "gate": gate, "epoch": epoch.number, "random": epoch.random, "branch": epoch.branch,
+                "offset_ms": epoch.offset_ms, "over": epoch.over,
+            },
+        )  # fmt: skip
+        epoch.id = self._connection.execute(
+            select(columns.id).where(
+                columns.gate == gate, columns.epoch == epoch.number, columns.random == epoch.random
+            )
+        ).scalar_one()
+        self._epochs.setdefault((gate, epoch.number), []).append(epoch)
+        return epoch
+
+    def _epoch_with(self, chains: Chains, row: int, id: int) -> Epoch:
+        """The epoch of an admission, which need not be that of the row that settles it."""
+        number = epoch_and_seq(row)[0]
+        for epoch in self._epochs.get((chains.gate, number), ()):
+            if epoch.id == id:
+                return epoch
+        columns = schema.epoch.c
+        query = select(
+            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
+        ).where(columns.id == id)
+        found = Epoch(*self._connection.execute(query).one())
+        self._epochs.setdefault((chains.gate, number), []).append(found)
+        return found
+
+    def _restate(self, epoch: Epoch, offset_ms: int) -> None:
+        """The true time of an epoch is known: restate what waited for it."""
+        epoch.offset_ms = offset_ms
+        self._flush()
+        self._connection.execute(
+            update(schema.epoch).where(schema.epoch.c.id == epoch.id).values(offset_ms=offset_ms)
+        )
+        work, admission = schema.work.c, schema.admission.c
+        stated = select(admission.monotonic_ms + offset_ms).where(admission.id == work.admission)
+        self._connection.execute(
+            update(schema.work)
+            .where(work.state == "untimed", _of_epoch(epoch.id))
+            .values(state="due", next_ms=0, at_utc_ms=stated.scalar_subquery())
+        )
+
+    def _end_before(self, chains: Chains, branch: int, number: int) -> None:
+        """A new epoch begins: nothing more will become known of the clock in those before it."""
+        self._flush()
+        columns, work = schema.epoch.c, schema.work.c
+        query = select(
+            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
+        ).where(
+            columns.gate == chains.gate,
+            columns.branch == branch,
+            columns.epoch < number,
+            columns.over.is_(False),
+        )
+        for line in self._connection.execute(query).all():
+            before = Epoch(*line)
+            self._connection.execute(update(schema.epoch).where(columns.id == before.id).values(over=True))
+            for epoch in self._epochs.get((chains.gate, before.number), ()):
+                epoch.over = epoch.over or epoch.id == before.id
+            released = self._connection.execute(
+                update(schema.work)
+                .where(work.state == "untimed", _of_epoch(before.id))
+                .values(state="due", next_ms=0)
+            )
+            if released.rowcount:
+                report_untimed(self._reports, chains.name, before.number, before.random)
+
+    # --- into the database -----------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        insert_many(self._connection, schema.admission, [admission.line for admission in self._new])
+        for admission in self._new:
+            admission.stored = True
+        self._new = []
+        if self._changed:
+            self._connection.execute(
+                update(schema.admission)
+                .where(schema.admission.c.id == bindparam("admission"))
+                .values(state=bindparam("new_state")),
+                [{"admission": each.id, "new_state": each.state} for each in self._changed],
+            )
+            self._changed = []
+        insert_many(self._connection, schema.work, self._works)
+        insert_many(self._connection, schema.movement, self._movements)
+        self._works, self._movements = [], []
+
+
+def release_untimed(connection: Connection, reports: Reports, now_utc_ms: int) -> int:
+    """Let go what waited too long for a clock; returns how many."""
+    work, admission, epoch, gate = schema.work.c, schema.admission.c, schema.epoch.c, schema.gate.c
+    late = (work.state == "untimed") & (work.next_ms <= now_utc_ms)
+    query = (
+        select(gate.name, epoch.epoch, epoch.random)
+        .select_from(schema.work)
+        .join(schema.admission, admission.id == work.admission)
+        .join(schema.epoch, epoch.id == admission.epoch)
+        .join(schema.gate, gate.id == admission.gate)
+        .where(late)
+        .distinct()
+    )
+    for name, number, random in connection.execute(query).all():
+        report_untimed(reports, name, number, random)
+    return connection.execute(update(schema.work).where(late).values(state="due", next_ms=0)).rowcount
+
+
+def report_untimed(reports: Reports, gate: str, number: int, random: str) -> None:
+    """Say that a vendor hears times that a gate's clock made up."""
+    reports.say(
+        "untimed",
+        f"{gate}:{number}:{random}",
+        f"gate {gate}: its clock was not trusted in its start {number}, or not in time: the vendor is told "
+        "the times as the gate said them. Give the gate a time server, or a clock with a battery",
+    )
+
+
+def _of_epoch(id: int) -> Any:
+    return exists(
+        select(schema.admission.c.id).where(
+            schema.admission.c.id == schema.work.c.admission, schema.admission.c.epoch == id
+        )
+    )
+
+
+def _parts(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(values), ASKED_AT_ONCE):
+        yield values[at : at + ASKED_AT_ONCE]

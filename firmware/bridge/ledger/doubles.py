@@ -1,0 +1,135 @@
+"""One ticket that entered twice: reported once, with both rows, in whatever order they came.
+
+While the network between two gates is down, each lets the same ticket in, for neither knows of the other.
+That is the price of working without a network; afterwards a person has to hear of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from firmware.bridge import schema
+from firmware.bridge.ledger.chains import Chains
+from firmware.bridge.ledger.reports import Reports, time_of
+from firmware.row import name_of
+
+ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
+
+
+class Move(NamedTuple):
+    """A settled admission through the outer perimeter. They sort by their time."""
+
+    utc_ms: int
+    id: int
+    gate_id: int
+    gate: str
+    lane: str
+    row: int
+    branch: int
+    subject: str
+    direction: str
+    reentry: str
+
+
+def report_doubles(
+    connection: Connection,
+    reports: Reports,
+    gates: Iterable[Chains],
+    subjects: Iterable[str],
+    settled: set[int],
+) -> None:
+    """Look at these tickets, some admissions of which have just been settled."""
+    chains = {each.gate: each for each in gates}
+    moves: dict[str, list[Move]] = {}
+    wanted = sorted(subjects)
+    for at in range(0, len(wanted), ASKED_AT_ONCE):
+        for move in _moves(connection, wanted[at : at + ASKED_AT_ONCE]):
+            moves.setdefault(move.subject, []).append(move)
+    for found in moves.values():
+        if len(found) > 1:
+            _look(connection, reports, chains, sorted(found), settled)
+
+
+def _moves(connection: Connection, subjects: Sequence[str]) -> Iterable[Move]:
+    admission, epoch, gate = schema.admission.c, schema.epoch.c, schema.gate.c
+    query = (
+        select(
+            admission.utc_ms, admission.id, admission.gate, gate.name, admission.lane, admission.row,
+            admission.branch, admission.subject, admission.direction, admission.reentry,
+            admission.monotonic_ms, admission.trusted, epoch.offset_ms,
+        )
+        .join(schema.gate, gate.id == admission.gate)
+        .join(schema.epoch, epoch.id == admission.epoch)
+        .where(
+            admission.subject.in_(subjects),
+            admission.state == "settled",
+            admission.perimeters.contains("outer"),
+        )
+    )  # fmt: skip
+    for *fields, monotonic_ms, trusted, offset_ms in connection.execute(query):
+        move = Move(*fields)
+        if not trusted and offset_ms is not None:
+            move = move._replace(utc_ms=monotonic_ms + offset_ms)
+        yield move
+
+
+def _look(
+    connection: Connection,
+    reports: Reports,
+    chains: dict[int, Chains],
+    moves: Sequence[Move],
+    settled: set[int],
+) -> None:
+    for at, later in enumerate(moves):
+        if later.direction != "in" or later.reentry == "unlimited":
+            continue
+        for earlier in reversed(moves[:at]):
+            if earlier.direction != "in":
+                break
+            if earlier.reentry == "unlimited" or settled.isdisjoint((earlier.id, later.id)):
+                continue
+            if not _same_chain(chains, earlier, later):
+                reports.say("double", _key(earlier, later), _text(earlier, later))
+    for at, left in enumerate(moves):
+        if left.direction == "out" and left.id in settled:
+            _explain(connection, reports, moves[:at], left, moves[at + 1 :])
+
+
+def _same_chain(chains: dict[int, Chains], one: Move, other: Move) -> bool:
+    """At one gate, with one journal, the gate itself knew what it did."""
+    if one.gate_id != other.gate_id:
+        return False
+    known = chains[one.gate_id]
+    if one.row > other.row:
+        one, other = other, one
+    return known.is_before(one.branch, one.row, other.branch)
+
+
+def _explain(
+    connection: Connection, reports: Reports, before: Sequence[Move], left: Move, after: Sequence[Move]
+) -> None:
+    """A way out that became known late may explain what was reported."""
+    keys = {_key(one, other) for one in before for other in after}
+    columns = schema.report.c
+    query = select(columns.key).where(columns.kind == "double", columns.key.in_(keys))
+    for key in connection.execute(query).scalars().all() if keys else ():
+        reports.say(
+            "explained",
+            key,
+            f"ticket {left.subject}: the double admission {key} was none: the ticket left in between, at "
+            f"gate {left.gate}, lane {left.lane}, row {name_of(left.row)}, {time_of(left.utc_ms)}; this "
+            "became known later",
+        )
+
+
+def _key(one: Move, other: Move) -> str:
+    return " and ".join(sorted(f"{move.gate} {name_of(move.row)} {move.id}" for move in (one, other)))
+
+
+def _text(one: Move, other: Move) -> str:
+    places = ", and at ".join(
+        f"gate {move.gate}, lane {move.lane}, row {name_of(move.row)}, {time_of(move.utc_ms)}"
+        for move in (one, other)
+    )
+    return f"ticket {one.subject} entered twice: at {places}; no way out in between is known"

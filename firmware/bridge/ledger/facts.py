@@ -1,0 +1,105 @@
+"""What a row says that the ledger has to know, checked so that a database can hold it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from firmware.core.events import Scanned
+from firmware.core.movements import Movement
+from firmware.core.ticket import Authority
+from firmware.row import Named, Row, Unreadable, decode, event_of
+
+INTEGER_MAX = (1 << 63) - 1  # of a column
+UTC_MS_MAX = 1 << 53  # as `wire.UtcMs`
+KIND_CHARACTERS_MAX = 32  # of a kind in a report
+
+
+class Facts(NamedTuple):
+    """What the vendor needs to know of an admission, besides its ticket and code."""
+
+    vendor: str = ""
+    event: str = ""
+    session: str = ""
+    reentry: str = ""
+    asked: bool = False  # the vendor decided, or was to decide: it is not told by the ledger
+
+
+def read_row(body: bytes) -> Row:
+    """The row of a body that a gate sent. Raises `Unreadable`."""
+    row = decode(body)
+    numbers, texts = [row.moment.utc_ms], [row.kind, row.lane]
+    if row.movement is not None:
+        numbers += [row.movement.utc_ms, row.movement.until_utc_ms]
+        texts.append(row.movement.subject)
+        if abs(row.movement.row) > INTEGER_MAX:
+            raise Unreadable("a number of a row beyond 63 bits")
+    if (
+        not all(0 <= number < UTC_MS_MAX for number in numbers)
+        or not 0 <= row.moment.monotonic_ms < UTC_MS_MAX
+    ):
+        raise Unreadable("a time that no clock shows")
+    if any("\0" in text for text in texts):
+        raise Unreadable("a zero character in a name")
+    return row
+
+
+def kind_of(body: bytes) -> str:
+    """The kind of a row that this release cannot read, as far as it can be found."""
+    try:
+        found = msgspec.msgpack.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "?"
+    kind = found[0] if isinstance(found, list) and found else None
+    return kind[:KIND_CHARACTERS_MAX] if isinstance(kind, str) else "?"
+
+
+def facts_of(row: Row) -> Facts:
+    """The facts of an admission, from its row's story. Raises `Unreadable`.
+
+    A row in the place of one that could not be written has no story: then only its ticket is known.
+    """
+    scan = _scan_of(row)
+    if scan is None:
+        return Facts()
+    listed, route, policy = scan.ticket, scan.route, scan.policy
+    texts = (
+        route.vendor,
+        listed.event if listed is not None and listed.event else route.event or policy.event,
+        listed.session if listed is not None else "",
+    )
+    if any("\0" in text for text in texts):
+        raise Unreadable("a zero character in a name")
+    return Facts(*texts, policy.reentry.value, asked=route.authority is Authority.VENDOR)
+
+
+def _scan_of(row: Row) -> Scanned | None:
+    if row.story is None:
+        return None
+    for named in (*reversed(row.story.events), *_asked(row.story.before.state)):
+        if named.name == Scanned.__name__:
+            event = event_of(named)
+            assert isinstance(event, Scanned)
+            return event
+    return None
+
+
+def _asked(state: Named) -> Iterable[Named]:
+    """The scan that a lane was asking about before the row."""
+    if state.name == "Asking" and state.fields and isinstance(state.fields[0], list | tuple):
+        yield Named(Scanned.__name__, tuple(state.fields[0]))
+
+
+def account_of(subject: str, vendor: str, accounts: Iterable[str]) -> str:
+    """The account that must be told of a ticket, "" for none: its subject says so, or else its route."""
+    front, colon, _ = subject.partition(":")
+    account = front if colon else vendor
+    return account if account in accounts else ""
+
+
+def movement_of(row: Row) -> Movement | None:
+    """The gate's own movement in a row. One that was heard of elsewhere has a row of kind `noted`."""
+    movement = row.movement
+    if movement is None or row.kind == "noted" or movement.row < 0:
+        return None
+    return movement

@@ -1,0 +1,53 @@
+"""What a person should know of, said once however often it is found again."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from firmware.bridge import schema
+from firmware.bridge.database import insert_new
+
+REPORT_CHARACTERS_MAX = 1000  # a screen of text; what a gate sent may be in it
+
+
+class Report(NamedTuple):
+    """A report as it is kept. `kind` and `key` together tell it from all others."""
+
+    id: int
+    kind: str
+    key: str
+    text: str
+    at_utc_ms: int
+
+
+class Reports:
+    """Writes reports in one transaction; `new` are the texts of those that were not there before."""
+
+    def __init__(self, connection: Connection, now_utc_ms: int) -> None:
+        self._connection = connection
+        self._now_utc_ms = now_utc_ms
+        self.new: list[str] = []
+
+    def say(self, kind: str, key: str, text: str) -> None:
+        """Report this, if it is not reported yet."""
+        text = text.replace("\0", "")[:REPORT_CHARACTERS_MAX]
+        line = {"kind": kind, "key": key.replace("\0", ""), "text": text, "at_ms": self._now_utc_ms}
+        if self._connection.execute(insert_new(self._connection, schema.report), line).rowcount:
+            self.new.append(text)
+
+
+def read_reports(connection: Connection, after_id: int, limit: int) -> list[Report]:
+    """The reports after that one, oldest first."""
+    columns = schema.report.c
+    query = select(columns.id, columns.kind, columns.key, columns.text, columns.at_ms)
+    query = query.where(columns.id > after_id).order_by(columns.id).limit(limit)
+    return [Report(*line) for line in connection.execute(query)]
+
+
+def time_of(utc_ms: int) -> str:
+    """A time for people to read."""
+    try:
+        return f"{datetime.fromtimestamp(utc_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # a clock that went mad; the number says so
+        return f"{utc_ms} ms"

@@ -1,0 +1,207 @@
+"""What vendors must be told: taken one at a time for each ticket, in order, by whichever worker is free.
+
+Who takes work holds it until its lease ends. Work whose holder died comes back with doubt: it may have been
+told. The first outcome of a piece of work counts; one that comes after it changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, exists, select, update
+
+from firmware import wire
+from firmware.bridge import schema
+from firmware.bridge.ledger.reports import Reports, time_of
+from firmware.bridge.vendor import Accepted, Refused, Told, Unsure
+from firmware.core.ticket import Direction, Verdict
+from firmware.row import name_of
+
+TEXT_CHARACTERS_MAX = 256  # as `wire.Text`
+UNSENDABLE = (
+    "the gate sent neither a ticket id of this vendor nor the code, so there is nothing to tell it by"
+)
+UNCERTAIN = "uncertain"
+
+
+class Claimed(NamedTuple):
+    """Work that its holder alone may send. (`scan`, `digest`) is the row of the admission."""
+
+    work: int
+    told: Told
+    scan: int
+    digest: bytes
+    worker: str
+    attempts: int  # with the worker, tells this claim from a later one
+
+
+def claim(
+    connection: Connection,
+    reports: Reports,
+    account: str,
+    worker: str,
+    now_utc_ms: int,
+    limit: int,
+    lease_ms: int,
+) -> list[Claimed]:
+    """Take up to `limit` pieces of work of different tickets."""
+    columns = schema.work.c
+    dead = and_(columns.state == "claimed", columns.lease_ms <= now_utc_ms)
+    due = and_(columns.state == "due", columns.next_ms <= now_utc_ms)
+    found: list[Claimed] = []
+    for which in (dead, due):  # apart, so that each is read in order from an index
+        while len(found) < limit:
+            taken = _take(connection, account, which, limit - len(found), now_utc_ms + lease_ms, worker)
+            sendable = [each for each in taken if each.told.ticket_id or each.told.code]
+            found += sendable
+            unsendable = [(each, Unsure(UNSENDABLE)) for each in taken if each not in sendable]
+            finish(connection, reports, unsendable, now_utc_ms)
+            if not unsendable:
+                break
+    return found
+
+
+def _take(
+    connection: Connection, account: str, which: object, limit: int, lease_ms: int, worker: str
+) -> list[Claimed]:
+    work, admission, gate = schema.work, schema.admission.c, schema.gate.c
+    before = work.alias("before")
+    waits = exists(
+        select(before.c.id).where(
+            before.c.account == work.c.account,
+            before.c.subject == work.c.subject,
+            before.c.id < work.c.id,
+            before.c.state != "done",
+        )
+    )
+    query = (
+        select(work.c.id, work.c.state, work.c.doubt, work.c.attempts, work.c.admission, work.c.at_utc_ms)
+        .where(work.c.account == account, which, ~waits)  # type: ignore[arg-type]  # a condition
+        .order_by(work.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    lines = connection.execute(query).all()
+    if not lines:
+        return []
+    facts = {
+        line.id: line
+        for line in connection.execute(
+            select(
+                admission.id, admission.row, admission.digest, admission.subject, admission.code,
+                admission.event, admission.session, admission.direction, gate.name,
+            )
+            .join(schema.gate, gate.id == admission.gate)
+            .where(admission.id.in_([line.admission for line in lines]))
+        )
+    }  # fmt: skip
+    found = []
+    for line in lines:
+        of = facts[line.admission]
+        front, _, ticket_id = of.subject.partition(":")
+        told = Told(
+            ticket_id if front == account else "", of.code, of.event, of.session,
+            Direction(of.direction), line.at_utc_ms, of.name, line.doubt or line.state == "claimed",
+        )  # fmt: skip
+        found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
+    connection.execute(
+        update(work)
+        .where(work.c.id == bindparam("work"))
+        .values(
+            state="claimed", worker=worker, lease_ms=lease_ms,
+            doubt=bindparam("doubtful"), attempts=bindparam("tried"),
+        ),
+        [{"work": each.work, "doubtful": each.told.doubt, "tried": each.attempts} for each in found],
+    )  # fmt: skip
+    return found
+
+
+def finish(
+    connection: Connection,
+    reports: Reports,
+    outcomes: Sequence[tuple[Claimed, Accepted | Refused | Unsure]],
+    now_utc_ms: int,
+) -> None:
+    """Keep what became of work, also of work whose lease has run out meanwhile."""
+    columns = schema.work.c
+    for claimed, outcome in outcomes:
+        result, verdict, text = _said(outcome)
+        kept = connection.execute(
+            update(schema.work)
+            .where(columns.id == claimed.work, columns.state != "done")
+            .values(
+                state="done", result=result, verdict=verdict, finished_ms=now_utc_ms,
+                text=text.replace("\0", "")[:TEXT_CHARACTERS_MAX],
+            )
+        )  # fmt: skip
+        if kept.rowcount and result == UNCERTAIN:
+            told = claimed.told
+            reports.say(
+                UNCERTAIN,
+                str(claimed.work),
+                f"gate {told.gate}, row {name_of(claimed.scan)}, {told.direction.value} at "
+                f"{time_of(told.at_utc_ms)}, ticket {told.ticket_id or 'without an id'}: nobody knows "
+                f"whether the vendor has it: {text}. Look it up there",
+            )
+
+
+def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool, next_utc_ms: int) -> None:
+    """Let it be tried again from then on. What another has taken meanwhile is left to it."""
+    columns = schema.work.c
+    for each in claimed:
+        connection.execute(
+            update(schema.work)
+            .where(
+                columns.id == each.work,
+                columns.state == "claimed",
+                columns.worker == each.worker,
+                columns.attempts == each.attempts,
+            )
+            .values(state="due", doubt=doubt, next_ms=next_utc_ms, worker="", lease_ms=0)
+        )
+
+
+def outcomes_to_tell(connection: Connection, limit: int) -> list[tuple[str, wire.Outcome, int]]:
+    """Outcomes that no gate was told of yet: gate, outcome, and the id of the work."""
+    work, admission, gate = schema.work.c, schema.admission.c, schema.gate.c
+    query = (
+        select(work.id, work.result, work.verdict, work.text, admission.row, admission.digest, gate.name)
+        .join(schema.admission, admission.id == work.admission)
+        .join(schema.gate, gate.id == admission.gate)
+        .where(work.state == "done", work.told.is_(False))
+        .order_by(work.id)
+        .limit(limit)
+    )
+    return [(line.name, _outcome(line), line.id) for line in connection.execute(query)]
+
+
+def told(connection: Connection, ids: Sequence[int]) -> None:
+    """Those outcomes were sent."""
+    if ids:
+        connection.execute(
+            update(schema.work).where(schema.work.c.id == bindparam("work")).values(told=True),
+            [{"work": id} for id in ids],
+        )
+
+
+def _said(outcome: Accepted | Refused | Unsure) -> tuple[str, str, str]:
+    match outcome:
+        case Accepted(text):
+            return "accepted", "", text
+        case Refused(verdict, text):
+            return "refused", verdict.value, text
+        case Unsure(why):
+            return UNCERTAIN, "", why
+
+
+_RESULTS = {
+    "accepted": wire.Result.ACCEPTED,
+    "refused": wire.Result.REFUSED,
+    UNCERTAIN: wire.Result.UNSURE,
+}
+
+
+def _outcome(line: object) -> wire.Outcome:
+    row, digest, result, verdict, text = (
+        getattr(line, name) for name in ("row", "digest", "result", "verdict", "text")
+    )
+    return wire.Outcome(row, digest, _RESULTS[result], Verdict(verdict) if verdict else None, text)
