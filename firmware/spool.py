@@ -1,13 +1,14 @@
 """A whole list on its way: the pages of `firmware.sync` in one file, and the catalogue made from it.
 
-A list of a million tickets comes over minutes, perhaps through a network that breaks and a gate that is
+A list of a million tickets comes over minutes, perhaps through a network that breaks and to a gate that is
 switched off. Each page is one record, length and check sum in front. What a power cut has torn off is cut
 away, and the sync goes on behind the last whole page.
 
-The catalogue is built by a child process (`python -m firmware.spool`): the gate's loop shares its interpreter
+The catalogue is made by a child process (`python -m firmware.spool`): the gate's loop shares its interpreter
 with nobody who works for seconds, and LMDB lets no process open a list twice.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,14 @@ HEAD_BYTES = 8  # length and check sum of a record
 STATUS_LATER = 3  # of the child, whose last words are then for people; Python itself ends with 1 and 2
 STATUS_DAMAGED = 4  # the spool is of no use
 
+# The bytes of `wire.Listed` as this release writes them into the spool: an array of eleven, its tag, 16 bytes
+# of digest, and then what `Ticket` is in the catalogue, an array of nine that begins with the ticket id.
+LISTED = b"\x9b\xa1t\xc4\x10"
+DIGEST = slice(5, 21)
+TICKET = b"\x99"
+FIELDS = slice(21, None)
+ID_HEAD = 21
+
 
 class SpoolDamaged(Exception):
     """The spool does not hold a whole list."""
@@ -36,13 +45,11 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         """Open, or make; what follows the last whole page is cut away. Raises `OSError`."""
-        self.path = path
         self.last: wire.CataloguePage | None = None
         self._bytes = 0
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            for page, self._bytes in pages(path):
-                self.last = msgspec.structs.replace(page, items=())
+            self.last, self._bytes = _last(path)
             os.ftruncate(self._handle, self._bytes)
         except BaseException:
             self.close()
@@ -92,23 +99,14 @@ class Spool:
         self.close()
 
 
-def pages(path: Path) -> Iterator[tuple[wire.CataloguePage, int]]:
-    """The whole pages of a spool, in order, up to the first that is torn; each with where it ends."""
-    with path.open("rb") as file:
-        while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
-            length = int.from_bytes(head[:4])
-            payload = file.read(length) if length <= wire.PAYLOAD_BYTES_MAX else b""
-            if len(payload) != length or crc32(payload) != int.from_bytes(head[4:]):
-                return
-            try:
-                yield wire.decode(payload, wire.CataloguePage), file.tell()
-            except wire.Unfit:  # another release wrote it
-                return
-
-
 def source_of(feed: str, cursor: int) -> str:
     """What a catalogue says of its source: this feed, up to this change."""
     return f"bridge {feed} {cursor}"
+
+
+def ticket_of(item: wire.Listed) -> Ticket:
+    """The ticket of an item."""
+    return Ticket(*msgspec.structs.astuple(item)[1:])
 
 
 def build(path: Path, catalogue: Path) -> None:
@@ -116,48 +114,85 @@ def build(path: Path, catalogue: Path) -> None:
 
     Raises `SpoolDamaged`, `CatalogueError`, `KeyUnusable`, `OSError`.
     """
-    last = None
-    for page, _ in pages(path):
-        last = page
+    last, _ = _last(path)
     if last is None or last.more:
         raise SpoolDamaged(f"{path} does not hold a whole list")
     source = source_of(last.feed, last.upto)
     with Build(catalogue, source=source, stamp_utc_ms=last.stamp_utc_ms) as made:
-        line = 0
-        for page, _ in pages(path):
-            for item in page.items:
-                line += 1
-                if isinstance(item, wire.Listed):
-                    made.add(line, item.digest, ticket_of(item))
-                elif isinstance(item, wire.Gone):
-                    made.forget(line, item.ticket_id)
+        line = 1
+        for payload, _ in _payloads(path):
+            items = list(map(bytes, _rough(payload).items))
+            if all(item.startswith(LISTED) for item in items):
+                made.add_encoded(line, list(map(_encoded, items)))
+            else:
+                _add_one_by_one(made, line, items)
+            line += len(items)
         made.leave_out_older()
         made.swap()
 
 
-def ticket_of(item: wire.Listed) -> Ticket:
-    """The ticket of an item."""
-    return Ticket(
-        item.ticket_id,
-        item.status,
-        item.event,
-        item.session,
-        item.type,
-        item.sector,
-        item.gate,
-        item.valid_from_ms,
-        item.valid_until_ms,
-    )
-
-
 def main(arguments: list[str]) -> int:
     """What the child does: the spool, and the folder of the catalogue."""
+    gc.disable()  # nothing here refers to itself, and looking for it takes a tenth of the time
     try:
         build(Path(arguments[0]), Path(arguments[1]))
     except (SpoolDamaged, CatalogueError, KeyUnusable, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return STATUS_DAMAGED if isinstance(error, SpoolDamaged) else STATUS_LATER
     return 0
+
+
+class _Rough(msgspec.Struct, tag_field="v", tag=wire.VERSION):
+    """A page whose items stay bytes."""
+
+    items: list[msgspec.Raw]
+
+
+_rough = msgspec.msgpack.Decoder(_Rough).decode
+_item = msgspec.msgpack.Decoder(wire.Change).decode
+
+
+def _encoded(item: bytes) -> tuple[bytes, bytes, bytes]:
+    """Digest, ticket id and ticket, cut out of an item: thrice as quick as to decode and encode it anew."""
+    head = item[ID_HEAD]
+    if head < 0xC0:  # text of at most 31 bytes
+        ticket_id = item[ID_HEAD + 1 : ID_HEAD + 1 + (head & 0x1F)]
+    elif head == 0xD9:  # of at most 255
+        ticket_id = item[ID_HEAD + 2 : ID_HEAD + 2 + item[ID_HEAD + 1]]
+    else:
+        ticket_id = item[ID_HEAD + 3 : ID_HEAD + 3 + int.from_bytes(item[ID_HEAD + 1 : ID_HEAD + 3])]
+    return item[DIGEST], ticket_id, TICKET + item[FIELDS]
+
+
+def _add_one_by_one(made: Build, line: int, items: list[bytes]) -> None:
+    for number, encoded in enumerate(items, line):
+        item = _item(encoded)
+        if isinstance(item, wire.Listed):
+            made.add(number, item.digest, ticket_of(item))
+        elif isinstance(item, wire.Gone):
+            made.forget(number, item.ticket_id)
+
+
+def _last(path: Path) -> tuple[wire.CataloguePage | None, int]:
+    """The last whole page without its items, and where it ends."""
+    payload, end = b"", 0
+    for payload, end in _payloads(path):  # noqa: B007 - only the last one is of interest
+        continue
+    try:
+        return msgspec.structs.replace(wire.decode(payload, wire.CataloguePage), items=()), end
+    except wire.Unfit:  # there is none, or another release wrote it
+        return None, 0
+
+
+def _payloads(path: Path) -> Iterator[tuple[bytes, int]]:
+    """The whole pages of a spool up to the first that is torn, each with where it ends."""
+    with path.open("rb") as file:
+        while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
+            length = int.from_bytes(head[:4])
+            payload = file.read(length) if length <= wire.PAYLOAD_BYTES_MAX else b""
+            if len(payload) != length or crc32(payload) != int.from_bytes(head[4:]):
+                return
+            yield payload, file.tell()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import decision, hanging, importing, relay, start
+from tests.bench import decision, hanging, importing, relay, start, syncing
 from tests.bench.figures import SCRATCH, Figure, table, write
 
 BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
@@ -14,6 +14,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "hanging": hanging.run,
     "importing": importing.run,
     "start": start.run,
+    "syncing": syncing.run,
 }
 
 
