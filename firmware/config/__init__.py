@@ -165,13 +165,17 @@ def parse(text: str, source: str) -> Settings:
     """The settings that a text holds; `source` names it in messages. Raises `SettingsError`."""
     if len(text) > FILE_BYTES_MAX:
         raise SettingsError([f"{source}: longer than {FILE_BYTES_MAX} bytes: is this the settings file?"])
+    return settle(document_of(text, source), source, lines_of(text))
+
+
+def document_of(text: str, source: str) -> dict[str, Any]:
+    """The tables of a text. Raises `SettingsError`."""
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and what Python says of a number with 5000 digits
         raise SettingsError([f"{source}: is not TOML: {error}"]) from error
     except RecursionError as error:
         raise SettingsError([f"{source}: is no settings file: its brackets nest too deep"]) from error
-    return settle(document, source, lines_of(text))
 
 
 def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int] | None = None) -> Settings:
@@ -223,11 +227,13 @@ def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int]
 
 
 class Complaints:
-    """The problems found so far. A path is a key as in `lane[2].unlock_ms`."""
+    """The problems found so far. A path is a key as in `lane[2].unlock_ms`; `sections` is what there is."""
 
-    def __init__(self, source: str, lines: Mapping[str, int]) -> None:
+    def __init__(
+        self, source: str, lines: Mapping[str, int], sections: tuple[Section, ...] = SECTIONS
+    ) -> None:
         self._found: list[tuple[int, str]] = []
-        self._source, self._lines = source, lines
+        self._source, self._lines, self._sections = source, lines, sections
 
     def add(self, path: str, message: str) -> None:
         """Note a problem, with the line of the key, or of its table where the key has none."""
@@ -247,7 +253,7 @@ class Complaints:
         for name in found:
             if name not in known:
                 where = f"{path}.{plain(name)}" if path else plain(name)
-                self.add(where, f"no such setting{hint(name, known)}")
+                self.add(where, f"no such setting{hint(name, known, self._sections)}")
 
 
 class Table(NamedTuple):
@@ -312,12 +318,12 @@ def tables(
     ]
 
 
-def hint(name: str, known: list[str]) -> str:
+def hint(name: str, known: list[str], sections: tuple[Section, ...]) -> str:
     """What was perhaps meant: a known name like it, the section where it belongs, or what there is."""
-    homes = [section.header for section in SECTIONS if name in [key.name for key in section.keys]]
+    homes = [section.header for section in sections if name in [key.name for key in section.keys]]
     if homes:
         return f" here: it belongs to {' or '.join(homes)}"
-    if name == "reader":
+    if name == "reader" and READER in sections:
         return f": write {READER.header}, below its lane"
     return nearest(name, known) or f": there are {', '.join(known)}"
 
