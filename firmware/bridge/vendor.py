@@ -3,12 +3,17 @@
 A generator yields an `httpx.Request` and is sent the `httpx.Response`; it yields a `Page` of tickets and is
 sent `None`; it returns its result. Where a reply did not come, the driver throws `NotSent` or `Lost` into it
 at that place. What a vendor calls things stays inside that vendor's file.
+
+A request carries how it is to be sent, made by `manner`: its name for logs and errors (a URL may hold
+secrets), its time-out, and for one that changes nothing how often it may be tried.
 """
 
+import json
 from collections.abc import Generator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import httpx
+import msgspec
 
 from firmware.core.ticket import Direction, Status, Verdict
 
@@ -96,23 +101,53 @@ class VendorTicket(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some tickets on their way into the feed."""
+    """Some tickets on their way into the feed. `skipped` entries of it could not be read as tickets."""
 
     tickets: tuple[VendorTicket, ...]
+    skipped: int = 0
 
 
 class Listing(NamedTuple):
     """The end of a run through the vendor's list. `since` begins the next delta.
 
     `whole` says that every ticket of the account was listed, so that one that was not seen is gone.
+    `skipped` entries could not be read, and are in no page; `text` says what else was odd.
     """
 
     since: str
     whole: bool
+    skipped: int = 0
+    text: str = ""
 
 
 Result = TypeVar("Result")
 Flow = Generator[httpx.Request | Page, httpx.Response | None, Result]
+
+
+def manner(name: str, timeout_s: float, tries: int = 1, patience_s: float = 5.0) -> dict[str, Any]:
+    """Extensions of an `httpx.Request`: what the driver has to know about it.
+
+    `timeout_s` is for each wait for bytes, and twice that for the whole reply. `tries` above 1 is for
+    requests without effect. A request waits up to `patience_s` for its turn (the rate limit, or the
+    vendor's own `Retry-After`); else it is `NotSent`.
+    """
+    return {
+        "timeout": httpx.Timeout(timeout_s).as_dict(),
+        "name": name,
+        "tries": tries,
+        "patience_s": patience_s,
+    }
+
+
+def read_json(response: httpx.Response) -> object:
+    """What a reply says. Raises `ValueError` where it is no JSON, or only the beginning of some."""
+    if "json" in response.extensions:  # the driver has read it already, to see that it is complete
+        return response.extensions["json"]
+    try:
+        value: object = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = json.loads(response.content)  # takes what is not quite JSON: NaN, half of a character
+    return value
 
 
 class Vendor(Protocol):

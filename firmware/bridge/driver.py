@@ -1,0 +1,317 @@
+"""Sends what a vendor's generators ask for, and hands them the replies: the only socket to vendors.
+
+It times, limits rates, obeys `Retry-After`, bounds and completes replies, and keeps secrets out of logs and
+errors. What a reply means is the vendor's business, and so is whether to send again what may have been
+carried out. Called by the bridge's threads, one flow each; one driver for each account.
+"""
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import httpx
+
+from firmware.bridge.vendor import Flow, Lost, NotSent, Outage, Page, Result, Vendor, read_json
+
+CONNECTIONS_MAX = 8  # an account has two threads, and a test or probe may come on top
+KEEP_ALIVE_S = 30.0  # below the 60 s after which most servers hang up
+CONNECT_S = 5.0  # a connection that takes longer is no connection; a request's own time-out may be shorter
+BODY_BYTES_MAX = 16 << 20  # a page of 1,500 tickets has some 1.5 MB
+BURST_S = 1.0  # of the rate that may be sent at once after a silence
+REST_S = 1.0  # after a 429 or 503 that does not say how long
+REST_S_MAX = 3600.0  # whatever a vendor asks: an hour later it is worth another question
+NAP_S = 0.5  # a wait is cut into such pieces, so that `stop` is seen
+WHOLE_REPLY = 2  # times the time-out of one wait: more than this for all of a reply is a dripping server
+SECRET_LENGTH_MIN = 4  # a shorter secret would mask parts of words
+TEXT_LENGTH_MAX = 600  # of an error: a few lines in a log
+BUSY = frozenset({429, 503})
+TRY_AGAIN = frozenset({429, 500, 502, 503, 504})  # for requests without effect
+
+# These write whole URLs and headers. They are silenced for good: the driver's own line takes their place.
+TALKATIVE = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
+
+SECRET_PARAMETER = re.compile(
+    r"(?i)\b(usertoken|apikey|publickey|privatekey|password|email|token|authtoken|jwt)(\"?\s*[=:]\s*\"?)[^\s&\"',}]+"
+)
+AUTHORIZATION = re.compile(
+    r"(?i)\b(authorization\"?\s*[:=]\s*\"?)(?:(?:bearer|basic)\s+)?[^\s\"',}]+|\bbearer\s+\S+"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def silence(_record: logging.LogRecord) -> bool:
+    """No record passes."""
+    return False
+
+
+def no_pages(_page: Page) -> None:
+    """For flows that list nothing."""
+
+
+def never() -> bool:
+    """For flows that run to their end."""
+    return False
+
+
+for _name in TALKATIVE:
+    logging.getLogger(_name).addFilter(silence)
+
+
+class Driver:
+    """Runs flows of one account. A context manager; thread-safe, one flow at a time for each thread.
+
+    `clock` counts seconds and never goes back; `wait` sleeps for some; `utc` tells the time for a
+    `Retry-After` that is a date and comes without a `Date` beside it.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        vendor: Vendor,
+        requests_per_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        if not requests_per_s > 0:
+            raise ValueError(f"{account}: {requests_per_s} requests a second: name more than none")
+        self._account = account
+        self._vendor = vendor
+        self._rate = requests_per_s
+        self._clock = clock
+        self._wait = wait
+        self._utc = utc
+        self._lock = threading.Lock()
+        self._next_s = -math.inf  # when the bucket has room for one more, counted without the burst
+        self._rest_until_s = -math.inf  # the vendor asked to be left alone
+        self._client = httpx.Client(
+            http1=True,
+            http2=False,
+            verify=True,
+            trust_env=False,  # no proxy, password file or certificate from outside the settings
+            follow_redirects=False,  # a redirect would carry the token to wherever it points
+            timeout=CONNECT_S,
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_MAX,
+                max_keepalive_connections=CONNECTIONS_MAX,
+                keepalive_expiry=KEEP_ALIVE_S,
+            ),
+        )
+
+    def run(
+        self,
+        flow: Flow[Result],
+        sink: Callable[[Page], None] = no_pages,
+        stop: Callable[[], bool] = never,
+    ) -> Result:
+        """Run to the end; pages go to `sink`. Once `stop` says so, every further request is `NotSent`.
+
+        Raises what the flow raises, `Outage` and `Misconfigured`, without secrets in its text; an `Outage`
+        says how long the vendor asked to be left alone.
+        """
+        answer: httpx.Response | Outage | None = None
+        try:
+            while True:
+                asked = flow.throw(answer) if isinstance(answer, Outage) else flow.send(answer)
+                answer = None
+                if isinstance(asked, Page):
+                    sink(asked)
+                else:
+                    answer = self._answer(asked, stop)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        except Exception as error:
+            error.args = tuple(self.masked(part) if isinstance(part, str) else part for part in error.args)
+            if isinstance(error, Outage):
+                error.retry_after_s = max(error.retry_after_s, self._resting_s())
+            raise
+        finally:
+            flow.close()
+
+    def close(self) -> None:
+        """Close all connections; twice is fine."""
+        self._client.close()
+
+    def __enter__(self) -> "Driver":
+        """The driver itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def masked(self, text: str) -> str:
+        """The text with `***` for every secret, by its value and by the name in front of it."""
+        values = {value for value in self._vendor.secrets() if len(value) >= SECRET_LENGTH_MIN}
+        values |= {
+            form(value)
+            for value in tuple(values)
+            for form in (lambda v: quote(v, safe=""), quote, quote_plus)
+        }
+        for value in sorted(values, key=len, reverse=True):
+            text = text.replace(value, "***")
+        text = AUTHORIZATION.sub(lambda found: f"{found[1] or ''}***", text)
+        return SECRET_PARAMETER.sub(r"\1\2***", text)[:TEXT_LENGTH_MAX]
+
+    # --- one request ---------------------------------------------------------------------------------
+
+    def _answer(self, request: httpx.Request, stop: Callable[[], bool]) -> httpx.Response | Outage:
+        """The reply, or why there is none. What has no effect is tried again as often as it says."""
+        for left in range(int(request.extensions.get("tries", 1)) - 1, -1, -1):
+            refusal = self._turn(request, stop)
+            if refusal is not None:
+                return refusal
+            answer = self._once(request)
+            failed = isinstance(answer, Outage) or answer.status_code in TRY_AGAIN
+            if not failed or not left:
+                return answer
+        raise AssertionError("a request is tried at least once")
+
+    def _turn(self, request: httpx.Request, stop: Callable[[], bool]) -> NotSent | None:
+        """Wait for this request's turn; or say that it has none."""
+        patience_s = float(request.extensions.get("patience_s", 0.0))
+        until_s = self._clock() + patience_s
+        while not stop():
+            with self._lock:
+                now_s = self._clock()
+                full_s = self._next_s - BURST_S  # the burst lets some go before their time
+                ahead_s = max(self._rest_until_s, full_s) - now_s
+                if ahead_s <= 0:
+                    self._next_s = max(self._next_s, now_s) + 1 / self._rate
+                    return None
+                resting_s = max(0.0, self._rest_until_s - now_s)
+            if now_s + ahead_s > until_s:
+                why = "the vendor asked to be left alone" if resting_s else "too many requests are waiting"
+                return NotSent(f"{self._named(request)}: not sent: {why}", resting_s)
+            self._wait(min(ahead_s, NAP_S))
+        return NotSent(f"{self._named(request)}: not sent: the bridge is stopping")
+
+    def _once(self, request: httpx.Request) -> httpx.Response | Outage:
+        """Send once. Whether bytes left this machine decides between `NotSent` and `Lost`."""
+        left: list[str] = []
+
+        def trace(event: str, _info: dict[str, Any]) -> None:
+            if event.endswith("send_request_headers.started"):
+                left.append(event)
+
+        sent = httpx.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            content=request.content,
+            extensions={"timeout": _timeout(request), "trace": trace},
+        )
+        for name, value in (("Accept", "application/json"), ("Accept-Encoding", "gzip, deflate")):
+            sent.headers.setdefault(name, value)
+        sent.headers.setdefault("User-Agent", "gatepost")
+        started_s = self._clock()
+        try:
+            response = self._read(sent, started_s)
+            word = str(response.status_code)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
+            word = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            response = None
+        took_ms = round((self._clock() - started_s) * 1000)
+        text = self.masked(f"{self._named(request)}: {word} ({took_ms} ms)")
+        logger.debug("%s", text)
+        if response is not None:
+            self._heed(response)
+            return response
+        return Lost(text) if left else NotSent(text)
+
+    def _read(self, request: httpx.Request, started_s: float) -> httpx.Response:
+        """The whole reply. Raises `ValueError` where it is too long, too slow or cut."""
+        until_s = started_s + WHOLE_REPLY * (request.extensions["timeout"]["read"] or CONNECT_S)
+        reply = self._client.send(request, stream=True)
+        try:
+            chunks, length = [], 0
+            for chunk in reply.iter_bytes():
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > BODY_BYTES_MAX:
+                    raise ValueError(f"a reply of more than {BODY_BYTES_MAX} bytes")
+                if self._clock() > until_s:
+                    raise ValueError("a reply that drips in")
+        finally:
+            reply.close()
+        coded = ("content-encoding", "content-length", "transfer-encoding")
+        whole = httpx.Response(
+            reply.status_code,
+            headers=[
+                (name, value) for name, value in reply.headers.multi_items() if name.lower() not in coded
+            ],
+            content=b"".join(chunks),
+            request=request,
+        )
+        if whole.is_success and "json" in whole.headers.get("content-type", "").lower():
+            try:
+                whole.extensions["json"] = read_json(whole)
+            except (ValueError, RecursionError):
+                raise ValueError(f"a cut reply: {length} bytes that are no whole JSON") from None
+        return whole
+
+    # --- when ----------------------------------------------------------------------------------------
+
+    def _heed(self, response: httpx.Response) -> None:
+        """Leave a vendor alone that is too busy, for as long as it says."""
+        if response.status_code in BUSY:
+            rest_s = _retry_after_s(response, self._utc)
+            with self._lock:
+                self._rest_until_s = max(self._rest_until_s, self._clock() + rest_s)
+
+    def _resting_s(self) -> float:
+        """For how long the vendor wants to be left alone."""
+        with self._lock:
+            return max(0.0, self._rest_until_s - self._clock())
+
+    def _named(self, request: httpx.Request) -> str:
+        """What the request is called in logs and errors: never its URL, which may hold secrets."""
+        return f"{self._account}: {request.extensions.get('name') or f'{request.method} {request.url.host}'}"
+
+
+def _timeout(request: httpx.Request) -> dict[str, float]:
+    """The time-outs of a request; the one for connecting is bounded here."""
+    named = request.extensions.get("timeout", {})
+    read_s = float(named.get("read") or CONNECT_S)
+    return {
+        "connect": min(float(named.get("connect") or CONNECT_S), CONNECT_S),
+        "read": read_s,
+        "write": float(named.get("write") or read_s),
+        "pool": min(read_s, CONNECT_S),
+    }
+
+
+def _retry_after_s(response: httpx.Response, utc: Callable[[], float]) -> float:
+    """Seconds that a `Retry-After` asks for: a number, or a date seen from the vendor's own clock."""
+    text = response.headers.get("retry-after", "").strip()
+    seconds = REST_S
+    if re.fullmatch(r"\d{1,9}(\.\d*)?", text):
+        seconds = float(text)
+    elif until := _date_s(text):
+        seconds = until - (_date_s(response.headers.get("date", "")) or utc())
+    return min(max(seconds, 0.0), REST_S_MAX)
+
+
+def _date_s(text: str) -> float | None:
+    """An HTTP date as seconds of UTC; `None` for anything else."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,490 @@
+"""Ingresse (Brazil): a synced guest list down, check-ins and check-outs up.
+
+Written from Ingresse's Entry Management tutorial, its reference page of the status update, and what its own
+mobile and web clients send and read. What these leave open is a setting, or read leniently: ids and numbers
+come as text or number, truth as bool, number or text, and an error may come with HTTP 200.
+
+Tickets that other companies sold come in the same list, marked `external`. Ingresse's call that imports them
+is not public, so nothing here imports any.
+
+Ingresse lists codes that are not sold yet, so that a sale at the box office scans while offline. `unsold` has
+no default, because nobody but the operator can choose: with `admit` they go down as not sold, and each gate's
+own policy decides and records it; with `refuse` they go down as blocked, and no gate lets one in, however it
+is set.
+
+What is sent to Ingresse is in `firmware.bridge.ingresse_requests`, and what its replies mean in
+`firmware.bridge.ingresse_replies`.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum, auto
+from functools import partial
+
+import httpx
+
+from firmware.bridge import ingresse_replies as replies
+from firmware.bridge.ingresse_replies import EXPIRED, Entry, Expired, Failed, Login, Move, Rejected
+from firmware.bridge.ingresse_requests import SEARCH_SIZE, IngresseSettings, Requests, check
+from firmware.bridge.vendor import (
+    Accepted,
+    Again,
+    Flow,
+    Listing,
+    Lost,
+    Misconfigured,
+    Outage,
+    Outcome,
+    Page,
+    Refused,
+    Told,
+    Unsure,
+)
+from firmware.core.ticket import Direction, Verdict
+
+PAGES_MAX = 10_000  # of one session: fifteen million tickets
+PASSES_MAX = 3  # through one session's list, where rows moved between pages while it was read
+SEARCH_PAGES_MAX = 20  # a producer with a thousand events
+NAMED_MAX = 20  # known events or sessions in an error's text
+OLD_LOGINS_MAX = 8  # whose tokens are still masked in logs
+LOOKS_FAILED_MAX = 2  # in a row: then the vendor is down, and twenty of them would take a minute
+
+__all__ = ["Ingresse", "IngresseSettings"]
+
+
+class Ingresse:
+    """One account at Ingresse, as the protocol `Vendor` wants it. Safe to use from several threads."""
+
+    def __init__(self, settings: IngresseSettings) -> None:
+        """Raises `ValueError`, which names the setting and the mend."""
+        check(settings)
+        self._set = settings
+        self._requests = Requests(settings)
+        self._event_of = {session: event for event, sessions in settings.events for session in sessions}
+        self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
+        self._old: tuple[Login, ...] = ()
+        self.batch_max = settings.batch_size
+
+    def secrets(self) -> Sequence[str]:
+        """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""
+        settings = self._set
+        logins = (*self._old, *((self._login,) if self._login else ()))
+        tokens = [text for login in logins for text in (login.token, login.jwt)]
+        known = (settings.key, settings.token, settings.jwt, settings.password, settings.email, *tokens)
+        return tuple(text for text in known if text)
+
+    # --- what is there -----------------------------------------------------------------------------
+
+    def probe(self) -> Flow[str]:
+        """Log in, find events and sessions, read the first row of each list, and say what was found."""
+        found = yield from self._search_events()
+        if found is not None:
+            self._compare(found)
+        tickets, odd = 0, set[str]()
+        for event, sessions in self._set.events:
+            for session in sessions:
+                page = yield from self._page(event, session, 1, 1, 0, [])
+                tickets += page.total if page.total is not None else len(page.rows)
+                odd |= replies.oddities(page.rows)
+        text = f"{len(self._set.events)} events, {len(self._event_of)} sessions, {tickets} tickets"
+        if found is None:
+            text += "; no JWT, so the producer search was left out"
+        return "; ".join((text, *sorted(odd)))
+
+    def _search_events(self) -> Flow[dict[str, frozenset[str]] | None]:
+        """Sessions by event, as far as needed to find those that are set; `None` without a JWT."""
+        login = self._login or (yield from self._log_in(None))
+        if login is None or not login.jwt:
+            return None
+        found: dict[str, frozenset[str]] = {}
+        for page in range(SEARCH_PAGES_MAX):
+            build = partial(self._requests.search, page * SEARCH_SIZE)
+            hits, total = replies.search((yield from self._ask(build, "producer search", [])))
+            found.update(hits)
+            listed = not hits or (total is not None and (page + 1) * SEARCH_SIZE >= total)
+            if listed or all(event in found for event, _ in self._set.events):
+                break
+        return found
+
+    def _compare(self, found: Mapping[str, frozenset[str]]) -> None:
+        """Raise `Misconfigured` where an event or session that is set was not found."""
+        for event, sessions in self._set.events:
+            if event not in found:
+                raise Misconfigured(f"{self._set.name}: no event {event}; there are {_some(found)}")
+            for session in sessions:
+                if session not in found[event]:
+                    known = _some(found[event])
+                    raise Misconfigured(
+                        f"{self._set.name}: event {event} has no session {session}, but {known}"
+                    )
+
+    # --- the list ------------------------------------------------------------------------------------
+
+    def tickets(self, since: str) -> Flow[Listing]:
+        """List all sessions; with the `since` of an earlier run only what changed.
+
+        `since` is the vendor's own time before that run began, less the overlap, and a mark of the settings:
+        after a change of events or of `unsold` the whole list is read.
+        """
+        stamp, _, mark = since.partition(" ")
+        run = _Run(int(stamp) if mark == self._mark() and replies.is_ms(stamp) else 0)
+        for event, sessions in self._set.events:
+            for session in sessions:
+                yield from self._session(run, event, session)
+        start_ms = next((stamp_ms for stamp_ms in run.stamps_ms if stamp_ms), 0)
+        until = f"{start_ms - self._set.overlap_s * 1000} {self._mark()}" if start_ms else ""
+        if not until and run.from_ms:
+            until = since  # no clock was heard: the next run begins where this one did
+        return Listing(until, run.whole and not run.from_ms, run.skipped, "; ".join(run.odd))
+
+    def _session(self, run: "_Run", event: str, session: str) -> Flow[None]:
+        """All pages of a session; in a whole run once more, where rows moved between pages meanwhile."""
+        seen: set[int] = set()  # hashes of ids: a million of them in some 70 MB
+        for _ in range(1 if run.from_ms else PASSES_MAX):
+            before = len(seen)
+            total = yield from self._pages(run, event, session, seen)
+            if run.from_ms or total is None or len(seen) >= total:
+                return
+            if before and len(seen) == before:
+                run.odd.append(f"session {session}: {total} rows announced, {len(seen)} there, twice")
+                return
+        run.whole = False
+        run.odd.append(f"session {session}: {len(seen)} of {total} rows, read {PASSES_MAX} times")
+
+    def _pages(self, run: "_Run", event: str, session: str, seen: set[int]) -> Flow[int | None]:
+        """One reading; how many rows there should be, the most that any page said."""
+        totals: list[int] = []
+        run.skipped -= run.skipped_here
+        run.skipped_here = 0
+        for number in range(1, PAGES_MAX + 1):
+            size = self._set.page_size
+            page = yield from self._page(event, session, number, size, run.from_ms, run.stamps_ms)
+            if page.rows and page.current not in (None, number):
+                raise Outage(f"{self._set.name}: page {number} of session {session} came as {page.current}")
+            tickets = []
+            for row in page.rows:
+                ticket = replies.ticket(row, event, session, self._set.unsold)
+                if ticket is None:
+                    run.skipped_here += 1
+                    seen.add(-run.skipped_here)
+                else:
+                    tickets.append(ticket)
+                    if not run.from_ms:
+                        seen.add(hash(ticket.ticket_id))
+            if page.rows:
+                yield Page(tuple(tickets), len(page.rows) - len(tickets))
+            if page.total is not None:
+                totals.append(page.total)
+            if page.last is None and len(page.rows) < size:
+                break
+            if page.last is not None and page.last <= number:
+                break
+        else:
+            raise Outage(f"{self._set.name}: session {session} has more than {PAGES_MAX} pages")
+        run.skipped += run.skipped_here
+        return max(totals, default=None)
+
+    def _page(
+        self, event: str, session: str, number: int, size: int, from_ms: int, stamps_ms: list[int]
+    ) -> Flow[replies.GuestList]:
+        what = f"guest list of event {event}, session {session}, page {number}"
+        build = partial(self._requests.list, what, event, session, number, size, from_ms)
+        return replies.guest_list((yield from self._ask(build, what, stamps_ms)), what)
+
+    def _mark(self) -> str:
+        """Of the settings that a delta relies on."""
+        served = (self._set.api_url, self._set.events, str(self._set.unsold))
+        return hashlib.sha256(repr(served).encode()).hexdigest()[:12]
+
+    # --- movements -----------------------------------------------------------------------------------
+
+    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        """Look where there is doubt, send the rest in batches, look again where a reply was lost.
+
+        Raises `Outage` and `Misconfigured` only where nothing at all was sent.
+        """
+        call = _Call(movements)
+        for index, told in enumerate(movements):
+            if why := self._unfit(told):
+                call.outcomes[index] = Unsure(why)
+            elif told.code in {other.code for other in movements[:index]}:
+                call.outcomes[index] = Again("another movement of this code goes first", told.doubt)
+        try:
+            yield from self._look_first(call)
+            yield from self._send(call)
+        except (Outage, Misconfigured) as error:
+            if not call.settled():
+                raise
+            call.why = str(error)
+        return call.result()
+
+    def _look_first(self, call: "_Call") -> Flow[None]:
+        """Settle what was told already. Raises `Outage` where the vendor is down."""
+        for index, told in enumerate(call.movements):
+            if told.doubt and index not in call.outcomes:
+                found = yield from self._look(call, told)
+                if isinstance(found, Stand):
+                    call.cleared.add(index)
+                else:
+                    call.outcomes[index] = found
+        if call.down is not None and not call.settled():
+            raise call.down
+
+    def _send(self, call: "_Call") -> Flow[None]:
+        batches = deque(self._batches(call))
+        while batches:
+            event, batch = batches.popleft()
+            what = f"update of {len(batch)} tickets of event {event}"
+            build = partial(self._requests.update, what, event, [call.movements[index] for index in batch])
+            try:
+                entries = replies.updated((yield from self._ask(build, what, [])), what)
+            except Rejected as error:
+                if len(batch) > 1:  # one of them may be to blame: each for itself
+                    batches.extendleft((event, [index]) for index in reversed(batch))
+                    continue
+                call.rejected = error
+                call.outcomes[batch[0]] = Again(str(error))
+            except Lost as error:
+                call.sent = True
+                call.outcomes.update((index, Again(str(error), doubt=True)) for index in batch)
+                yield from self._look_after(call, batch)
+            else:
+                call.sent = True
+                call.outcomes.update(
+                    (index, Again(f"{what}: no answer for it", doubt=True)) for index in batch
+                )
+                for index in batch:
+                    told = call.movements[index]
+                    if told.code in entries:
+                        call.outcomes[index] = yield from self._judge(call, told, entries[told.code])
+        if call.rejected is not None and not call.settled():
+            raise call.rejected
+
+    def _batches(self, call: "_Call") -> Iterator[tuple[str, list[int]]]:
+        """What is to be sent: by event, because that is in the address."""
+        by_event: dict[str, list[int]] = {}
+        for index, told in enumerate(call.movements):
+            if index not in call.outcomes:
+                by_event.setdefault(self._event(told), []).append(index)
+        for event, indices in by_event.items():
+            for start in range(0, len(indices), self._set.batch_size):
+                yield event, indices[start : start + self._set.batch_size]
+
+    def _look_after(self, call: "_Call", batch: Sequence[int]) -> Flow[None]:
+        """The reply was lost: find out what became of each."""
+        for index in batch:
+            found = yield from self._look(call, call.movements[index])
+            if found is Stand.BEFORE:
+                call.outcomes[index] = Again(
+                    "the update was lost; the look-up shows that it was not carried out"
+                )
+            elif found is Stand.THERE:
+                call.outcomes[index] = Again(
+                    "the update was lost; another one may have been first", doubt=True
+                )
+            elif not isinstance(found, Stand):
+                call.outcomes[index] = found
+
+    def _judge(self, call: "_Call", told: Told, entry: Entry) -> Flow[Outcome]:
+        """What one answer to an update means."""
+        status, text = entry.status, f"status {entry.status}"
+        if status is None:
+            return Again("the answer has no status that can be read", doubt=True)
+        if status == 1:
+            return Accepted(text)
+        if status == 0:
+            return Again("not executed (status 0)")
+        if status == 3:
+            return (yield from self._already(call, told, entry.last))
+        if status == 5:
+            text = "status 5: Ingresse found no session in the request, which had one: report this"
+        return Refused(self._set.status_map.get(status, Verdict.REFUSED), text)
+
+    def _already(self, call: "_Call", told: Told, last: Move | None) -> Flow[Outcome]:
+        """Already in that state: by our own update, whose reply was lost, or by somebody else."""
+        if last is not None and last.at_ms is not None and (last.direction or Direction.IN) is told.direction:
+            mine = replies.ours(last, told, self._login, self._set.email)
+            if mine:
+                return Accepted("status 3, of our own earlier update")
+            if mine is None:
+                return Unsure("status 3 in the second of our update: Ingresse keeps no milliseconds")
+            at_ms = last.at_ms
+        else:
+            found = yield from self._look(call, told)
+            if isinstance(found, Accepted) or (isinstance(found, Again) and found.doubt):
+                return found
+            at_ms = 0
+        verdict = Verdict.USED if told.direction is Direction.IN else Verdict.NOT_INSIDE
+        return Refused(verdict, f"status 3, last moved at {at_ms} ms" if at_ms else "status 3")
+
+    def _look(self, call: "_Call", told: Told) -> Flow["Outcome | Stand"]:
+        """Ask where a ticket is, which changes nothing: an outcome where it settles the matter.
+
+        A look-up that fails is `Again` with doubt; after some in a row no more are sent.
+        """
+        if call.failed >= LOOKS_FAILED_MAX:
+            return Again("look-ups are out of order", doubt=True)
+        what = "look-up of a ticket"
+        build = partial(self._requests.look, what, told.code)
+        try:
+            last = replies.looked((yield from self._ask(build, what, [])), told.session, what)
+        except (Failed, Rejected) as error:  # of this one code; others may do
+            return Again(str(error), doubt=True)
+        except Outage as error:
+            call.failed += 1
+            call.down = Outage(str(error), error.retry_after_s)
+            return Again(str(error), doubt=True)
+        call.failed = 0
+        call.down = None
+        if last is None:
+            return Stand.BEFORE
+        mine = replies.ours(last, told, self._login, self._set.email) if last.direction else False
+        if mine:
+            return Accepted("found by look-up")
+        if last.direction is told.direction or (last.direction is None and told.direction is Direction.IN):
+            return Stand.THERE
+        if last.at_ms is not None and last.at_ms <= told.at_utc_ms:
+            return Stand.BEFORE
+        return Unsure(
+            "Ingresse knows of a later movement the other way; it may have followed this one, or not"
+        )
+
+    def _unfit(self, told: Told) -> str:
+        """Why Ingresse cannot be told of this; "" where it can."""
+        if not told.session:
+            return "the session is not known, and Ingresse takes no movement without one"
+        if not self._event(told):
+            return "the event is not known, and its session is none of those that are set"
+        if not told.code or len(told.code) > replies.CODE_LENGTH_MAX or not replies.clean(told.code):
+            return "the code cannot be sent: it is empty, too long, or no text"
+        if not replies.is_ms(str(told.at_utc_ms)):
+            return f"{told.at_utc_ms} is no time in milliseconds"
+        return ""
+
+    def _event(self, told: Told) -> str:
+        return told.event or self._event_of.get(told.session, "")
+
+    # --- logging in ----------------------------------------------------------------------------------
+
+    def _ask(self, build: Callable[[Login], httpx.Request], what: str, stamps_ms: list[int]) -> Flow[object]:
+        """Send with a token. Where it expired, renew it once and log in once; then a person must.
+
+        The vendor's own time in each reply is added to `stamps_ms`.
+        """
+        mends = deque((self._renew, self._log_in))
+        login = self._login or (yield from self._log_in(None))
+        while login is not None:
+            response = yield build(login)
+            assert isinstance(response, httpx.Response)
+            stamps_ms.append(replies.date_ms(response))
+            body = replies.read(response, f"{self._set.name}: {what}")
+            if not isinstance(body, Expired):
+                return body
+            before, login = login, None
+            while mends and login is None:
+                login = yield from mends.popleft()(before)
+        if self._set.login == "token":
+            raise Misconfigured(
+                f"{self._set.name}: {what}: the user token expired or is wrong: set a new one"
+            )
+        raise Misconfigured(
+            f"{self._set.name}: {what}: a fresh log-in is refused: look at the key and the user's rights"
+        )
+
+    def _renew(self, before: Login | None) -> Flow[Login | None]:
+        """A renewed login, or `None` where there is none to have."""
+        if before is None or self._login not in (None, before):
+            return self._login  # another thread was faster
+        body = yield from self._open(self._requests.renew(before))
+        fresh = None if isinstance(body, Expired) else replies.login(body)
+        if fresh is None:
+            return None
+        return self._keep(
+            Login(fresh.token or before.token, fresh.jwt or before.jwt, fresh.user or before.user)
+        )
+
+    def _log_in(self, before: Login | None) -> Flow[Login | None]:
+        """A new login with e-mail and password; `None` where a pasted token is all there is."""
+        if self._set.login == "token":
+            return None
+        if self._login not in (None, before):
+            return self._login
+        body = yield from self._open(self._requests.login())
+        fresh = None if isinstance(body, Expired) else replies.login(body)
+        if fresh is None or not fresh.token:
+            why = "wrong e-mail or password" if isinstance(body, Expired) else replies.message(body)
+            raise Misconfigured(
+                f"{self._set.name}: log-in refused: {why}. Correct e-mail and password; where Ingresse "
+                "wants a second factor, log in with a browser and set the user token"
+            )
+        return self._keep(fresh)
+
+    def _open(self, request: httpx.Request) -> Flow[object]:
+        """Send a request for a token. Whatever becomes of it, nothing else was carried out."""
+        try:
+            response = yield request
+            assert isinstance(response, httpx.Response)
+            return replies.read(response, f"{self._set.name}: log-in")
+        except Lost as error:
+            why, retry_after_s = str(error), error.retry_after_s
+        except Rejected:
+            return EXPIRED
+        raise Outage(why, retry_after_s)
+
+    def _keep(self, login: Login) -> Login:
+        if self._login is not None:
+            self._old = (*self._old, self._login)[-OLD_LOGINS_MAX:]
+        self._login = login
+        return login
+
+
+class Stand(Enum):
+    """Where a look-up finds a ticket that is not provably where we moved it."""
+
+    BEFORE = auto()  # our movement was certainly not carried out
+    THERE = auto()  # already in that state; to tell again changes nothing, and the answer says who was first
+
+
+class _Run:
+    """One run through the list."""
+
+    def __init__(self, from_ms: int) -> None:
+        self.from_ms = from_ms
+        self.stamps_ms: list[int] = []
+        self.whole = True
+        self.skipped = 0
+        self.skipped_here = 0
+        self.odd: list[str] = []
+
+
+class _Call:
+    """One call of `tell`: what is settled of it so far."""
+
+    def __init__(self, movements: Sequence[Told]) -> None:
+        self.movements = movements
+        self.outcomes: dict[int, Outcome] = {}
+        self.cleared: set[int] = set()  # looked up, and free to be sent
+        self.sent = False
+        self.failed = 0  # look-ups in a row
+        self.down: Outage | None = None
+        self.rejected: Rejected | None = None
+        self.why = ""
+
+    def settled(self) -> bool:
+        """Whether there is anything to say: else the caller had better hear of the trouble itself."""
+        return self.sent or any(isinstance(one, Accepted | Refused) for one in self.outcomes.values())
+
+    def result(self) -> tuple[Outcome, ...]:
+        """An outcome for each, in order; those that were not reached may go again."""
+        return tuple(
+            self.outcomes.get(index) or Again(self.why, told.doubt and index not in self.cleared)
+            for index, told in enumerate(self.movements)
+        )
+
+
+def _some(names: Mapping[str, object] | frozenset[str]) -> str:
+    """Some names for an error's text."""
+    listed = sorted(names)
+    more = f" and {len(listed) - NAMED_MAX} more" if len(listed) > NAMED_MAX else ""
+    return (", ".join(listed[:NAMED_MAX]) or "none") + more

@@ -1,0 +1,439 @@
+"""What Ingresse's replies mean, read leniently: its clients disagree about types, and its page is years old.
+
+Pure: replies in, plain values out. Only `firmware.bridge.ingresse` uses it. Whatever a row says about persons
+(names, e-mail, documents) ends here: no value below has a place for it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+import httpx
+
+from firmware.bridge.vendor import Lost, Misconfigured, Outage, Told, VendorTicket, read_json
+from firmware.core.ticket import Choice, Direction, Status
+
+EXCEPTION_MARK = "[Ingresse Exception Error]"  # in a string where an object should be
+EXPIRED_TEXT = "token expired"  # any case; what the clients look for
+EXPIRED_CODES = frozenset({"2006", "2012"})  # log in again; session expired
+EVENT_UNKNOWN = "3027"
+ID_LENGTH_MAX = 200  # with the account's name in front it has to fit a wire text of 256
+CODE_LENGTH_MAX = 7089  # the longest that a QR code holds
+TYPE_LENGTH_MAX = 256  # a wire text
+TEXT_LENGTH_MAX = 200  # of Ingresse's own words in ours
+OPERATIONS = {
+    "checkin": Direction.IN,
+    "check-in": Direction.IN,
+    "checkout": Direction.OUT,
+    "check-out": Direction.OUT,
+}
+MS_MIN, MS_MAX = (
+    10**12,
+    4 * 10**12,
+)  # 2001 to 2096: a time in seconds is far below, one in microseconds far above
+
+
+class Expired:
+    """The token is none any more."""
+
+
+EXPIRED = Expired()
+
+
+class Failed(Lost):
+    """Ingresse itself failed at this one request; it may have been carried out."""
+
+
+class Rejected(Misconfigured):
+    """Ingresse rejects this one request; nothing was carried out."""
+
+
+class Login(NamedTuple):
+    """What a log-in gave: the user token for v1, the JWT for v2, and who we are."""
+
+    token: str
+    jwt: str = ""
+    user: str = ""
+
+    @property
+    def user_id(self) -> str:
+        """A user token is `<user id>-<hash>`."""
+        head = self.token.partition("-")[0]
+        return self.user or (head if head.isdecimal() else "")
+
+
+class GuestList(NamedTuple):
+    """One page. `current`, `last`, `total` are `None` where it says nothing of them."""
+
+    rows: Sequence[object]
+    current: int | None
+    last: int | None
+    total: int | None
+
+
+class Move(NamedTuple):
+    """The last movement that Ingresse knows of a ticket.
+
+    `direction` and `at_ms` are `None` where it does not say; `exact` is false for a time of whole seconds.
+    """
+
+    direction: Direction | None
+    at_ms: int | None
+    exact: bool
+    operator: object
+
+
+class Entry(NamedTuple):
+    """The answer for one ticket of an update."""
+
+    status: int | None
+    last: Move | None
+
+
+# --- what every reply has --------------------------------------------------------------------------------
+
+
+def read(response: httpx.Response, what: str) -> object:
+    """The body of a good reply, or `EXPIRED`.
+
+    Raises `Outage` where we were sent away, `Lost` or `Failed` where it may have been carried out,
+    `Rejected` or `Misconfigured` where it was not and never will be.
+    """
+    status = response.status_code
+    if status == 429:
+        raise Outage(f"{what}: too many requests (429)")
+    try:
+        body = read_json(response)
+    except (ValueError, RecursionError):
+        body = None
+    error = _error(body) if body is not None else None
+    if status == 401 or (error and (error.code in EXPIRED_CODES or EXPIRED_TEXT in error.text.lower())):
+        return EXPIRED
+    said = str(error) if error else f"answered {status}"
+    if status >= 500 or status == 408:
+        raise (Failed if status < 502 and status != 408 else Lost)(f"{what}: {said} ({status})")
+    if error and error.code == EVENT_UNKNOWN:
+        raise Rejected(f"{what}: no such event ({EVENT_UNKNOWN}): correct `events`")
+    if status == 403:
+        raise Misconfigured(f"{what}: {said} (403): this user may not manage the event, or the key is wrong")
+    if status >= 400:
+        raise Rejected(f"{what}: {said} ({status}): look at `api_url` and `events`")
+    if not response.is_success:
+        raise Misconfigured(f"{what}: {said}, a redirect: correct `api_url`")
+    if error:
+        raise Failed(f"{what}: {said}")
+    if body is None:
+        raise Failed(f"{what}: the reply is no JSON, or was cut")
+    return body
+
+
+class _Error(NamedTuple):
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"error {self.code}: {self.text}" if self.code else f"error: {self.text}"
+
+
+def _error(body: object) -> _Error | None:
+    """The error that a reply is: in place of the object, beside it, or as v2 sends it."""
+    if isinstance(body, str):
+        return _Error("", body[:TEXT_LENGTH_MAX])
+    if not isinstance(body, dict):
+        return None
+    data, error = body.get("responseData"), body.get("responseError")
+    if isinstance(data, str) or (error and isinstance(error, dict | str)):
+        named = error if isinstance(error, dict) else {}
+        words = [text for text in (data, error, named.get("message"), named.get("category")) if text]
+        text = "; ".join(word for word in words if isinstance(word, str)) or EXCEPTION_MARK
+        return _Error(text_of(named.get("code")) or "", text[:TEXT_LENGTH_MAX])
+    nothing = data is None and body.get("data") is None
+    if nothing and isinstance(body.get("message"), str) and "status" not in body:
+        return _Error(text_of(body.get("code")) or "", body["message"][:TEXT_LENGTH_MAX])
+    return None
+
+
+def text_of(value: object) -> str | None:
+    """An id or code: text or a whole number, never empty; `None` for what is neither, or no clean text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, float):
+        if not value.is_integer():
+            return None
+        value = int(value)
+    text = str(value)
+    return text if text and clean(text) else None
+
+
+def clean(text: str) -> bool:
+    """Whether a text can be stored and sent: no half characters, no NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def number_of(value: object) -> int | None:
+    """A whole number, also as text."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value.is_integer() else None
+    if isinstance(value, str):
+        digits = value.strip().removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
+            return None
+        return int(value.strip())
+    return value if isinstance(value, int) else None
+
+
+def truth_of(value: object) -> bool | None:
+    """A bool, number or text as true or false; `None` where it says neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return {0: False, 1: True}.get(value)
+    if isinstance(value, str):
+        return {"0": False, "1": True, "false": False, "true": True}.get(value.strip().lower())
+    return None
+
+
+def is_ms(text: str) -> bool:
+    """Whether this is a time in milliseconds."""
+    number = number_of(text)
+    return number is not None and MS_MIN <= number < MS_MAX
+
+
+def time_of(value: object) -> tuple[int | None, bool]:
+    """UTC milliseconds, and whether they are exact; of seconds they are not. A date needs its zone."""
+    number = number_of(value)
+    if number is None and isinstance(value, str):
+        try:
+            date = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None, False
+        if date.tzinfo is None or not 2001 < date.year < 2096:
+            return None, False
+        return round(date.timestamp() * 1000), bool(date.microsecond)
+    if number is not None and MS_MIN <= number < MS_MAX:
+        return number, True
+    if number is not None and MS_MIN <= number * 1000 < MS_MAX:
+        return number * 1000, False
+    return None, False
+
+
+def date_ms(response: httpx.Response) -> int:
+    """The vendor's own clock, from the reply's `Date`; 0 where it does not tell."""
+    try:
+        date = parsedate_to_datetime(response.headers.get("date", ""))
+        stamp = round(date.timestamp() * 1000) if date.tzinfo else 0
+    except (ValueError, OverflowError):
+        return 0
+    return stamp if MS_MIN <= stamp < MS_MAX else 0
+
+
+# --- log-in and search -----------------------------------------------------------------------------------
+
+
+def login(body: object) -> Login | None:
+    """Tokens of a log-in or a renewal, wherever they stand; `None` for a refusal, or none at all."""
+    if not isinstance(body, dict) or truth_of(body.get("status")) is False:
+        return None
+    for part in _parts(body):
+        if isinstance(part, str) and part.count(".") == 2:
+            return Login("", part)  # a JWT alone
+        if isinstance(part, dict):
+            token, jwt = text_of(part.get("token")) or "", text_of(part.get("authToken")) or ""
+            if token or jwt:
+                return Login(token, jwt, text_of(part.get("userId")) or "")
+    return None
+
+
+def message(body: object) -> str:
+    """Why a log-in was refused, in Ingresse's words."""
+    text = body.get("message") if isinstance(body, dict) else None
+    return text[:TEXT_LENGTH_MAX] if isinstance(text, str) and text else "no reason given"
+
+
+def _parts(body: Mapping[Any, Any]) -> Iterator[object]:
+    """Where the content may be: its clients read `responseData`, `data`, or one in the other."""
+    for name in ("responseData", "data"):
+        part = body.get(name)
+        if isinstance(part, dict) and part.get("data") is not None:
+            yield part["data"]
+        yield part
+    yield body
+
+
+def search(body: object) -> tuple[dict[str, frozenset[str]], int | None]:
+    """Sessions by event on one page of the producer search, and how many events there are in all."""
+    data = body.get("data") if isinstance(body, dict) else None
+    hits = data.get("hits") if isinstance(data, dict) else None
+    total = data.get("total") if isinstance(data, dict) else None
+    if isinstance(hits, dict):  # as search servers nest it themselves
+        hits, total = hits.get("hits"), hits.get("total", total)
+    if not isinstance(hits, list):
+        raise Failed("producer search: the reply has no `data.hits`")
+    if isinstance(total, dict):
+        total = total.get("value")
+    found = {}
+    for hit in hits:
+        source = hit.get("_source") if isinstance(hit, dict) else None
+        event = text_of(source.get("id")) if isinstance(source, dict) else None
+        if event:
+            sessions = source.get("sessions") or ()
+            ids = (text_of(session.get("id")) for session in sessions if isinstance(session, dict))
+            found[event] = frozenset(session for session in ids if session)
+    return found, number_of(total)
+
+
+# --- the list --------------------------------------------------------------------------------------------
+
+
+def guest_list(body: object, what: str) -> GuestList:
+    """One page of the list. Raises `Failed` where it is none."""
+    for part in (body.get("responseData"), body.get("data"), body) if isinstance(body, dict) else ():
+        if not isinstance(part, dict) or "data" not in part:
+            continue
+        rows, info = part["data"], part.get("paginationInfo")
+        info = info if isinstance(info, dict) else {}
+        if isinstance(rows, dict):
+            rows = list(rows.values())  # an empty list becomes {} in some languages
+        total = number_of(info.get("totalResults"))
+        if rows is None and total == 0:
+            rows = []
+        if isinstance(rows, list):
+            return GuestList(rows, number_of(info.get("currentPage")), number_of(info.get("lastPage")), total)
+    raise Failed(f"{what}: the reply has no list of tickets")
+
+
+def ticket(row: object, event: str, session: str, unsold: Choice) -> VendorTicket | None:
+    """A ticket of the list; `None` where there is no id or code that could ever be scanned."""
+    if not isinstance(row, dict):
+        return None
+    ticket_id, code = text_of(row.get("id")), text_of(row.get("code"))
+    if not ticket_id or not code or len(ticket_id) > ID_LENGTH_MAX or len(code) > CODE_LENGTH_MAX:
+        return None
+    kind = text_of(row.get("ticket")) or ""
+    return VendorTicket(
+        ticket_id,
+        code,
+        _status(row, unsold),
+        event,
+        session,
+        type=kind[:TYPE_LENGTH_MAX],
+        inside=truth_of(row.get("checked")),
+        moved_utc_ms=time_of(row.get("lastUpdate"))[0],
+    )
+
+
+def _status(row: Mapping[Any, Any], unsold: Choice) -> Status:
+    refunded = truth_of(row.get("refunded"))
+    if refunded or (refunded is None and text_of(row.get("refundedAt")) not in (None, "0")):
+        return Status.REFUNDED
+    if sold(row):
+        return Status.VALID
+    return Status.UNSOLD if unsold is Choice.ADMIT else Status.BLOCKED
+
+
+def sold(row: Mapping[Any, Any]) -> bool:
+    """Whether a sale is named. One of another company has its sale there, and none here."""
+    return text_of(row.get("transactionId")) not in (None, "0") or truth_of(row.get("external")) is True
+
+
+def oddities(rows: Sequence[object]) -> set[str]:
+    """What a first row has that this file was not written for."""
+    found = set()
+    for row in rows[:1]:
+        if ticket(row, "", "", Choice.REFUSE) is None:
+            found.add("the first row of a list has no id or code")
+        elif isinstance(row, dict) and "transactionId" not in row:
+            found.add("the first row of a list has no transactionId: without one it counts as not sold")
+    return found
+
+
+# --- updates and look-ups --------------------------------------------------------------------------------
+
+
+def updated(body: object, what: str) -> dict[str, Entry]:
+    """Answers by code. One code with two different answers has none."""
+    rows: object = body
+    for part in _parts(body) if isinstance(body, dict) else ():
+        if isinstance(part, list):
+            rows = part
+            break
+    if not isinstance(rows, list):
+        raise Failed(f"{what}: the reply has no list of tickets")
+    entries: dict[str, Entry] = {}
+    unclear = set()
+    for row in rows:
+        code = text_of(row.get("code")) if isinstance(row, dict) else None
+        if code is None:
+            continue
+        entry = Entry(number_of(row.get("status")), _move(row.get("lastCheckin")))
+        if entries.setdefault(code, entry).status != entry.status:
+            unclear.add(code)
+    return {code: entry for code, entry in entries.items() if code not in unclear}
+
+
+def looked(body: object, session: str, what: str) -> Move | None:
+    """The last movement of a code in this session; `None` for none. Raises `Failed` where it is no answer."""
+    for part in _parts(body) if isinstance(body, dict) else ():
+        if isinstance(part, list):
+            rows = [row for row in part if isinstance(row, dict)]
+            if len(rows) != len(part):
+                break
+            named = [(row.get("session"), row.get("lastStatus")) for row in rows]
+            mine = [last for about, last in named if _session_id(about) in (session, None)]
+            moves = [_move(last) for last in mine if last is not None]
+            if len(moves) > 1 or any(move is None for move in moves):
+                break
+            return moves[0] if moves else None
+    raise Failed(f"{what}: the reply does not say where the ticket is")
+
+
+def _session_id(about: object) -> str | None:
+    return text_of(about.get("id")) if isinstance(about, dict) else text_of(about)
+
+
+def _move(value: object) -> Move | None:
+    if not isinstance(value, dict):
+        return None
+    operation = value.get("operation")
+    word = operation.strip().lower() if isinstance(operation, str) else ""
+    direction = OPERATIONS.get(word)
+    at_ms, exact = time_of(value.get("timestamp"))
+    return Move(direction, at_ms, exact, value.get("operator"))
+
+
+def ours(move: Move, told: Told, login: Login | None, email: str) -> bool | None:
+    """Whether a movement that Ingresse knows is the one we told; `None` where it may be.
+
+    Its time is the one we sent, to the millisecond, and no other operator made it. Where only the second is
+    kept, the operator has to be known as ours.
+    """
+    operator = _is_us(move.operator, login, email)
+    if move.at_ms is None or operator is False or move.direction not in (None, told.direction):
+        return False
+    if move.at_ms == told.at_utc_ms:
+        return True
+    if not move.exact and move.at_ms == told.at_utc_ms // 1000 * 1000:
+        return operator
+    return False
+
+
+def _is_us(operator: object, login: Login | None, email: str) -> bool | None:
+    """Whether an operator is our own user; `None` where nothing says so."""
+    named = operator.values() if isinstance(operator, dict) else (operator,)
+    texts = {text for text in map(text_of, named) if text}
+    user_id = login.user_id if login else ""
+    known = {name.casefold() for name in (user_id, email) if name}
+    if known & {text.casefold() for text in texts}:
+        return True
+    others = (user_id and any(text.isdecimal() for text in texts)) or (
+        email and any("@" in text for text in texts)
+    )
+    return False if others else None
