@@ -1,0 +1,387 @@
+"""The feed: the bridge's copy of the vendors' tickets, numbered, so that a gate asks for what is new to it.
+
+A vendor's list comes in through `take`, page by page, and goes out through `page` and `changes`. Only what
+differs for a gate costs a number. One process takes in; any number of them give out.
+"""
+
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from firmware import wire
+from firmware.bridge import schema
+from firmware.bridge.database import NUMBER, Database, insert_new, last_number
+from firmware.bridge.foreign import NOTHING, is_foreign, known_of
+from firmware.bridge.ledger.reports import Reports
+from firmware.bridge.numbered import Window, window
+from firmware.bridge.tickets import (
+    TEXT_CHARACTERS_MAX,
+    Listed,
+    Stored,
+    bounded,
+    concerned,
+    fault_of,
+    give_back,
+    is_text,
+    merged,
+    rows_where,
+    store,
+)
+from firmware.bridge.vendor import Listing, VendorTicket
+from firmware.core.movements import Act
+from firmware.core.ticket import Direction, Perimeter, Spend
+from firmware.venue_key import digest_of, key_mark, keyed
+
+TAKE_ROWS = 2000  # tickets in one transaction: it holds the ledger's write lock for some 50 ms
+# A whole list that lost more than half of an account at once is more often a fault than a fact. A small
+# account may well end like that.
+SHRUNK_TICKETS_MIN = 101
+
+_FEED, _KEY, _VENUE, _RUN = "feed", "feed key", "feed venue", "feed run"
+_SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
+
+
+class FeedKeyChanged(Exception):
+    """The ledger is another venue's, or has digests of another key; the message names the mend."""
+
+
+class Run(NamedTuple):
+    """One reading of an account's list, which had so many tickets before.
+
+    `began_utc_ms` is 0 where the caller did not say.
+    """
+
+    account: str
+    whole: bool
+    number: int
+    began_utc_ms: int
+    had: int
+
+
+class _Doubt(NamedTuple):
+    """Why missing tickets are kept, or ""; `shrunk` where it is because they are so many."""
+
+    text: str = ""
+    shrunk: bool = False
+
+
+class Feed:
+    """The tickets of a venue, and the movements that only a vendor knows of."""
+
+    def __init__(self, database: Database, venue: str, key: bytes) -> None:
+        """Open it; its name is made on first use. Raises `FeedKeyChanged`, or `LedgerLost`."""
+        self.key_mark = key_mark(key)
+        self._database = database
+        self._codes = keyed(key)
+        with database.transaction() as connection:
+            last_number(connection)  # holds the lock: of two processes that start, one makes the name
+            said = _states(connection)
+            _check_venue(database, said, venue)
+            if _FEED not in said:
+                said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex(), _VENUE: venue}
+                for name in (_FEED, _KEY, _VENUE):
+                    _set(connection, name, said[name])
+            self.name = said[_FEED]
+            self._check_key(said)
+
+    @classmethod
+    def rekey(cls, database: Database, venue: str, key: bytes) -> "Feed":
+        """Make all digests with another venue key. The feed gets a new name, so gates load the whole list.
+
+        Every feed of the old key refuses from here on. What breaks off is done by calling it again.
+        """
+        with database.transaction() as connection:
+            last_number(connection)
+            said = _states(connection)
+            _check_venue(database, said, venue)
+            if said.get(_KEY, key_mark(key).hex()) != key_mark(key).hex():
+                _set(connection, _KEY, "")
+        codes, last_id = keyed(key), ""
+        while True:
+            with database.transaction() as connection:
+                if _states(connection).get(_KEY) != "":
+                    break
+                query = (
+                    select(schema.ticket.c.ticket_id, schema.ticket.c.code)
+                    .where(schema.ticket.c.ticket_id > last_id)
+                    .order_by(schema.ticket.c.ticket_id)
+                    .limit(TAKE_ROWS)
+                )
+                rows = connection.execute(query).all()
+                if not rows:
+                    _set(connection, _FEED, secrets.token_hex(8))
+                    _set(connection, _KEY, key_mark(key).hex())
+                    break
+                last_id = rows[-1].ticket_id
+                connection.execute(
+                    update(schema.ticket)
+                    .where(schema.ticket.c.ticket_id == bindparam("of"))
+                    .values(digest=bindparam("made")),
+                    [{"of": row.ticket_id, "made": digest_of(codes, row.code)} for row in rows],
+                )
+        return cls(database, venue, key)
+
+    # --- in ------------------------------------------------------------------------------------------
+
+    def begin_run(self, account: str, whole: bool, now_utc_ms: int = 0) -> Run:
+        """Begin to read an account's list; before the first request is sent.
+
+        With the bridge's time, a word about a movement that was read after the vendor's last answer counts as
+        news at once; without, only when its own time is later than any echo of ours.
+        """
+        with self._database.transaction() as connection:
+            last_number(connection)
+            said = _states(connection)
+            number = int(said.get(_RUN, "0")) + 1
+            _set(connection, _RUN, str(number))
+            if _STAMP + account not in said:
+                _set(connection, _STAMP + account, "0")
+        return Run(account, whole, number, now_utc_ms, int(said.get(_TICKETS + account, "0")))
+
+    def take(self, run: Run, tickets: Sequence[VendorTicket]) -> int:
+        """Take in some tickets; of two with one id or one code the last counts.
+
+        Returns the highest number made, 0 where nothing changed for gates. Raises `LedgerLost`; then some of
+        the tickets may have been taken, and to take them again is fine.
+        """
+        highest = 0
+        for start in range(0, len(tickets), TAKE_ROWS):
+            with self._database.transaction() as connection:
+                self._check_key(_states(connection))
+                made = self._take(connection, run, tickets[start : start + TAKE_ROWS])
+            highest = max(highest, made)
+        return highest
+
+    def finish_run(self, run: Run, listing: Listing, now_utc_ms: int) -> int:
+        """The list was read to its end. Where it was the whole list, tickets that it did not have are gone.
+
+        Unless it lost more than half of the account: that is reported, and believed when the next whole list
+        says so too. Nor where no more are missing than could not be read. Returns the highest number made,
+        or 0.
+        """
+        whole = run.whole and listing.whole
+        doubt = self._doubt(run, listing.skipped) if whole else _Doubt()
+        highest = self._drop_unseen(run.account, run.number) if whole and not doubt.text else 0
+        with self._database.transaction() as connection:
+            last_number(connection)
+            _set(connection, _SINCE + run.account, listing.since)
+            if doubt.text:
+                key = f"{run.account} {run.number}" if doubt.shrunk else run.account
+                Reports(connection, now_utc_ms).say("missing tickets", key, doubt.text)
+            complete = whole or _states(connection)[_STAMP + run.account] != "0"
+            if complete and not doubt.shrunk:
+                _set(connection, _STAMP + run.account, str(now_utc_ms))
+            if whole:
+                _set(connection, _DOUBT + run.account, str(run.number) if doubt.shrunk else "")
+        return highest
+
+    def forget(self, account: str) -> int:
+        """This account is not read any more: its tickets are gone. Returns the highest number made, or 0."""
+        highest = self._drop_unseen(account, self.begin_run(account, whole=True).number)
+        with self._database.transaction() as connection:
+            last_number(connection)
+            names = [front + account for front in (_SINCE, _STAMP, _DOUBT, _TICKETS)]
+            connection.execute(delete(schema.state).where(schema.state.c.name.in_(names)))
+        return highest
+
+    def accounts(self) -> list[str]:
+        """The accounts that were ever read and not forgotten."""
+        with self._database.look() as connection:
+            return sorted(n.removeprefix(_STAMP) for n in _states(connection) if n.startswith(_STAMP))
+
+    def since(self, account: str) -> str:
+        """Where the next delta of this account begins; "" for the whole list."""
+        with self._database.look() as connection:
+            return _states(connection).get(_SINCE + account, "")
+
+    def stamp(self) -> int:
+        """When the lists of all accounts were last complete; 0 while one of them never was."""
+        with self._database.look() as connection:
+            return _stamp(_states(connection))
+
+    # --- out -----------------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        """The newest number."""
+        with self._database.look() as connection:
+            return int(_states(connection)[NUMBER])
+
+    def page(self, cursor: int, feed: str) -> wire.CataloguePage:
+        """What comes after a gate's cursor; from the start where it is 0 or not of this feed."""
+        with self._database.look() as connection:
+            said = _states(connection)  # first: what is numbered later is not in this page
+            self._check_key(said)
+            head = int(said[NUMBER])
+            after = cursor if feed == self.name and cursor <= head else 0
+            found = window(connection, after, head, live=False)
+        return wire.CataloguePage(
+            feed=self.name,
+            key_mark=self.key_mark,
+            after=after,
+            upto=found.upto,
+            more=found.more,
+            tickets=_tickets(said),
+            stamp_utc_ms=_stamp(said),
+            items=found.items,
+        )
+
+    def changes(self, after: int) -> wire.Changes | None:
+        """Tickets and vendors' movements after this number, `None` for none; call again with its `upto`.
+
+        After very many movements of gates there may be a message without items, which keeps cursors close.
+        """
+        with self._database.look() as connection:
+            said = _states(connection)
+            self._check_key(said)
+            found = window(connection, after, int(said[NUMBER]), live=True)
+        if not found.items and not found.more:
+            return None
+        return self._changes(said, after, found)
+
+    def nothing_new(self) -> wire.Changes:
+        """A message without items: gates hear how fresh the list is, and one that missed something asks."""
+        with self._database.look() as connection:
+            said = _states(connection)
+        head = int(said[NUMBER])
+        return self._changes(said, head, Window((), head, more=False))
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _changes(self, said: dict[str, str], after: int, found: Window) -> wire.Changes:
+        return wire.Changes(
+            feed=self.name,
+            key_mark=self.key_mark,
+            after=after,
+            upto=found.upto,
+            tickets=_tickets(said),
+            stamp_utc_ms=_stamp(said),
+            items=found.items,
+        )
+
+    def _check_key(self, said: dict[str, str]) -> None:
+        if said[_KEY] != self.key_mark.hex() or said[_FEED] != self.name:
+            raise FeedKeyChanged(
+                f"{self._database.name}: the digests there were made with another venue key: put the key of "
+                "the venue's gates back, or make them anew with this one"
+            )
+
+    def _take(self, connection: Connection, run: Run, tickets: Sequence[VendorTicket]) -> int:
+        last_number(connection)  # holds the lock: no other writer between the look and the change
+        listed: dict[str, VendorTicket | None] = {}
+        reports = Reports(connection, run.began_utc_ms)
+        for each in tickets:
+            ticket_id = f"{run.account}:{each.ticket_id}"
+            fault = fault_of(ticket_id, each)
+            if fault:
+                name = ascii(ticket_id)[:TEXT_CHARACTERS_MAX]
+                reports.say("unfit ticket", name, f"{name} is not passed on to gates: {fault}")
+                if not is_text(ticket_id):
+                    continue
+            listed.pop(ticket_id, None)
+            listed[ticket_id] = None if fault else each
+        before = concerned(connection, listed)
+        after = merged(before, listed, run.account, run.number, partial(digest_of, self._codes))
+        moves = _foreign_moves(connection, run, listed)
+        return _stored(connection, store(connection, before, after, moves))
+
+    def _doubt(self, run: Run, skipped: int) -> _Doubt:
+        """Whether it is believed that the tickets which this whole list did not have are gone."""
+        table = schema.ticket.c
+        unseen = (table.account == run.account, table.gone.is_(False), table.seen < run.number)
+        with self._database.look() as connection:
+            lost = connection.execute(select(func.count()).where(*unseen)).scalar_one()
+            doubted = _states(connection).get(_DOUBT + run.account, "")
+        stay = (
+            f"{run.account}: {lost:,} of {run.had:,} tickets are not in the vendor's list any more; they stay"
+        )
+        if run.had >= SHRUNK_TICKETS_MIN and lost * 2 > run.had and not doubted:
+            return _Doubt(f"{stay} until the next whole list says so too", shrunk=True)
+        if 0 < lost <= skipped:
+            return _Doubt(f"{stay}, because {skipped:,} entries of the list could not be read")
+        return _Doubt()
+
+    def _drop_unseen(self, account: str, number: int) -> int:
+        """Tickets that no run since this one had are gone; the highest number made, or 0."""
+        table = schema.ticket.c
+        # An expression, so that no database takes the account's index and sorts all of it for each step.
+        unseen = ((table.account + "") == account, table.seen < number, table.code != "")
+        last_id, highest = "", 0
+        while True:
+            query = select(table.ticket_id).where(table.ticket_id > last_id, *unseen)
+            with self._database.look() as connection:
+                ids = connection.scalars(query.order_by(table.ticket_id).limit(TAKE_ROWS)).all()
+            if not ids:
+                return highest
+            last_id = ids[-1]
+            with self._database.transaction() as connection:
+                last_number(connection)
+                dropped = rows_where(connection, table.ticket_id.in_(ids), table.seen < number)
+                codes = {row.code for row in dropped.values()} - {""}
+                before = rows_where(connection, table.code.in_(codes)) | dropped
+                after = before | {i: row._replace(code="", gone=True) for i, row in dropped.items()}
+                give_back(after, codes)
+                highest = max(highest, _stored(connection, store(connection, before, after, ())))
+
+
+def _check_venue(database: Database, said: dict[str, str], venue: str) -> None:
+    if said.get(_VENUE, venue) != venue:
+        mend = "give each venue a ledger of its own"
+        raise FeedKeyChanged(
+            f"{database.name}: this is the ledger of venue {said[_VENUE]!r}, not {venue!r}: {mend}"
+        )
+
+
+def _foreign_moves(connection: Connection, run: Run, listed: Listed) -> list[dict[str, Any]]:
+    """The movements that the vendor tells of and the ledger does not know, without their numbers."""
+    said = {i: ticket for i, ticket in listed.items() if ticket and ticket.inside is not None}
+    known = known_of(connection, run.account, list(said)) if said else {}
+    moves = []
+    for subject, ticket in said.items():
+        inside, moved_utc_ms = bool(ticket.inside), bounded(ticket.moved_utc_ms)
+        if is_foreign(inside, moved_utc_ms, known.get(subject, NOTHING), run.began_utc_ms):
+            moves.append(
+                {
+                    "gate": None,
+                    "digest": b"",
+                    "admission": 0,
+                    "act": Act.NOTED.value,
+                    "subject": subject,
+                    "direction": (Direction.IN if inside else Direction.OUT).value,
+                    "perimeters": Perimeter.OUTER.value,
+                    "utc_ms": run.began_utc_ms if moved_utc_ms is None else moved_utc_ms,
+                    "spend": Spend.OPENING.value,
+                    "until_utc_ms": 0,
+                }
+            )
+    return moves
+
+
+def _stored(connection: Connection, stored: Stored) -> int:
+    """Keep how many tickets gates have. The lock of numbers is held, so nobody counts at the same time."""
+    more = {account: count for account, count in stored.more.items() if count}
+    if more:
+        said = _states(connection)
+        for account, count in more.items():
+            _set(connection, _TICKETS + account, str(int(said.get(_TICKETS + account, "0")) + count))
+    return stored.highest
+
+
+def _states(connection: Connection) -> dict[str, str]:
+    """All of the table: some words for each account."""
+    return {row.name: row.value for row in connection.execute(select(schema.state))}
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    connection.execute(insert_new(connection, schema.state), {"name": name, "value": value})
+    connection.execute(update(schema.state).where(schema.state.c.name == name).values(value=value))
+
+
+def _stamp(said: dict[str, str]) -> int:
+    return min((int(value) for name, value in said.items() if name.startswith(_STAMP)), default=0)
+
+
+def _tickets(said: dict[str, str]) -> int:
+    return sum(int(value) for name, value in said.items() if name.startswith(_TICKETS))

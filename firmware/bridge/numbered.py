@@ -1,0 +1,104 @@
+"""Tickets and movements in the order of their numbers, as the items of a message."""
+
+from heapq import merge
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from firmware import wire
+from firmware.bridge import schema
+from firmware.core.movements import Act
+from firmware.core.ticket import Direction, Perimeter, Spend, Status
+
+HEAD_BYTES = 1024  # of a message, besides its items: the feed's name, the mark of the key, seven numbers
+
+_ticket, _movement = schema.ticket.c, schema.movement.c
+_TICKETS = select(
+    _ticket.number,
+    _ticket.gone,
+    _ticket.ticket_id,
+    _ticket.digest,
+    _ticket.status,
+    _ticket.event,
+    _ticket.session,
+    _ticket.type,
+    _ticket.sector,
+    _ticket.gate,
+    _ticket.valid_from_ms,
+    _ticket.valid_until_ms,
+)
+_MOVEMENTS = select(
+    _movement.number,
+    schema.gate.c.name,
+    _movement.row,
+    _movement.digest,
+    _movement.admission,
+    _movement.act,
+    _movement.subject,
+    _movement.direction,
+    _movement.perimeters,
+    _movement.utc_ms,
+    _movement.spend,
+    _movement.until_utc_ms,
+).select_from(schema.movement.outerjoin(schema.gate))
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Window(NamedTuple):
+    """What one message takes of the rows after a number; `upto` is the last one that was looked at."""
+
+    items: tuple[wire.Change, ...]
+    upto: int
+    more: bool
+
+
+def window(connection: Connection, after: int, head: int, *, live: bool) -> Window:
+    """Rows after a number up to `head`, `ITEMS_MAX` of them at most, and what fits into one payload.
+
+    With `live`, movements of gates are left out. A list that begins at 0 leaves out tickets that are gone.
+    """
+    most = wire.ITEMS_MAX + 1  # one more tells whether there is more
+    tickets = _TICKETS.where(_ticket.number > after, _ticket.number <= head).order_by(_ticket.number)
+    moves = _MOVEMENTS.where(_movement.number > after, _movement.number <= head).order_by(_movement.number)
+    numbered = merge(
+        ((row[0], _listed, row) for row in connection.execute(tickets.limit(most))),
+        ((row[0], _moved, row) for row in connection.execute(moves.limit(most))),
+        key=itemgetter(0),
+    )
+    items: list[wire.Change] = []
+    upto, size = after, HEAD_BYTES
+    for looked, (number, made, row) in enumerate(numbered):
+        item = made(row)
+        own = isinstance(item, wire.Moved) and item.gate != ""
+        wanted = not (live and own) and (after > 0 or not isinstance(item, wire.Gone))
+        size += len(_encode(item)) if wanted else 0
+        if looked == wire.ITEMS_MAX or size > wire.PAYLOAD_BYTES_MAX:
+            return Window(tuple(items), upto, more=True)
+        if wanted:
+            items.append(item)
+        upto = number
+    return Window(tuple(items), max(head, after), more=False)
+
+
+def _listed(row: Any) -> wire.Change:
+    _, gone, ticket_id, digest, status, *rest = row
+    return wire.Gone(ticket_id) if gone else wire.Listed(digest, ticket_id, Status(status), *rest)
+
+
+def _moved(row: Any) -> wire.Change:
+    return wire.Moved(
+        gate=row.name or "",
+        row=row.row,
+        digest=row.digest,
+        admission=row.admission,
+        act=Act(row.act),
+        subject=row.subject,
+        direction=Direction(row.direction),
+        perimeters=tuple(map(Perimeter, filter(None, row.perimeters.split(",")))),
+        utc_ms=row.utc_ms,
+        spend=Spend(row.spend),
+        until_utc_ms=row.until_utc_ms,
+    )
