@@ -360,4 +360,7 @@ def _unfit(payload: bytes, error: Exception) -> Unfit:
         return Unfit("no MessagePack map")
     if version != VERSION:
         return UnknownVersion(f"version {version}; this release knows version {VERSION}")
-    return Unfit(str(error))
+    what, _, where = str(error).rpartition(" - at ")
+    if what.startswith("Invalid"):  # such as `Invalid enum value 'what was sent'`
+        what = what.partition("'")[0].rstrip()
+    return Unfit(f"{what} - at {where}" if what else where)
