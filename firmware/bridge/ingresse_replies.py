@@ -332,7 +332,7 @@ def ticket(row: object, event: str, session: str, unsold: Choice) -> VendorTicke
 
 def _status(row: Mapping[Any, Any], unsold: Choice) -> Status:
     refunded = truth_of(row.get("refunded"))
-    if refunded or (refunded is None and text_of(row.get("refundedAt")) not in (None, "0")):
+    if refunded or (refunded is None and _named(row.get("refundedAt"))):
         return Status.REFUNDED
     if sold(row):
         return Status.VALID
@@ -341,7 +341,12 @@ def _status(row: Mapping[Any, Any], unsold: Choice) -> Status:
 
 def sold(row: Mapping[Any, Any]) -> bool:
     """Whether a sale is named. One of another company has its sale there, and none here."""
-    return text_of(row.get("transactionId")) not in (None, "0") or truth_of(row.get("external")) is True
+    return _named(row.get("transactionId")) or truth_of(row.get("external")) is True
+
+
+def _named(value: object) -> bool:
+    """Whether a field names something: neither nothing, nor blank, nor 0."""
+    return (text_of(value) or "").strip() not in ("", "0")
 
 
 def oddities(rows: Sequence[object]) -> set[str]:
