@@ -39,6 +39,9 @@ LOOK_S = 1.0  # between two looks for faults
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
 EXPECTED = {
+    "firmware.bridge.database.LedgerLost": "see that the database runs, and whether its disk has room",
+    "firmware.bridge.feed.FeedKeyChanged": "",
+    "firmware.bridge.sandbox.command.PortUnusable": "",
     "firmware.catalogue.folder.CatalogueError": "",
     "firmware.config.SettingsError": "",
     "firmware.history.NoRoom": "make room on the disk",
@@ -216,6 +219,30 @@ def add_journal(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_journal)
 
 
+def add_bridge(parser: argparse.ArgumentParser) -> None:
+    """`gatepost bridge`."""
+    from firmware.bridge import command
+
+    command.add_bridge(parser)
+    parser.set_defaults(run=partial(command.run_bridge, complain=complain))
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """`gatepost reports`."""
+    from firmware.bridge import command
+
+    command.add_reports(parser)
+    parser.set_defaults(run=command.run_reports)
+
+
+def add_sandbox(parser: argparse.ArgumentParser) -> None:
+    """The sandbox knows its own arguments."""
+    from firmware.bridge.sandbox import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
 def add_data(parser: argparse.ArgumentParser, what: str) -> None:
     """The folder of the gate."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=what)
@@ -249,6 +276,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
     "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
+    "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
+    "reports": ("show what a bridge found that a person should know of", add_reports),
+    "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
 }
 
 

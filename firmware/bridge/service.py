@@ -45,6 +45,15 @@ class Bridge(NamedTuple):
     accounts: tuple[Account, ...]
     faults: Faults
 
+    def fault_lines(self) -> list[str]:
+        """What is wrong at the moment, a line each."""
+        return [*self.faults.now(), *self.line.faults().values()]
+
+
+def ledger_url(settings: BridgeSettings, data: Path) -> str:
+    """Where the ledger is."""
+    return settings.ledger or f"sqlite:///{data / 'ledger.db'}"
+
 
 @contextmanager
 def open_bridge(
@@ -57,13 +66,13 @@ def open_bridge(
     """
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
-        database = stack.enter_context(Database(settings.ledger or f"sqlite:///{data / 'ledger.db'}"))
+        database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
         feed = Feed(database, settings.venue, venue_key(data))
         faults, outbox = Faults(), Outbox()
         for account in set(feed.accounts()) - {account.name for account in settings.accounts}:
-            gone = feed.forget(account)
-            report(f'account "{account}" is not in the settings any more: {gone:,} tickets were withdrawn')
+            feed.forget(account)
+            report(f'account "{account}" is not in the settings any more: its tickets were withdrawn')
         announcing = Worker("announcing", Announcer(settings.venue, feed, ledger, outbox).turn, faults)
 
         def stored() -> None:
