@@ -84,7 +84,7 @@ class Ledger:
         if not batches:
             return []
         with self._database.transaction() as connection:
-            reports = Reports(connection, now_utc_ms)
+            reports = Reports(connection, self._venue, now_utc_ms)
             gates = self._lock(connection, {gate for gate, _ in batches}, now_utc_ms, reports)
             results = []
             for gate, batch in batches:
@@ -99,7 +99,7 @@ class Ledger:
     def release_untimed(self, now_utc_ms: int) -> tuple[str, ...]:
         """Let go what waited `UNTIMED_MS_MAX` for the true time of a gate; the texts of new reports."""
         with self._database.transaction() as connection:
-            reports = Reports(connection, now_utc_ms)
+            reports = Reports(connection, self._venue, now_utc_ms)
             release_untimed(connection, reports, now_utc_ms)
         return tuple(reports.new)
 
@@ -117,7 +117,7 @@ class Ledger:
         if not late:
             return ()
         with self._database.transaction() as connection:
-            reports = Reports(connection, now_utc_ms)
+            reports = Reports(connection, self._venue, now_utc_ms)
             gates = self._lock(connection, {line.name for line in late}, now_utc_ms, reports)
             for name, after, previous, upto, digest in late:
                 gates[name].release([Stretch((after, previous), (upto, digest))])
@@ -157,7 +157,7 @@ class Ledger:
         They are the worker's alone for `lease_ms`; after that they may be given to another, with doubt.
         """
         with self._database.transaction() as connection:
-            reports = Reports(connection, now_utc_ms)
+            reports = Reports(connection, self._venue, now_utc_ms)
             return telling.claim(connection, reports, account, worker, now_utc_ms, limit, lease_ms)
 
     def finish(
@@ -165,7 +165,7 @@ class Ledger:
     ) -> tuple[str, ...]:
         """Keep what the vendor said; the first word on each counts. Returns the texts of new reports."""
         with self._database.transaction() as connection:
-            reports = Reports(connection, now_utc_ms)
+            reports = Reports(connection, self._venue, now_utc_ms)
             telling.finish(connection, reports, outcomes, now_utc_ms)
         return tuple(reports.new)
 

@@ -17,8 +17,8 @@ from firmware.bridge.ledger.doubles import report_doubles
 from firmware.bridge.ledger.facts import Facts, account_of, facts_of, kind_of, movement_of, read_row
 from firmware.bridge.ledger.reports import Reports
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Moment
-from firmware.row import Row, Unreadable, decode_began, epoch_and_seq, name_of
+from firmware.core.ticket import Moment, Perimeter
+from firmware.row import SEQ_MAX, Row, Unreadable, decode_began, epoch_and_seq, name_of, row_id
 
 UNTIMED_MS_MAX = 900_000  # a gate with a network has the time within minutes; the vendor waits no longer
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
@@ -154,7 +154,7 @@ class Derivation:
                 self._admissions.setdefault((gate, line.row), []).append(
                     Admission(
                         line.id, line.branch, line.epoch, line.account, line.subject, moment, line.state,
-                        "outer" in line.perimeters, stored=True, line={},
+                        Perimeter.OUTER in line.perimeters, stored=True, line={},
                     )
                 )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Derivation:
         epoch = self._epoch_of(chains, each)
         moment = each.row.moment
         if moment.trusted and epoch.offset_ms is None:
-            self._restate(epoch, moment.utc_ms - moment.monotonic_ms)
+            self._restate(chains, epoch, moment.utc_ms - moment.monotonic_ms)
         movement = each.movement
         if movement is None:
             return
@@ -205,7 +205,7 @@ class Derivation:
         }  # fmt: skip
         admission = Admission(
             number, each.branch, epoch.id, account, movement.subject, row.moment, "open",
-            "outer" in perimeters, stored=False, line=line,
+            Perimeter.OUTER in perimeters, stored=False, line=line,
         )  # fmt: skip
         self._admissions.setdefault((chains.gate, each.number), []).append(admission)
         self._new.append(admission)
@@ -344,7 +344,7 @@ class Derivation:
         self._epochs.setdefault((chains.gate, number), []).append(found)
         return found
 
-    def _restate(self, epoch: Epoch, offset_ms: int) -> None:
+    def _restate(self, chains: Chains, epoch: Epoch, offset_ms: int) -> None:
         """The true time of an epoch is known: restate what waited for it."""
         epoch.offset_ms = offset_ms
         self._flush()
@@ -358,6 +358,17 @@ class Derivation:
             .where(work.state == "untimed", _of_epoch(epoch.id))
             .values(state="due", next_ms=0, at_utc_ms=stated.scalar_subquery())
         )
+        moved = select(admission.id, admission.subject).where(
+            admission.gate == chains.gate,
+            admission.row >= row_id(epoch.number, 0),
+            admission.row <= row_id(epoch.number, SEQ_MAX),
+            admission.epoch == epoch.id,
+            admission.state == "settled",
+            admission.perimeters.contains(Perimeter.OUTER.value),
+        )
+        for id, subject in self._connection.execute(moved):  # who entered before whom is to be judged anew
+            self._settled.add(id)
+            self._subjects.add(subject)
 
     def _end_before(self, chains: Chains, branch: int, number: int) -> None:
         """A new epoch begins: nothing more will become known of the clock in those before it."""
