@@ -75,6 +75,7 @@ class Feed:
         """Open it; its name is made on first use. Raises `FeedKeyChanged`, or `LedgerLost`."""
         self.key_mark = key_mark(key)
         self._database = database
+        self._venue = venue
         self._codes = keyed(key)
         with database.transaction() as connection:
             last_number(connection)  # holds the lock: of two processes that start, one makes the name
@@ -170,7 +171,7 @@ class Feed:
             _set(connection, _SINCE + run.account, listing.since)
             if doubt.text:
                 key = f"{run.account} {run.number}" if doubt.shrunk else run.account
-                Reports(connection, now_utc_ms).say("missing tickets", key, doubt.text)
+                Reports(connection, self._venue, now_utc_ms).say("missing tickets", key, doubt.text)
             complete = whole or _states(connection)[_STAMP + run.account] != "0"
             if complete and not doubt.shrunk:
                 _set(connection, _STAMP + run.account, str(now_utc_ms))
@@ -271,7 +272,7 @@ class Feed:
     def _take(self, connection: Connection, run: Run, tickets: Sequence[VendorTicket]) -> int:
         last_number(connection)  # holds the lock: no other writer between the look and the change
         listed: dict[str, VendorTicket | None] = {}
-        reports = Reports(connection, run.began_utc_ms)
+        reports = Reports(connection, self._venue, run.began_utc_ms)
         for each in tickets:
             ticket_id = f"{run.account}:{each.ticket_id}"
             fault = fault_of(ticket_id, each)
