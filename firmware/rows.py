@@ -210,7 +210,8 @@ class Rows:
             connection.executemany("INSERT INTO row VALUES (?, ?, ?)", rows)
             connection.executemany("INSERT INTO code VALUES (?, ?)", codes)
             connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
-            connection.executemany("INSERT INTO noted VALUES (?, ?, ?, ?)", noted)
+            # Nothing is offered twice; were it so, that would be no reason to take the lanes out of service.
+            connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", noted)
             connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)

@@ -9,14 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware import wire
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
 from firmware.facts import Clock, Facts, synchronised
 from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
+from firmware.mqtt import PACE, Pace, opened
 from firmware.row import Row
 from firmware.shots import Shot
+from firmware.uplink import Uplink
 from hal.board import open_board, open_reader
 from hal.ports import Board, LaneParts, Reader, Way
 
@@ -35,6 +38,8 @@ class Unit(NamedTuple):
     catalogue: Catalogue
     journal: Journal
     gate: Gate
+    uplink: Uplink | None = None
+    """The way to the bridge, where the settings name a broker."""
 
 
 @contextmanager
@@ -67,12 +72,15 @@ def open_unit(
     trusted: Callable[[], bool] = synchronised,
     watch: Callable[[Shot], None] | None = None,
     changed: Callable[[str], None] | None = None,
+    outcome: Callable[[wire.Outcome], None] = lambda _: None,
+    pace: Pace = PACE,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
-    says whether the system's clock may be believed; `watch` and `changed` are for the gate. Raises
-    `Refused`, and what the stores raise.
+    says whether the system's clock may be believed; `watch` and `changed` are for the gate. With a broker the
+    uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its patience with
+    brokers. Raises `Refused`, `SettingsError`, and what the stores raise.
     """
     with ExitStack() as stack:
         stack.enter_context(hold(data))
@@ -84,7 +92,8 @@ def open_unit(
             gate.told(news)
 
         setups = tuple(lane.setup for lane in settings.lanes)
-        retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=True)
+        brokers = tuple(map(opened, settings.brokers))
+        retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=not brokers)
         journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
         stack.enter_context(journal)
         if board is None:
@@ -123,7 +132,14 @@ def open_unit(
         )
         if catalogue.fault:  # only now: the journal's news of its rows go to the gate
             journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
-        yield Unit(settings, board, catalogue, journal, gate)
+        uplink = None
+        if brokers:
+            venue, name, release = settings.venue, settings.gate_name, version("gatepost")
+            uplink = Uplink(
+                venue, name, release, brokers, data, catalogue, journal, gate.do, clock.now, outcome, pace
+            )
+            stack.enter_context(uplink)
+        yield Unit(settings, board, catalogue, journal, gate, uplink)
 
 
 def board_settings(settings: Settings) -> dict[str, object]:

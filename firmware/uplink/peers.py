@@ -1,0 +1,224 @@
+"""Movements between the gates of a venue: ours for the others, theirs for our histories.
+
+Each gate tells its own movements after their commit, in order; each message says after which row it begins.
+Whoever has not heard up to that row asks for the rest, from where it stands. So the venue's broker alone is
+enough for a copied ticket to be refused at the second gate.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from firmware import wire
+from firmware.row import Unreadable, decode
+from firmware.rows import Stored
+from firmware.uplink.notes import Notes
+from firmware.uplink.rows_up import Place
+
+LIVE_ROWS = 200  # looked at for one message: what one commit takes at most
+ANSWER_ROWS = 2000  # looked at for an answer: 30 ms, in which nothing else goes up
+PEERS_MAX = 256  # gates of one venue that are known here
+TEXT_LENGTH_MAX = 256  # of `wire.Text`
+ITEM_BYTES = 140  # of an item at most, besides the name of its ticket
+ASK_S = 5.0  # without an answer for so long, it or the request was lost
+ASK_S_MAX = 60.0
+LATER_S = 1.0  # until the loop has room for what a peer told
+
+Outgoing = tuple[wire.Topic, wire.Message]
+
+
+class Rows(Protocol):
+    """The journal, as it is read here."""
+
+    def after(self, row: int, limit: int) -> list[Stored]:
+        """Up to `limit` rows after this one, in order."""
+
+    def digest(self, row: int) -> bytes | None:
+        """The chain digest of one row, `None` where it is not here."""
+
+    def peers(self) -> dict[str, tuple[int, bytes]]:
+        """The last row that each gate told of itself, and that row's digest there."""
+
+
+class _Peer:
+    """Another gate: how far it was heard, and whether to ask it for more."""
+
+    def __init__(self, heard: Place) -> None:
+        self.heard = heard
+        self.newest = (0, 0)  # of its births
+        self.online = True
+        self.ask = False
+        self.due_s = 0.0
+        self.wait_s = ASK_S
+
+    def want(self, now_s: float, wait_s: float = 0.0) -> None:
+        """Ask, unless that was done a moment ago."""
+        if not self.ask:
+            self.ask, self.due_s, self.wait_s = True, now_s + wait_s, ASK_S
+
+
+class _Told(NamedTuple):
+    items: tuple[wire.Moved, ...]
+    upto: Place
+
+
+class Peers:
+    """The venue's other gates. No thread, no network; `outgoing` is what to send, one after the other."""
+
+    def __init__(self, gate: str, rows: Rows, notes: Notes) -> None:
+        self._gate, self._rows, self._notes = gate, rows, notes
+        self._peers = {name: _Peer(Place(*found)) for name, found in rows.peers().items()}
+        self._requests: dict[str, wire.AdmissionsRequest] = {}
+        self._looked = self._told = Place()  # how far our rows were looked at, and the last one that was told
+        self._drops = notes.drops
+        self.unsent = 0
+        """Movements of tickets with names that are too long for a message."""
+
+    def connected(self, newest: int) -> None:
+        """Others ask for what they missed when they hear of our birth, so we go on at the present."""
+        digest = self._rows.digest(newest) if newest else b""
+        assert digest is not None
+        self._looked = self._told = Place(newest, digest)
+        self._requests.clear()
+        for peer in self._peers.values():
+            peer.ask = False
+
+    # --- what came -----------------------------------------------------------------------------------------
+
+    def presence(self, gate: str, presence: wire.Presence, now_s: float) -> None:
+        """A birth, or a death that is not older than the newest birth."""
+        peer = self._peer(gate)
+        if peer is None:
+            return
+        age = (presence.epoch, presence.connection)
+        if presence.online:
+            peer.newest, peer.online = age, True
+            peer.ask = False
+            peer.want(now_s)
+        elif age >= peer.newest:
+            peer.online = False
+
+    def request(self, asker: str, request: wire.AdmissionsRequest) -> None:
+        """Another gate asks; its last question counts."""
+        if request.of == self._gate and asker != self._gate and self._peer(asker) is not None:
+            self._requests[asker] = request
+
+    def admissions(self, gate: str, told: wire.Admissions, now_s: float) -> None:
+        """What a gate tells of itself. Raises `wire.Unfit`."""
+        peer = self._peer(gate)
+        if peer is None or told.to not in ("", self._gate):
+            return
+        if any(item.gate != gate for item in told.items):
+            raise wire.Unfit("movements of another gate than its sender")
+        if told.upto < told.after:
+            raise wire.Unfit("it ends before it begins")
+        if told.after > peer.heard.row:
+            peer.want(now_s)
+            return
+        if not self._notes.offer(told.items, heard=True):
+            peer.ask = False
+            peer.want(now_s, LATER_S)
+            return
+        answered = told.to == self._gate
+        if told.upto > peer.heard.row or (answered and not told.after):
+            peer.heard = Place(told.upto, told.digest)
+        if answered:
+            peer.ask = False
+            if told.more:
+                peer.want(now_s)
+
+    def _peer(self, gate: str) -> _Peer | None:
+        if gate == self._gate:
+            return None
+        if gate not in self._peers and len(self._peers) < PEERS_MAX:
+            self._peers[gate] = _Peer(Place())
+        return self._peers.get(gate)
+
+    # --- what to send --------------------------------------------------------------------------------------
+
+    def outgoing(self, newest: int, now_s: float) -> Iterator[Outgoing]:
+        """Messages in the order of their haste. Each counts as sent when the next one is asked for."""
+        yield from self._live(newest)
+        if self._notes.drops != self._drops:
+            self._begin_again(now_s)
+        yield from self._answers()
+        yield from self._asks(now_s)
+
+    def _live(self, newest: int) -> Iterator[Outgoing]:
+        while self._looked.row < newest:
+            found = self._movements(self._looked, LIVE_ROWS)
+            if found.items:
+                yield wire.ADMISSIONS, self._message("", self._told.row, found, more=False)
+                self._told = found.upto
+            self._looked = found.upto
+
+    def _answers(self) -> Iterator[Outgoing]:
+        for asker, request in list(self._requests.items()):
+            start = Place(request.after, request.digest)
+            if request.after and self._rows.digest(request.after) != request.digest:
+                start = Place()
+            found = self._movements(start, ANSWER_ROWS)
+            more = bool(self._rows.after(found.upto.row, 1))
+            yield wire.ADMISSIONS, self._message(asker, start.row, found, more)
+            del self._requests[asker]
+
+    def _asks(self, now_s: float) -> Iterator[Outgoing]:
+        for gate, peer in self._peers.items():
+            if peer.ask and peer.online and now_s >= peer.due_s:
+                row, digest = peer.heard
+                yield wire.ADMISSIONS_REQUEST, wire.AdmissionsRequest(of=gate, after=row, digest=digest)
+                peer.due_s = now_s + peer.wait_s
+                peer.wait_s = min(2 * peer.wait_s, ASK_S_MAX)
+
+    def wake_s(self) -> float:
+        """When a question is due."""
+        return min((p.due_s for p in self._peers.values() if p.ask and p.online), default=float("inf"))
+
+    def _begin_again(self, now_s: float) -> None:
+        """What was offered was dropped: go back to what is on disk."""
+        self._drops = self._notes.drops
+        kept = self._rows.peers()
+        for gate, peer in self._peers.items():
+            peer.heard = Place(*kept.get(gate, ()))
+            peer.ask = False
+            peer.want(now_s, LATER_S)
+
+    def _message(self, to: str, after: int, found: _Told, more: bool) -> wire.Admissions:
+        row, digest = found.upto
+        return wire.Admissions(to=to, after=after, upto=row, digest=digest, more=more, items=found.items)
+
+    def _movements(self, start: Place, rows: int) -> _Told:
+        """Own movements in the rows after this one, as many as one message holds."""
+        items, size, upto = list[wire.Moved](), 0, start
+        for stored in self._rows.after(start.row, rows):
+            moved = self._moved(stored)
+            if moved is not None:
+                size += ITEM_BYTES + len(moved.subject.encode())
+                if len(items) == wire.ITEMS_MAX or size > wire.BATCH_BYTES_MAX:
+                    break
+                items.append(moved)
+            upto = Place(stored.id, stored.digest)
+        return _Told(tuple(items), upto)
+
+    def _moved(self, stored: Stored) -> wire.Moved | None:
+        try:
+            movement = decode(stored.body).movement
+        except Unreadable:  # of another release; the bridge gets it as it is
+            return None
+        if movement is None or movement.row <= 0:
+            return None
+        if len(movement.subject) > TEXT_LENGTH_MAX:
+            self.unsent += 1
+            return None
+        return wire.Moved(
+            gate=self._gate,
+            row=stored.id,
+            digest=stored.digest,
+            admission=movement.row,
+            act=movement.act,
+            subject=movement.subject,
+            direction=movement.direction,
+            perimeters=movement.perimeters,
+            utc_ms=movement.utc_ms,
+            spend=movement.spend,
+            until_utc_ms=movement.until_utc_ms,
+        )

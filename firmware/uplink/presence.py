@@ -1,0 +1,49 @@
+"""Whether this gate is connected, told to all, and whether another one goes by its name."""
+
+from firmware import wire
+from firmware.mqtt import Publication
+
+
+class Presences:
+    """Our birth and will, and what else is said on our own topic.
+
+    A gate that was killed has left its birth there, and its will may come after our birth. Both are of one
+    connection. Whoever is born after us, or connects again, is alive: then two gates have one name.
+    """
+
+    def __init__(self, topic: str, epoch: int, random: str, release: str) -> None:
+        self._topic, self._epoch, self._random, self._release = topic, epoch, random, release
+        self._before: wire.Presence | None = None
+        self.born = False
+        """Whether a broker has taken our birth."""
+
+    def publication(self, connection: int, online: bool) -> Publication:
+        """Our birth, or our will."""
+        presence = wire.Presence(
+            online=online,
+            epoch=self._epoch,
+            connection=connection,
+            random=self._random,
+            release=self._release,
+        )
+        return Publication(self._topic, wire.encode(presence), retain=True)
+
+    def birth(self, connection: int) -> Publication:
+        """Retained, so that whoever comes later knows."""
+        return self.publication(connection, online=True)
+
+    def will(self, connection: int) -> Publication:
+        """What the broker says for us when the connection ends by itself; also our farewell."""
+        return self.publication(connection, online=False)
+
+    def is_stranger(self, presence: wire.Presence) -> bool:
+        """Whether somebody else who is alive said this on our topic."""
+        if presence.random == self._random:
+            return False
+        before = self._before
+        if before is None and not (self.born and presence.online):
+            self._before = presence
+            return False
+        if before is None or presence.random != before.random or presence.connection > before.connection:
+            return True
+        return presence.online and presence != before
