@@ -20,6 +20,7 @@ import msgspec
 
 from firmware import wire
 from firmware.catalogue import Build, CatalogueError, CatalogueFull, KeyUnusable
+from firmware.catalogue.store import check_room
 from firmware.core.ticket import Ticket
 
 SPOOL_BYTES_MAX = 1 << 30  # 5 million tickets of 200 bytes each
@@ -47,6 +48,7 @@ class Spool:
         """Open, or make; what follows the last whole page is cut away. Raises `OSError`."""
         self.last: wire.CataloguePage | None = None
         self._bytes = 0
+        self._folder = path.parent
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self.last, self._bytes = _last(path)
@@ -68,6 +70,7 @@ class Spool:
             raise CatalogueFull(
                 f"the bridge's list has more than {SPOOL_BYTES_MAX >> 20} MiB: split it between gates"
             )
+        check_room(self._folder, len(record))
         try:
             written = 0
             while written < len(record):
@@ -123,7 +126,7 @@ def build(path: Path, catalogue: Path) -> None:
         for payload, _ in _payloads(path):
             items = list(map(bytes, _rough(payload).items))
             if all(item.startswith(LISTED) for item in items):
-                made.add_encoded(line, list(map(_encoded, items)))
+                made.add_encoded(line, list(map(encoded, items)))
             else:
                 _add_one_by_one(made, line, items)
             line += len(items)
@@ -152,7 +155,7 @@ _rough = msgspec.msgpack.Decoder(_Rough).decode
 _item = msgspec.msgpack.Decoder(wire.Change).decode
 
 
-def _encoded(item: bytes) -> tuple[bytes, bytes, bytes]:
+def encoded(item: bytes) -> tuple[bytes, bytes, bytes]:
     """Digest, ticket id and ticket, cut out of an item: thrice as quick as to decode and encode it anew."""
     head = item[ID_HEAD]
     if head < 0xC0:  # text of at most 31 bytes

@@ -110,7 +110,7 @@ class Sync:
         made, and for a while after a fault.
         """
         try:
-            if self._building() or not self._may_ask():
+            if self._building() or not self._may_ask() or not self._catalogue.follows:
                 return None
             feed, cursor = self._next_place()
         except OSError as error:
@@ -159,18 +159,21 @@ class Sync:
             return self._later(RETRY_S, fault)
         if self._building() or self._now_s() < self._not_before_s:
             return Taken(fault=self.fault)
+        if not self._catalogue.follows:  # a list was imported this very second
+            return self._later(GAP_S, self._fault)
         feed, cursor = self._next_place()
         begins = page.after == 0 and page.feed not in ("", feed)
         if begins:
             self._spool.clear()
+            self._heard = 0
         elif page.feed != feed or page.after > cursor:
             return self._later(GAP_S, self._fault)
         elif page.after < cursor:
             return self._take_again(page, cursor)
         if page.upto < page.after or (page.more and page.upto == page.after):
-            return self._later(
-                RETRY_S, "the bridge sent a page that leads nowhere: is its release the gate's?"
-            )
+            self._begin_anew()
+            text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
+            return self._later(RETRY_S, text)
         if not self._noted(page.items):
             return self._later(NOTE_S, self._fault)
         self._pages_due -= 1
@@ -179,9 +182,7 @@ class Sync:
             return self._take_whole(page)
         self._apply(page)
         self._fault = ""
-        if page.more:
-            return self._taken()
-        return self._arrive(page)
+        return self._taken() if page.more else self._arrive(page)
 
     def _take_again(self, page: wire.CataloguePage, cursor: int) -> Taken:
         """Part of this page is in the catalogue already, perhaps as live changes."""
@@ -206,6 +207,8 @@ class Sync:
             return self._later(RETRY_S, fault)
         if self._building() or self._spool.last is not None or self._now_s() < self._not_before_s:
             return Taken(fault=self.fault)
+        if not self._catalogue.follows:
+            return self._later(GAP_S, self._fault)
         feed, cursor = self._next_place()
         if changes.feed == feed:
             self._heard = max(self._heard, changes.upto)
@@ -217,6 +220,7 @@ class Sync:
             return self._later(NOTE_S, self._fault)
         else:
             self._apply(changes)
+            self._fault = ""
         return self._taken()
 
     def _apply(self, page: wire.CataloguePage | wire.Changes) -> None:
@@ -236,7 +240,7 @@ class Sync:
     def _arrive(self, page: wire.CataloguePage) -> Taken:
         """The feed's present is reached, unless live changes told of more. Compare the number of tickets."""
         self._pages_due = 0
-        self._behind = self._heard > page.upto
+        self._behind, self._heard = self._heard > page.upto, 0  # to ask once more is enough
         about = self._catalogue.about()
         count = 0 if about is None else about.tickets
         self._count_fault = ""
@@ -245,10 +249,16 @@ class Sync:
                 f"the catalogue has {count:,} tickets and the bridge {page.tickets:,}: the whole list is "
                 "fetched anew, at most once an hour; if that does not mend it, see the bridge's reports"
             )
-            if self._now_s() >= self._whole_from_s:
-                self._whole_from_s = self._now_s() + WHOLE_AGAIN_S
-                self._whole = self._behind = True
+            self._begin_anew()
         return self._taken()
+
+    def _begin_anew(self) -> None:
+        """Fetch the whole list, unless that was tried within the hour."""
+        if self._now_s() >= self._whole_from_s:
+            self._whole_from_s = self._now_s() + WHOLE_AGAIN_S
+            self._whole = self._behind = True
+            if self._opened is not None:
+                self._opened.clear()
 
     def _noted(self, items: Sequence[wire.Change]) -> bool:
         moved = [item for item in items if isinstance(item, wire.Moved)]

@@ -137,7 +137,7 @@ class Catalogue:
     @property
     def follows(self) -> bool:
         """Whether the list that it reads is the one in use; `reload` sees to that."""
-        return self._mark == mark_of_current(self.folder)
+        return mark_of_current(self.folder) in (None, self._mark)
 
     def about(self) -> About | None:
         """What the list says of itself at this moment; `None` where there is none that can be read."""
