@@ -280,18 +280,21 @@ class Line:
         ) as error:  # a fault of this program: shown whole, and no reason to stay silent for ever
             threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
             why, left = f"what listens to broker {broker.name} failed ({type(error).__name__})", False
+        steady = time.monotonic() - began_s >= self._pace.steady_s
         self._session = None
         session._end()
         self._end_look()
         if left:
             self._leave(link, session)
         else:
+            if not steady:
+                why += ", and so soon: do two clients have one name?"  # mosquitto 2.0.11 does not say so
             self._note(broker, why)
         link.abandon()
         self._listener.disconnected(session, why)
         if left:
             return _End.LEFT
-        return _End.LONG if time.monotonic() - began_s >= self._pace.steady_s else _End.SHORT
+        return _End.LONG if steady else _End.SHORT
 
     def _attend(self, link: Link, session: Session, place: int) -> tuple[str, bool]:
         """Until the connection ends: why, and whether it is we who leave."""

@@ -81,11 +81,23 @@ class Fault(Exception):
     """A broker cannot be used; the text names it and the mend."""
 
 
+class TlsSocket(ssl.SSLSocket):
+    """Closes itself where TLS does not come about; paho would leave it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(broker: Broker, tls: Tls) -> ssl.SSLContext:
     """Raises `Fault`."""
     what = f"ca_file {tls.ca_file}"
     try:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
+        context.sslsocket_class = TlsSocket
         if tls.cert_file:
             what = f"cert_file {tls.cert_file} with key_file {tls.key_file or 'left out'}"
             context.load_cert_chain(tls.cert_file, tls.key_file or None, password="")  # no terminal is asked
@@ -118,13 +130,14 @@ def unreachable(broker: Broker, error: Exception, pace: Pace) -> str:
         return f"broker {broker.name} does not answer within {pace.connect_s:g} s: {mend}"
     if isinstance(error, ConnectionRefusedError):
         return f"broker {broker.name}: nothing listens there: start the broker, or check host and port"
+    if isinstance(error, ConnectionError) and broker.tls is not None:
+        return f"broker {broker.name} breaks off the start of TLS: is this its TLS port?"
     if isinstance(error, OSError):
         return f"broker {broker.name} cannot be reached ({plain(error)}): check the network and [[broker]]"
     return f"broker {broker.name}: this is no host and port: check [[broker]]"
 
 
 # MQTT 5, 3.2.2.2
-SESSION_TAKEN_OVER = 0x8E
 MENDS = {
     0x84: "it must speak MQTT 5",
     0x85: "it does not take the client's name: check its settings",

@@ -25,7 +25,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from firmware import wire
 from firmware.mqtt.broker import (
     PACKET_BYTES_MAX,
-    SESSION_TAKEN_OVER,
     Broker,
     Fault,
     Pace,
@@ -323,8 +322,6 @@ class Link:
             text = closed_early(self.broker, error)
         elif reason is None:
             text = f"broker {name}: the connection is lost{f' ({plain(error)})' if error else ''}"
-        elif reason.value == SESSION_TAKEN_OVER:
-            text = f"broker {name} ended the connection ({reason}): do two clients have one name?"
         else:
             text = f"broker {name} ended the connection ({reason}): look at its log and limits"
         self._events.append(Ended(text))
