@@ -25,6 +25,11 @@ from tests.bridge.conversation import (
     updated,
 )
 
+CHECKED: tuple[Any, ...] = (True, 1, "1", "true", "TRUE", 1.0)
+NOT_CHECKED: tuple[Any, ...] = (False, 0, "0", "false")
+UNCLEAR: tuple[Any, ...] = (None, "", 2, "maybe", [], {})
+A_TIME: tuple[Any, ...] = ("1539723836000", DATE_MS, DATE_MS // 1000, "2018-10-16T21:03:56+00:00")
+NO_TIME: tuple[Any, ...] = ("2018-10-16T21:03:56", None, "", 0, True, "soon", 10**30)
 LAST = {"id": "5", "timestamp": str(AT_MS), "holder": {"name": "Ana"}, "operator": {"id": "77"}}
 HISTORY = {**LAST, "operation": "checkin"}
 
@@ -266,9 +271,9 @@ def test_trap_11_without_a_clock_the_next_delta_begins_where_this_one_did() -> N
 @pytest.mark.parametrize(
     ("value", "inside"),
     [
-        *((value, True) for value in (True, 1, "1", "true", "TRUE", 1.0)),
-        *((value, False) for value in (False, 0, "0", "false")),
-        *((value, None) for value in (None, "", 2, "maybe", [], {})),
+        *[(value, True) for value in CHECKED],
+        *[(value, False) for value in NOT_CHECKED],
+        *[(value, None) for value in UNCLEAR],
     ],
     ids=repr,
 )
@@ -287,13 +292,7 @@ def test_trap_12_ids_are_text_or_numbers(value: Any, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "moved"),
-    [
-        *(
-            (value, DATE_MS)
-            for value in ("1539723836000", DATE_MS, DATE_MS // 1000, "2018-10-16T21:03:56+00:00")
-        ),
-        *((value, None) for value in ("2018-10-16T21:03:56", None, "", 0, True, "soon", 10**30)),
-    ],
+    [*[(value, DATE_MS) for value in A_TIME], *[(value, None) for value in NO_TIME]],
     ids=repr,
 )
 def test_trap_12_the_last_update_is_a_time_only_where_it_can_be_one(value: Any, moved: int | None) -> None:
