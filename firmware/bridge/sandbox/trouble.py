@@ -6,9 +6,10 @@ Troubles of the connection and of HTTP are carried out here, by `troubled`. Thos
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from random import Random
+
+import msgspec
 
 from firmware.bridge.sandbox.server import Ending, Reply
 
@@ -34,8 +35,7 @@ KINDS = {
 HTML = b"<html><head><title>500</title></head><body><h1>Internal Server Error</h1></body></html>"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One order. With `chance` (0 to 1) it stands until it is taken back; else for the next `requests`."""
 
     kind: str

@@ -1,0 +1,182 @@
+"""`gatepost sandbox ingresse`: a vendor on this machine, to try everything without an account."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+from typing import TypeVar
+
+from firmware.bridge.sandbox.control import COMMANDS, control_of
+from firmware.bridge.sandbox.ingresse import TICKETS, Sandbox
+from firmware.bridge.sandbox.ingresse_api import ENDPOINTS
+from firmware.bridge.sandbox.ingresse_shapes import SHAPES
+from firmware.bridge.sandbox.ingresse_tickets import TICKETS_MAX
+from firmware.bridge.sandbox.server import LOOPBACK, Server
+from firmware.bridge.sandbox.trouble import KINDS, Trouble
+
+Started = TypeVar("Started", Sandbox, Server)
+
+PORT = 8480
+SEED_MAX = 1_000_000_000
+CHANGES_PER_MINUTE_MAX = 6000
+CODES_SHOWN = 3  # of each kind
+
+# By chance, at each request. `some` is a bad evening, `much` is worse than any vendor.
+LEVELS = MappingProxyType(
+    {
+        "none": (),
+        "some": (
+            Trouble("slow", chance=0.02, seconds=0.5),
+            Trouble("error", chance=0.01),
+            Trouble("limit", chance=0.01),
+            Trouble("lost", "update", chance=0.01),
+            Trouble("drift", chance=0.05),
+        ),
+        "much": (
+            Trouble("slow", chance=0.05, seconds=3.0),
+            Trouble("error", chance=0.05, after=True),
+            Trouble("limit", chance=0.05, seconds=2.0, date=True),
+            Trouble("refused", chance=0.002, seconds=5.0),
+            Trouble("lost", chance=0.05),
+            Trouble("cut", chance=0.03),
+            Trouble("short", chance=0.03),
+            Trouble("moving", "guestlist", chance=0.05),
+            Trouble("drift", chance=0.3),
+            Trouble("status", "update", chance=0.02),
+            Trouble("shuffled", "update", chance=0.2),
+            Trouble("missing", "update", chance=0.03),
+            Trouble("expired", chance=0.01),
+        ),
+    }
+)
+
+
+class PortUnusable(Exception):
+    """The sandbox cannot listen there; the text names the port and the mend."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the sandbox can be told, and how it is controlled while it runs."""
+    parser.add_argument("vendor", choices=("ingresse",), help="whose API it speaks")
+    parser.add_argument(
+        "--port",
+        type=between(0, 65_534),
+        default=PORT,
+        metavar="N",
+        help=f"where it answers, on {LOOPBACK} ({PORT}); the control port is the next one; 0 takes any two",
+    )
+    parser.add_argument(
+        "--tickets",
+        type=between(1, TICKETS_MAX),
+        default=TICKETS,
+        metavar="N",
+        help=f"how many ({TICKETS:,})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=between(0, SEED_MAX),
+        default=1,
+        metavar="N",
+        help="the same seed makes the same tickets (1)",
+    )
+    parser.add_argument(
+        "--trouble", choices=tuple(LEVELS), default="none", help="how often it goes wrong by itself (none)"
+    )
+    parser.add_argument(
+        "--live",
+        type=between(0, CHANGES_PER_MINUTE_MAX),
+        default=0,
+        metavar="N",
+        help="sales, refunds, other codes and foreign check-ins a minute that happen by themselves (0)",
+    )
+    commands = "\n".join(f"  {name:<16} {text}" for name, text in COMMANDS.items())
+    kinds = "\n".join(f"  {name:<9} {text}" for name, text in KINDS.items())
+    at = f"http://{LOOPBACK}:{PORT + 1}/sandbox"
+    parser.epilog = (
+        f"While it runs it is controlled over its control port, which only this machine reaches:\n"
+        f"  curl {at}/state\n"
+        f"  curl -H 'Content-Type: application/json' --data '{{}}' {at}/sell\n\n"
+        f"Commands, each under /sandbox/:\n{commands}\n\n"
+        f'Kinds of misbehaviour, each with "endpoint" ({", ".join(ENDPOINTS)}, any)\n'
+        f'and "requests" (how many, 1) or "chance" (0 to 1, until it behaves again):\n{kinds}\n'
+        f"Shapes of drift: {', '.join(SHAPES)}."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Answer until Ctrl-C or SIGTERM. Raises `PortUnusable`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with started(arguments) as (sandbox, control):
+        for trouble in LEVELS[arguments.trouble]:
+            sandbox.troubles.add(trouble)
+        for line in introduction(sandbox, control):
+            say(line)
+        threading.Event().wait()
+    return 0
+
+
+@contextmanager
+def started(arguments: argparse.Namespace) -> Iterator[tuple[Sandbox, Server]]:
+    """The sandbox and its control port."""
+    port: int = arguments.port
+    with (
+        listening(
+            port,
+            lambda: Sandbox(
+                port,
+                tickets=arguments.tickets,
+                seed=arguments.seed,
+                changes_per_minute=arguments.live,
+                log=say,
+            ),
+        ) as sandbox,
+        listening(port + 1 if port else 0, lambda: control_of(sandbox, port + 1 if port else 0)) as control,
+    ):
+        yield sandbox, control
+
+
+def listening(port: int, start: Callable[[], Started]) -> Started:
+    """Start one; say what is wrong with its port."""
+    try:
+        return start()
+    except OSError as error:
+        raise PortUnusable(f"port {port}: {error.strerror}: choose another with --port") from error
+
+
+def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
+    """What a person needs to use it."""
+    yield f"Ingresse sandbox at {sandbox.url}, {sandbox.tickets.count:,} tickets; Ctrl-C ends it"
+    yield f"control    {control.url}/sandbox/state (gatepost sandbox ingresse --help)"
+    yield f"apikey     {sandbox.key}"
+    yield f"usertoken  {sandbox.token}"
+    yield f"login      {sandbox.email} {sandbox.password}"
+    for event in sandbox.events:
+        for session in event.sessions:
+            sold = sandbox.codes(CODES_SHOWN, session=session.id, sold=True, refunded=False, external=False)
+            yield f'event      {event.id} "{event.title}", session {session.id}, {session.date_time}'
+            yield f"  sold     {'  '.join(sold)}"
+    yield f"unsold     {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
+    yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
+    yield f"external   {'  '.join(sandbox.codes(CODES_SHOWN, external=True))}"
+
+
+def say(line: str) -> None:
+    """One line on standard output, with nothing in it that could change a terminal."""
+    seen = "".join(char if char.isprintable() else "?" for char in line)
+    with suppress(OSError):  # nobody reads, and the vendor must not stop for that
+        sys.stdout.write(f"{seen}\n")
+        sys.stdout.flush()
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """A whole number within limits."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return number

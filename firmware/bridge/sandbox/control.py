@@ -1,0 +1,177 @@
+"""The control port of a sandbox that runs as a command: what tests do in Python, done with curl.
+
+It listens on loopback only, wherever the vendor's side listens, and takes no request that a web page could
+send: a POST needs Content-Type application/json, and the Host must be this machine.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import TypeVar
+
+import msgspec
+
+from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.bridge.sandbox.ingresse_shapes import row
+from firmware.bridge.sandbox.server import LOOPBACK, Reply, Request, Server
+from firmware.bridge.sandbox.trouble import Trouble
+
+SHOWN_MAX = 100  # entries of a history or a list of requests, the last ones
+CHANGES_MAX = 10_000  # in one call: a few hundred milliseconds in which the vendor answers nobody
+REFUSED_S_MAX = 86_400.0  # a day without the vendor is the longest that anybody tries
+
+COMMANDS: Mapping[str, str] = {
+    "GET state": "address, events, sums, troubles that stand",
+    "GET codes": "codes; ?count=5&session=43058&sold=true&refunded=false&external=false&inside=true",
+    "GET ticket": "a ticket and its history; ?ticket=ID or a code, percent-encoded",
+    "GET history": f"the last {SHOWN_MAX} things that happened",
+    "GET requests": f"the last {SHOWN_MAX} requests, secrets masked",
+    "GET violations": "requests that were against the vendor's documents",
+    "POST sell": 'sell a ticket; {"ticket": ID or code}, without it any',
+    "POST refund": "likewise: give the money back; the code changes",
+    "POST change-code": "likewise: another code for the same ticket",
+    "POST transfer": "likewise: another holder and another code",
+    "POST check-in": "likewise: enters at a door of another company",
+    "POST check-out": "likewise: leaves there",
+    "POST live": 'let things happen; {"changes": 10}',
+    "POST misbehave": 'go wrong; {"kind": "slow", "endpoint": "update", "requests": 3}, see below',
+    "POST behave": "nothing goes wrong from now on",
+    "POST refuse": 'nobody can connect; {"seconds": 10}',
+    "POST expire": "every token that was handed out has expired",
+}
+
+Body = TypeVar("Body")
+
+
+class Which(msgspec.Struct, forbid_unknown_fields=True):
+    """A ticket, by id or code; "" is any."""
+
+    ticket: str = ""
+
+
+class Live(msgspec.Struct, forbid_unknown_fields=True):
+    """How much happens."""
+
+    changes: int = 1
+
+
+class Refuse(msgspec.Struct, forbid_unknown_fields=True):
+    """How long nobody can connect."""
+
+    seconds: float = 10.0
+
+
+class Codes(msgspec.Struct, forbid_unknown_fields=True):
+    """Which codes are asked for."""
+
+    count: int = 10
+    session: int | None = None
+    sold: bool | None = None
+    refunded: bool | None = None
+    external: bool | None = None
+    inside: bool | None = None
+
+
+class Control:
+    """Carries out control requests for one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self._acts: Mapping[str, Callable[[Request], object]] = {
+            "GET state": lambda _: self.state(),
+            "GET codes": self.codes,
+            "GET ticket": self.ticket,
+            "GET history": lambda _: sandbox.history()[-SHOWN_MAX:],
+            "GET requests": lambda _: list(sandbox.requests)[-SHOWN_MAX:],
+            "GET violations": lambda _: sandbox.violations,
+            "POST sell": lambda request: sandbox.sell(body(request, Which).ticket),
+            "POST refund": lambda request: sandbox.refund(body(request, Which).ticket),
+            "POST change-code": lambda request: sandbox.change_code(body(request, Which).ticket),
+            "POST transfer": lambda request: sandbox.transfer(body(request, Which).ticket),
+            "POST check-in": lambda request: sandbox.check_in(body(request, Which).ticket),
+            "POST check-out": lambda request: sandbox.check_out(body(request, Which).ticket),
+            "POST live": self.live,
+            "POST misbehave": lambda request: sandbox.troubles.add(body(request, Trouble)),
+            "POST behave": lambda _: sandbox.behave(),
+            "POST refuse": self.refuse,
+            "POST expire": lambda _: sandbox.expire_tokens(),
+        }
+        assert self._acts.keys() == COMMANDS.keys()
+
+    def answer(self, request: Request) -> Reply:
+        """The reply: JSON, or one line that says what was wrong."""
+        if request.headers.get("host", "").rpartition(":")[0] not in {LOOPBACK, "localhost"}:
+            return complaint(403, "this is reached as 127.0.0.1 or localhost")
+        name = request.path.removeprefix("/sandbox/") if request.path.startswith("/sandbox/") else ""
+        act = self._acts.get(f"{request.method} {name}")
+        if act is None:
+            return complaint(404, f"no such command; there are {', '.join(COMMANDS)}")
+        json = request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
+        if request.method == "POST" and not json:
+            return complaint(415, "send Content-Type: application/json")
+        try:
+            return Reply(200, msgspec.json.encode(act(request)))
+        except KeyError as error:
+            return complaint(404, str(error.args[0]))
+        except (ValueError, msgspec.MsgspecError) as error:
+            return complaint(400, str(error))
+
+    def state(self) -> object:
+        """How things stand."""
+        sandbox = self.sandbox
+        return {
+            "url": sandbox.url,
+            "tickets": sandbox.tickets.count,
+            "events": [
+                {"id": event.id, "title": event.title, "sessions": [one.id for one in event.sessions]}
+                for event in sandbox.events
+            ],
+            "books": sandbox.books()._asdict(),
+            "violations": sandbox.api.violations_count,
+            "troubles": sandbox.troubles.standing(),
+        }
+
+    def codes(self, request: Request) -> object:
+        """Codes of tickets like that."""
+        wanted = msgspec.convert(dict(request.query), Codes, strict=False)
+        if wanted.session is not None and wanted.session not in self.sandbox.tickets.sessions:
+            raise KeyError(f"there is no session {wanted.session}")
+        return self.sandbox.codes(**msgspec.structs.asdict(wanted))
+
+    def ticket(self, request: Request) -> object:
+        """One ticket with its history."""
+        found = self.sandbox.ticket(msgspec.convert(dict(request.query), Which).ticket)
+        return {
+            "event": found.session.event,
+            "session": found.session.id,
+            **row(found),
+            "history": [change._asdict() for change in found.history],
+        }
+
+    def live(self, request: Request) -> object:
+        """Let things happen."""
+        changes = body(request, Live).changes
+        if not 1 <= changes <= CHANGES_MAX:
+            raise ValueError(f"changes: from 1 to {CHANGES_MAX}")
+        return list(islice(reversed(self.sandbox.live(changes)), SHOWN_MAX))
+
+    def refuse(self, request: Request) -> None:
+        """Let nobody in for a while."""
+        seconds = body(request, Refuse).seconds
+        if not 0 < seconds <= REFUSED_S_MAX:
+            raise ValueError(f"seconds: above 0, at most {REFUSED_S_MAX:.0f}")
+        self.sandbox.server.refuse(seconds)
+
+
+def body(request: Request, kind: type[Body]) -> Body:
+    """The body of a command; none is as good as an empty one."""
+    return msgspec.json.decode(request.body or b"{}", type=kind)
+
+
+def complaint(status: int, text: str) -> Reply:
+    """What was wrong, for people."""
+    return Reply(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+
+def control_of(sandbox: Sandbox, port: int = 0) -> Server:
+    """The control port, on loopback. Raises `OSError` where the port is taken."""
+    return Server(Control(sandbox).answer, sandbox.tickets.clock, LOOPBACK, port)
