@@ -69,7 +69,8 @@ def in_turn(*replies: Reply) -> Callable[[httpx.Request], Reply]:
 
 def reply(body: Any, status: int = 200, **headers: str) -> httpx.Response:
     """JSON as Ingresse sends it, with the time of its clock."""
-    return httpx.Response(status, json=body, headers={"Date": DATE, **headers})
+    named = {"Date": DATE, "Content-Type": "application/json", **headers}
+    return httpx.Response(status, content=json.dumps(body), headers=named)
 
 
 def row(ticket_id: str = "981", code: str = CODE, **more: Any) -> dict[str, Any]:

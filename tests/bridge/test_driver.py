@@ -340,9 +340,9 @@ def test_no_proxy_or_password_comes_from_the_environment(monkeypatch: pytest.Mon
 
 def test_requests_keep_to_the_rate_after_a_first_burst() -> None:
     clock = Clock()
-    with server(say(answer(GOOD))) as far, a_driver(clock, requests_per_s=10) as driver:
-        driver.run(several(*(get(far.port, patience_s=99) for _ in range(31))))
-    assert 1.9 <= sum(clock.waits) <= 2.1
+    with server(say(answer(GOOD))) as far, a_driver(clock, requests_per_s=4) as driver:
+        driver.run(several(*(get(far.port, patience_s=99) for _ in range(13))))
+    assert 1.9 <= sum(clock.waits) <= 2.3
 
 
 def test_a_request_whose_turn_is_too_far_is_not_sent() -> None:
@@ -358,18 +358,22 @@ def test_a_rate_of_nothing_is_refused(rate: float) -> None:
         Driver("hall", VENDOR, rate)
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+TOO_MANY, UNAVAILABLE = "429 Too Many Requests", "503 Service Unavailable"
+
+
 @pytest.mark.parametrize(
-    ("header", "rest_s"),
+    ("status", "header", "rest_s"),
     [
-        ("Retry-After: 20", 20),
-        ("Retry-After: 0", 0),
-        (f"Date: {DATE}\r\nRetry-After: Tue, 16 Oct 2018 21:04:26 GMT", 30),
-        ("Retry-After: Tue, 16 Oct 2018 21:04:01 GMT", 5),
-        ("Retry-After: Tue, 16 Oct 2007 21:04:01 GMT", 0),
-        ("Retry-After: soon", 1),
-        ("X-Nothing: 1", 1),
-        ("Retry-After: 999999", REST_S_MAX),
+        (TOO_MANY, "Retry-After: 20", 20),
+        (UNAVAILABLE, "Retry-After: 20", 20),
+        (TOO_MANY, "Retry-After: 0", 0),
+        (TOO_MANY, f"Date: {DATE}\r\nRetry-After: Tue, 16 Oct 2018 21:04:26 GMT", 30),
+        (TOO_MANY, "Retry-After: Tue, 16 Oct 2018 21:04:01 GMT", 5),
+        (TOO_MANY, "Retry-After: Tue, 16 Oct 2007 21:04:01 GMT", 0),
+        (TOO_MANY, "Retry-After: soon", 1),
+        (UNAVAILABLE, "X-Nothing: 1", 1),
+        (TOO_MANY, "Retry-After: 999999", REST_S_MAX),
+        ("500 Broken", "Retry-After: 20", 0),
     ],
 )
 def test_a_busy_vendor_is_left_alone_for_as_long_as_it_says(status: str, header: str, rest_s: float) -> None:
@@ -427,7 +431,7 @@ def test_threads_share_one_driver() -> None:
     with server(say(answer(GOOD))) as far, a_driver() as driver:
 
         def run() -> None:
-            found.append(driver.run(several(*(get(far.port, patience_s=60) for _ in range(20)))))
+            found.append(driver.run(several(*(get(far.port, patience_s=60) for _ in range(5)))))
 
         threads = [threading.Thread(target=run) for _ in range(4)]
         for thread in threads:
@@ -435,7 +439,7 @@ def test_threads_share_one_driver() -> None:
         for thread in threads:
             thread.join(PATIENCE_S)
         assert far.connections <= driver_module.CONNECTIONS_MAX
-    assert found == [[200] * 20] * 4
+    assert found == [[200] * 5] * 4
 
 
 # --- secrets -----------------------------------------------------------------------------------------
