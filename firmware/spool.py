@@ -192,7 +192,11 @@ def _payloads(path: Path) -> Iterator[tuple[bytes, int]]:
     with path.open("rb") as file:
         while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
             length = int.from_bytes(head[:4])
-            payload = file.read(length) if length <= wire.PAYLOAD_BYTES_MAX else b""
+            if (
+                not 0 < length <= wire.PAYLOAD_BYTES_MAX
+            ):  # zeros are what a cut leaves of a page not yet written
+                return
+            payload = file.read(length)
             if len(payload) != length or crc32(payload) != int.from_bytes(head[4:]):
                 return
             yield payload, file.tell()

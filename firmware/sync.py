@@ -114,7 +114,7 @@ class Sync:
                 return None
             feed, cursor = self._next_place()
         except OSError as error:
-            self._later(RETRY_S, f"{self._path}: {error.strerror}")
+            self._failed(error)
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, self._now_s() + ANSWER_S
         return wire.CatalogueRequest(feed=feed, cursor=cursor, pages=REQUEST_PAGES)
@@ -126,7 +126,7 @@ class Sync:
         except CatalogueError as error:
             return self._later(RETRY_S, str(error))
         except OSError as error:
-            return self._later(RETRY_S, f"{self._path.parent}: {error.strerror or error}")
+            return self._failed(error)
 
     def take_changes(self, changes: wire.Changes) -> Taken:
         """Put live changes into the catalogue if they follow on it; else they are to be asked for."""
@@ -135,7 +135,7 @@ class Sync:
         except CatalogueError as error:
             return self._later(RETRY_S, str(error))
         except OSError as error:
-            return self._later(RETRY_S, f"{self._path.parent}: {error.strerror or error}")
+            return self._failed(error)
 
     def close(self) -> None:
         """End the child, which leaves the list in use as it is; the spool stays. Twice is fine."""
@@ -308,6 +308,9 @@ class Sync:
         self._behind, self._pages_due = True, 0
         self._not_before_s = self._now_s() + wait_s
         return Taken(fault=self.fault)
+
+    def _failed(self, error: OSError) -> Taken:
+        return self._later(RETRY_S, f"{self._path}: {error.strerror or error}")
 
     # --- the child that makes a whole list ------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from tests.feeds import (
     CODES,
     KEY,
     NOW_MS,
+    PATIENCE_S,
     Bridge,
     Gate,
     moved,
@@ -178,11 +179,50 @@ def test_a_spool_torn_anywhere_goes_on_from_its_last_whole_page(
         ends.append(ends[-1] + spool.HEAD_BYTES + int.from_bytes(whole[ends[-1] : ends[-1] + 4]))
     assert len(ends) == 6
     cut = chance.randrange(len(whole))
-    path.write_bytes(whole[:cut] + chance.randbytes(chance.choice([0, 1, 8, 300])))
+    tail = chance.choice([0, 1, 8, 300])
+    path.write_bytes(whole[:cut] + chance.choice([bytes(tail), chance.randbytes(tail)]))
     for gate in opened(data):
         assert gate.ask().cursor == max(number for number, end in enumerate(ends) if end <= cut)
         assert gate.follow(bridge) == Taken(done=True)
         assert gate.holds(bridge)
+
+
+def test_zeros_behind_a_spool_are_cut_off(tmp_path: Path, bridge: Bridge) -> None:
+    """A file system may have lengthened the file before the cut, and not written what belongs there."""
+    data = tmp_path / "data"
+    for gate in opened(data):
+        (*_, last) = spooled(gate, bridge, 5)
+    kept = (data / "spool").read_bytes()
+    (data / "spool").write_bytes(kept + bytes(4096))
+    for gate in opened(data):
+        assert gate.ask().cursor == last.upto
+        assert (data / "spool").read_bytes() == kept
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from firmware import wire
+from firmware.spool import Spool
+from tests.feeds import PATIENCE_S, page_of
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+page = page_of(0, 1, [wire.Gone("a:1")], more=True)
+with Spool(Path(sys.argv[1])) as pages:
+    pages.append(page)
+    size = Path(sys.argv[1]).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
+    try:
+        pages.append(page_of(1, 2, [wire.Gone("a:2")], more=True))
+    except OSError as error:
+        print(error.strerror)
+    print(Path(sys.argv[1]).stat().st_size - size, pages.last.upto)
+"""
+
+
+def test_a_page_that_goes_in_by_half_is_taken_out_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "spool")]
+    written = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert written.stdout == "File too large\n0 1\n"
 
 
 def test_a_spool_of_another_release_or_of_noise_begins_anew(tmp_path: Path, bridge: Bridge) -> None:
@@ -240,7 +280,7 @@ def test_a_cut_between_the_new_list_and_the_end_of_its_spool_makes_no_second_lis
 KILLED = """
 import sys
 from pathlib import Path
-from tests.feeds import Bridge, opened
+from tests.feeds import PATIENCE_S, Bridge, opened
 bridge = Bridge(page_items=50)
 for number in range(int(sys.argv[2])):
     bridge.sell(str(number))

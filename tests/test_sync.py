@@ -347,6 +347,48 @@ def test_a_new_list_that_the_gate_never_takes_into_use_is_made_again(gate: Gate,
     assert gate.holds(bridge)
 
 
+def test_a_folder_that_cannot_be_written_is_a_fault_and_not_the_end(gate: Gate, bridge: Bridge) -> None:
+    request = wire.CatalogueRequest(feed="", cursor=0, pages=9)
+    (gate.data / "spool").mkdir()
+    assert gate.sync.request() is None
+    assert gate.sync.fault == f"{gate.data / 'spool'}: Is a directory"
+    gate.wait(RETRY_S)
+    assert gate.sync.take(bridge.pages(request)[0]).fault == gate.sync.fault
+    gate.wait(RETRY_S)
+    assert gate.sync.take_changes(bridge.changes(0)).fault == gate.sync.fault
+    (gate.data / "spool").rmdir()
+    gate.wait(RETRY_S)
+    assert gate.follow(bridge) == Taken(done=True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_comes_while_a_list_is_being_made_waits_until_it_is_in_use(
+    gate: Gate, bridge: Bridge, live: bool
+) -> None:
+    pages = bridge.pages(gate.ask())
+    for page in pages:
+        gate.sync.take(page)
+    bridge.sell("i")
+    if live:
+        assert gate.sync.take_changes(bridge.changes(8)) == Taken()
+    else:
+        assert gate.sync.take(pages[0]) == Taken()
+    (page,) = bridge.pages(gate.ask())
+    assert gate.sync.take(page).done
+    assert gate.holds(bridge)
+
+
+def test_live_changes_that_took_the_place_of_a_page_end_the_request(gate: Gate, bridge: Bridge) -> None:
+    gate.follow(bridge)
+    gate.sync.connected()
+    request = gate.ask()
+    bridge.sell("i")
+    (page,) = bridge.pages(request)
+    gate.sync.take_changes(bridge.changes(8))
+    assert gate.sync.take(page) == Taken(done=True)
+    assert gate.holds(bridge)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 40 MiB."""
