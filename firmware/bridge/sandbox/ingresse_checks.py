@@ -21,7 +21,7 @@ KEY_UNKNOWN, AGAINST_THE_DOCUMENTS, NO_SUCH_PATH = 9001, 9002, 9003
 TICKETS_A_CALL_MAX = 20  # documented, for updates
 MILLISECONDS_MIN = 100_000_000_000  # early 1973: whatever is below was meant in seconds
 MILLISECONDS_MAX = 100_000_000_000_000  # year 5138: whatever is above was meant in micro- or nanoseconds
-NUMBER_DIGITS_MAX = 15
+NUMBER_DIGITS_MAX = 19  # what 64 bits hold
 CODE_CHARS_MAX = 255  # far above the longest code seen
 SEGMENT = re.compile(r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII)  # of a path, RFC 3986
 KEYS = ("apikey", "publickey")
