@@ -20,6 +20,8 @@ def faults_of(unit: Unit) -> dict[str, str]:
         found["the clock"] = "the clock is not trusted yet: see clock_untrusted for what becomes of dates"
     if unit.catalogue.fault:
         found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
+    if unit.uplink is not None:
+        found.update(unit.uplink.faults())
     found.update({text: text for text in noted})
     for count, what in (
         (gate.dropped, "scans or orders were not answered: the loop was too far behind"),

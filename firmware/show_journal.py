@@ -40,7 +40,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "time": "UTC, ISO 8601 with milliseconds; null beyond the calendar",
         "trusted": "whether the clock was synchronised then",
         "kind": "scan, ask, answer, late, passage, lapse, void, order, alarm; of the journal's own: began, "
-        "unsettled, fault, clock, catalogue, noted, trail, lost; else unreadable",
+        "unsettled, fault, clock, catalogue, noted, outcome, trail, lost; else unreadable",
         "lane": "empty where the row is about the whole gate",
         "direction": "in or out",
         "verdict": "what was decided",
@@ -48,7 +48,8 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "subject": "the ticket's id; where no ticket is known, the keyed digest of the code",
         "code": "the code in clear, as long as it is kept",
         "movement": "what the row does to the ticket's history",
-        "text": "the vendor's own words, who gave an order, what is at fault, the settings of an epoch",
+        "text": "the vendor's own words, who gave an order, what is at fault, the settings of an epoch, "
+        "where a noted movement was made",
         "scan_epoch": "with scan_seq: the row of the scan that this row belongs to",
         "scan_seq": "see scan_epoch",
         "digest": "ties the row to all rows before it; hexadecimal",

@@ -134,7 +134,7 @@ class Notes:
         if not items:
             return True
         with self._news:
-            if len(self._queue) + len(self._on_their_way) + len(items) > WAITING_ROWS_MAX:
+            if max(len(self._queue), len(self._on_their_way)) + len(items) > WAITING_ROWS_MAX:
                 return False
             self._queue.extend(items)
             self._on_their_way.update(_key(item.noted) for item in items if item.noted)

@@ -1,0 +1,309 @@
+"""Movements from elsewhere on their way into the journal, each exactly once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware import wire
+from firmware.core.movements import Act, inside
+from firmware.core.ticket import Direction, Moment
+from firmware.journal import WAITING_ROWS_MAX as JOURNAL_ROWS_MAX
+from firmware.journal import Journal
+from firmware.row import Row, decode, row_id
+from firmware.rows import RowReader
+from firmware.uplink.notes import (
+    TURN_ROWS,
+    WAITING_ROWS_MAX,
+    Notes,
+    admission_elsewhere,
+    name_of_moved,
+    noted_row,
+)
+from tests.core.samples import NOON_MS, OUTER
+from tests.journals import FULL, Disk, News, folded, histories_of, open_journal, scan_row, walk_row
+
+NOW = Moment(7, NOON_MS, True)
+
+
+def moved(number: int, subject: str = "t", act: Act = Act.OPENED, gate: str = "south") -> wire.Moved:
+    return wire.Moved(
+        gate=gate,
+        row=row_id(3, number),
+        digest=number.to_bytes(16),
+        admission=row_id(3, number),
+        act=act,
+        subject=f"{subject}{number}" if subject == "t" else subject,
+        direction=Direction.IN,
+        perimeters=(OUTER,),
+        utc_ms=NOON_MS,
+    )
+
+
+def by_vendor(number: int, subject: str, direction: Direction = Direction.IN) -> wire.Moved:
+    return wire.Moved(
+        gate="",
+        row=number,
+        digest=b"",
+        admission=0,
+        act=Act.NOTED,
+        subject=subject,
+        direction=direction,
+        perimeters=(OUTER,),
+        utc_ms=NOON_MS + number,
+    )
+
+
+class Place:
+    """A journal with its notes. `turn` is one turn of the loop."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.folder, self.news, self.disk = folder, News(), disk
+        self.journal: Journal = open_journal(folder, self.news, disk)
+        self.reader = RowReader(folder)
+        self.turns: list[Callable[[], None]] = []
+        self.at_once = False
+        self.notes = Notes("north", self.journal, self.reader, self.do, lambda: NOW)
+        self.journal.listen(self.notes.committed)
+
+    def do(self, work: Callable[[], None]) -> None:
+        self.turns.append(work)
+        if self.at_once and len(self.turns) == 1:
+            while self.turns:
+                self.turns[0]()
+                del self.turns[0]
+
+    def turn(self) -> None:
+        self.turns.pop(0)()
+
+    def work(self) -> None:
+        """Until the loop has nothing more to do, and all of it is on disk."""
+        while self.turns:
+            self.turn()
+        self.notes.note(())
+        if self.journal.waiting:
+            self.news.safe(self.journal.next_row - 1)
+
+    def noted(self) -> list[Row]:
+        rows = [decode(stored.body) for stored in self.reader.all()]
+        return [row for row in rows if row.kind == "noted"]
+
+    def close(self) -> None:
+        self.notes.close()
+        self.reader.close()
+        self.journal.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "data" / "journal", Disk())
+    yield place
+    place.close()
+
+
+def test_a_movement_that_is_told_again_and_again_is_noted_once(place: Place) -> None:
+    told = [moved(1), moved(2)]
+    assert place.notes.offer([*told, *told], heard=True)
+    assert place.notes.offer(told)
+    place.turn()
+    assert place.notes.offer(told)
+    place.work()
+    assert place.notes.offer(told, heard=True)
+    place.work()
+    assert [row.text for row in place.noted()] == ["gate south, row 3.1", "gate south, row 3.2"]
+    assert inside(place.journal.history("t1"), OUTER)
+    assert place.reader.peers() == {"south": (row_id(3, 2), (2).to_bytes(16))}
+
+
+def test_a_movement_is_noted_once_across_restarts(place: Place, tmp_path: Path) -> None:
+    assert place.notes.offer([moved(1)])
+    place.work()
+    place.close()
+    again = Place(place.folder, Disk())
+    try:
+        assert again.notes.offer([moved(1)])
+        again.work()
+        assert len(again.noted()) == 1
+        assert len(again.journal.history("t1").pending) == 1
+    finally:
+        again.close()
+    assert histories_of(place.folder) == folded(place.folder)
+
+
+def test_the_end_of_an_admission_elsewhere_settles_it_here(place: Place) -> None:
+    opened = moved(1)
+    passed = wire.Moved(
+        gate="south",
+        row=row_id(3, 2),
+        digest=bytes(16),
+        admission=opened.row,
+        act=Act.PASSED,
+        subject=opened.subject,
+        direction=Direction.IN,
+        perimeters=(OUTER,),
+        utc_ms=NOON_MS + 5,
+    )
+    assert place.notes.offer([opened, passed])
+    place.work()
+    history = place.journal.history("t1")
+    assert history.pending == ()
+    assert history.outer.entries == 1
+    assert history.settled_row == 0
+
+
+def test_a_scan_comes_between_two_turns_of_many_movements(place: Place) -> None:
+    assert place.notes.offer([moved(number) for number in range(3 * TURN_ROWS)])
+    place.turn()
+    assert place.journal.next_row - row_id(1, 2) == TURN_ROWS
+    assert len(place.turns) == 1
+
+
+def test_movements_keep_their_order_whoever_offers_them(place: Place) -> None:
+    assert place.notes.offer([moved(number) for number in range(1, 2 * TURN_ROWS)])
+    place.turn()
+    assert place.notes.offer([moved(2 * TURN_ROWS)])
+    place.work()
+    assert [row.text for row in place.noted()] == [
+        f"gate south, row 3.{number}" for number in range(1, 2 * TURN_ROWS + 1)
+    ]
+
+
+def test_a_caller_can_wait_until_movements_are_on_disk(place: Place) -> None:
+    place.at_once = True
+    assert place.notes.note([moved(1), moved(2)])
+    assert place.reader.is_noted("south", row_id(3, 2), (2).to_bytes(16))
+    assert place.notes.note([moved(1)])
+
+
+def test_a_caller_is_told_no_while_the_disk_refuses_and_nothing_is_noted_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware.uplink.notes.SAFE_S_MAX", 0.02)
+    place.at_once = True
+    place.disk.fault = FULL
+    assert not place.notes.note([moved(1)])
+    assert not place.notes.note([moved(1)])
+    place.disk.fault = None
+    place.news.safe(row_id(1, 2))
+    assert place.notes.note([moved(1)])
+    assert len(place.noted()) == 1
+
+
+def test_what_the_journal_has_no_memory_for_is_dropped_and_can_be_told_again(place: Place) -> None:
+    place.disk.fault = FULL
+    for _ in range(JOURNAL_ROWS_MAX):
+        place.journal.note(Row("clock", "", NOW))
+    assert place.notes.offer([moved(1), moved(2)])
+    place.turn()
+    assert place.notes.drops == 1
+    assert place.turns == []
+    place.at_once = True
+    assert not place.notes.note([moved(1)])
+    place.disk.fault = None
+    place.news.safe(place.journal.next_row - 1)
+    assert place.notes.note([moved(1), moved(2)])
+    assert len(place.noted()) == 2
+
+
+def test_no_more_waits_for_the_loop_than_is_bounded(place: Place) -> None:
+    assert place.notes.offer([moved(number) for number in range(WAITING_ROWS_MAX)])
+    assert not place.notes.offer([moved(-1 % (1 << 20))])
+    assert not place.notes.write([Row("fault", "", NOW)])
+    place.work()
+    assert place.notes.offer([moved(-1 % (1 << 20))])
+
+
+def test_nobody_waits_for_a_gate_that_ends(place: Place) -> None:
+    place.notes.close()
+    assert not place.notes.note([moved(1)])
+
+
+# --- own rows -----------------------------------------------------------------------------------------
+
+
+def own(place: Place, at: int) -> wire.Moved:
+    stored = list(place.reader.all())[at]
+    movement = decode(stored.body).movement
+    assert movement is not None
+    return wire.Moved(
+        gate="north",
+        row=stored.id,
+        digest=stored.digest,
+        admission=movement.row,
+        act=movement.act,
+        subject=movement.subject,
+        direction=movement.direction,
+        perimeters=movement.perimeters,
+        utc_ms=movement.utc_ms,
+    )
+
+
+def test_an_own_movement_that_comes_back_is_not_noted(place: Place) -> None:
+    assert place.journal.submit(scan_row(place.journal))
+    place.work()
+    assert place.notes.offer([own(place, 1)])
+    place.work()
+    assert place.noted() == []
+
+
+def test_movements_of_this_gate_before_its_journal_was_replaced_are_noted(place: Place) -> None:
+    assert place.notes.offer([moved(1, gate="north")])
+    place.work()
+    assert [row.text for row in place.noted()] == ["gate north, row 3.1"]
+
+
+# --- the vendor's word --------------------------------------------------------------------------------
+
+
+def test_the_vendors_movement_counts_where_this_gate_has_done_nothing_since_its_receipt(place: Place) -> None:
+    assert place.notes.offer([by_vendor(1, "t1")])
+    place.work()
+    assert place.journal.history("t1").outer.entries == 1
+    assert [row.text for row in place.noted()] == ["vendor, number 1"]
+
+
+def test_own_rows_without_a_receipt_win_over_the_vendors_word(place: Place) -> None:
+    opened = scan_row(place.journal)
+    assert opened.movement is not None
+    assert place.journal.submit(opened)
+    assert place.journal.submit(walk_row(opened.movement))
+    place.work()
+    assert place.notes.offer([by_vendor(1, "t1", Direction.OUT)])
+    place.work()
+    assert inside(place.journal.history("t1"), OUTER)
+    (row,) = place.noted()
+    assert row.movement is None
+    assert row.text.startswith("vendor, number 1, ticket t1: passed over: this gate moved the ticket")
+    place.journal.confirm(place.journal.committed)
+    assert place.notes.offer([by_vendor(2, "t1", Direction.OUT)])
+    place.work()
+    assert not inside(place.journal.history("t1"), OUTER)
+
+
+def test_another_gates_movement_counts_beside_own_rows_without_a_receipt(place: Place) -> None:
+    assert place.journal.submit(scan_row(place.journal))
+    assert place.notes.offer([moved(1, subject="t1")])
+    place.work()
+    assert len(place.journal.history("t1").pending) == 2
+
+
+@pytest.mark.parametrize("act", [Act.NOTED, Act.CREDITED, Act.UNSURE, Act.SURE])
+def test_what_a_gate_has_no_say_in_is_written_down_and_has_no_effect(act: Act) -> None:
+    row = noted_row(moved(1, act=act), NOW, unconfirmed=False)
+    assert row.movement is None
+    assert row.text == f"gate south, row 3.1, ticket t1: passed over: {act} is nobody else's business"
+
+
+def test_an_opening_that_the_vendor_claims_has_no_effect() -> None:
+    assert noted_row(moved(1, gate=""), NOW, unconfirmed=False).movement is None
+
+
+def test_the_vendors_movements_of_two_feeds_are_different_ones_though_numbers_begin_anew() -> None:
+    assert name_of_moved(by_vendor(1, "t1"), False) == name_of_moved(by_vendor(1, "t1"), False)
+    assert name_of_moved(by_vendor(1, "t1"), False) != name_of_moved(by_vendor(1, "t2"), False)
+
+
+def test_admissions_elsewhere_are_below_zero_and_differ_by_gate_and_row() -> None:
+    found = {admission_elsewhere(gate, row) for gate in ("a", "b") for row in range(1000)}
+    assert len(found) == 2000
+    assert -(1 << 63) <= min(found) <= max(found) < 0
