@@ -32,8 +32,9 @@ Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 UtcMs = Annotated[int, Meta(ge=0, lt=1 << 53)]
 ChainDigest = Annotated[bytes, Meta(max_length=16)]  # of `row.chain`; empty before the first row
 CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
-NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}$")]
+# `$` would let a newline follow
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
+NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}\Z")]
 Text = Annotated[str, Meta(max_length=256)]
 CodeText = Annotated[str, Meta(max_length=40_000)]  # of 7,089 characters, most of them perhaps escaped
 Batch = Annotated[tuple["SentRow", ...], Meta(max_length=BATCH_ROWS_MAX)]
