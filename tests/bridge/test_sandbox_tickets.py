@@ -151,9 +151,8 @@ def test_too_few_or_too_many_tickets_are_refused(count: int) -> None:
 
 
 def test_things_happen_by_themselves_when_they_shall() -> None:
-    happened = threading.Event()
     with Sandbox(tickets=80, changes_per_minute=6000) as sandbox:
         for _ in range(600):
-            if sandbox.history() or happened.wait(0.1):
+            if sandbox.history() or threading.Event().wait(0.1):
                 break
         assert sandbox.history()

@@ -1,6 +1,7 @@
 """What the sandbox does wrong on demand, and its control port."""
 
 import json
+import threading
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -82,6 +83,9 @@ def test_a_slow_reply_comes_after_the_client_has_gone_and_the_work_is_done(
     client.http.timeout = httpx.Timeout(60, read=0.2)
     with pytest.raises(httpx.ReadTimeout):
         client.update([code])
+    for _ in range(600):
+        if sandbox.history(code) or threading.Event().wait(0.1):
+            break
     assert [change.what for change in sandbox.history(code)] == ["checkin"]
 
 
