@@ -214,8 +214,8 @@ class Sync:
             self._heard = max(self._heard, changes.upto)
         if changes.feed != feed or changes.after > cursor:
             self._behind = True
-        elif changes.after < cursor:
-            self._behind |= changes.upto > cursor
+        elif changes.upto < cursor:  # a page brought all of it; with more to say, it was made after that page
+            return self._taken()
         elif not self._noted(changes.items):
             return self._later(NOTE_S, self._fault)
         else:

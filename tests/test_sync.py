@@ -95,6 +95,17 @@ def test_a_gap_in_the_live_changes_is_asked_for(gate: Gate, bridge: Bridge) -> N
     assert gate.holds(bridge)
 
 
+def test_changes_that_began_before_a_page_and_go_on_behind_it_are_taken(gate: Gate, bridge: Bridge) -> None:
+    gate.follow(bridge)
+    bridge.sell("in the page")
+    (page,) = bridge.pages(wire.CatalogueRequest(feed="f1", cursor=8, pages=1))
+    assert gate.sync.take(page).done
+    bridge.sell("behind it")
+    assert gate.sync.take_changes(bridge.changes(8)) == Taken(done=True)
+    assert gate.holds(bridge)
+    assert gate.sync.cursor == 10
+
+
 def test_live_changes_that_overtake_a_page_are_asked_for_once_more(gate: Gate, bridge: Bridge) -> None:
     gate.follow(bridge)
     gate.sync.connected()
