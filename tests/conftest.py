@@ -1,5 +1,6 @@
 """The order and header of a test run, and how long Hypothesis searches; fixtures stand with their tests."""
 
+import fcntl
 import os
 import platform
 import sqlite3
@@ -46,9 +47,14 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_lock_stays_in_memory() -> Iterator[None]:
-    """Stores of tests vanish with their folders; their tables of readers in shared memory would stay."""
+    """Stores of tests vanish with their folders; their tables of readers in shared memory would stay.
+
+    One that LMDB holds a lock on belongs to another test run, or to a gate.
+    """
     folder = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
     before = set(folder.glob("*.lock"))
     yield
     for lock in set(folder.glob("*.lock")) - before:
-        lock.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, BlockingIOError, PermissionError), lock.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.unlink()
