@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import brokers
 from tests.powercut import rig
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements-dev.txt", "requirements-gate.txt")
+LOCKS = ("requirements-dev.txt", "requirements-gate.txt", "requirements-bridge.txt")
 GENERATED = frozenset({*LOCKS, "LICENSE"})  # written by others: their length is not ours to choose
 
 ROOT_ENTRIES = re.compile(
@@ -133,15 +134,18 @@ def test_the_locks_hold_what_the_extras_ask_for_and_agree() -> None:
         versions[name] = dict(requirement.split("==") for requirement in locks)
     asked = {extra: {re.split(r"[<>=\[]", line)[0] for line in extras[extra]} for extra in extras}
     gate, dev = versions["requirements-gate.txt"], versions["requirements-dev.txt"]
+    bridge = versions["requirements-bridge.txt"]
     assert asked["gate"] <= gate.keys()
+    assert asked["bridge"] <= bridge.keys()
     assert asked["gate"] | asked["bridge"] | asked["dev"] <= dev.keys() | {"gatepost"}
     assert gate.items() <= dev.items()
+    assert bridge.items() <= dev.items()
 
 
-def test_make_system_installs_what_the_power_cuts_need() -> None:
+def test_make_system_installs_what_the_power_cuts_and_the_brokers_need() -> None:
     listed = re.search(r"^SYSTEM_PACKAGES := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert listed
-    assert set(listed[1].split()) == set(rig.PACKAGES.values())
+    assert set(listed[1].split()) == {*rig.PACKAGES.values(), *brokers.PACKAGES.values()}
 
 
 def test_the_changelog_knows_the_version() -> None:
