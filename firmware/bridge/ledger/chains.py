@@ -95,12 +95,12 @@ class Chains:
         tip = next((tip for tip in self.tips.values() if tip.end == after), None)
         first, last = links[0].number, links[-1].number
         anchored = any(first <= other.began[0] <= last for other in self.tips.values())
-        if tip is None or self._loose or anchored:
+        if tip is None or self._loose or anchored or not self._is_whole(tip.id, batch.cursor):
             return self._add_anywhere(batch, after, links)
         self._insert(links, tip.id)
         self.joined += [Joined(tip.id, link) for link in links]
         tip.end, tip.moved = (links[-1].number, links[-1].digest), True
-        return wire.Receipt(upto=tip.end[0], digest=tip.end[1])
+        return _receipt(tip.end)
 
     def is_before(self, branch: int, row: int, later_branch: int) -> bool:
         """Whether the row on the first branch is in front of (the end of) the other branch."""
@@ -162,16 +162,22 @@ class Chains:
                 self._begin_after_gap(min(cursor, after))
             self._hang_loose({stretch: links})
         branch = self._branch_of(last)
-        if branch is not None:
+        if branch is not None and self._is_whole(branch, batch.cursor):
             # To the tip only where the batch brought something: of an older copy of a journal, every row of
             # which is known already, the sender does not have the rows that followed.
-            upto = self.tips[branch].end if new else last
-            return wire.Receipt(upto=upto[0], digest=upto[1])
+            return _receipt(self.tips[branch].end if new else last)
         branch = self._branch_of(cursor)
-        if branch is None or cursor == START:
-            return None
-        end = self.tips[branch].end
-        return wire.Receipt(upto=end[0], digest=end[1])
+        if branch is not None and cursor != START and self._is_whole(branch, batch.cursor):
+            return _receipt(self.tips[branch].end)
+        return None
+
+    def _is_whole(self, branch: int, cursor: int) -> bool:
+        """Whether all rows of a branch are there, but those that the sender has a receipt for.
+
+        What waited too long for the rows in front of it counts, and yet may not be confirmed: the gate would
+        never send those rows again.
+        """
+        return self.tips[self.ancestry(branch)[-1]].began[0] <= cursor
 
     def _hang_loose(self, at_hand: dict[Stretch, Sequence[Link]]) -> None:
         """Join every loose stretch whose predecessor is in a branch, until there is none."""
@@ -403,6 +409,10 @@ def check(batch: wire.Journal) -> None:
         if sent.row <= last:
             raise wire.Unfit(f"row {name_of(sent.row)} stands behind row {name_of(last)}")
         last = sent.row
+
+
+def _receipt(end: Key) -> wire.Receipt:
+    return wire.Receipt(upto=end[0], digest=end[1])
 
 
 def _links(batch: wire.Journal) -> list[Link]:

@@ -17,7 +17,7 @@ from firmware.bridge.ledger.doubles import report_doubles
 from firmware.bridge.ledger.facts import Facts, account_of, facts_of, kind_of, movement_of, read_row
 from firmware.bridge.ledger.reports import Reports
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Moment, Perimeter
+from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Row, Unreadable, decode_began, epoch_and_seq, name_of, row_id
 
 UNTIMED_MS_MAX = 900_000  # a gate with a network has the time within minutes; the vendor waits no longer
@@ -181,7 +181,7 @@ class Derivation:
         if movement.act is Act.OPENED:
             self._open(chains, each, movement, epoch, number)
         elif movement.act in SETTLING:
-            self._settle(chains, each.number, each.branch, movement.row, SETTLING[movement.act], number)
+            self._settle(chains, each.number, each.branch, movement, number)
 
     def _open(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
         row = each.row
@@ -210,12 +210,11 @@ class Derivation:
         self._admissions.setdefault((chains.gate, each.number), []).append(admission)
         self._new.append(admission)
 
-    def _settle(
-        self, chains: Chains, row: int, branch: int, admission_row: int, state: str, number: int
-    ) -> None:
-        known = self._admissions.get((chains.gate, admission_row), ())
+    def _settle(self, chains: Chains, row: int, branch: int, movement: Movement, number: int) -> None:
+        admission_row, state = movement.row, SETTLING[movement.act]
+        known = self._admissions.get((chains.gate, admission_row), [])
         if len(chains.tips) > 1:
-            known = [found for found in known if chains.is_before(found.branch, admission_row, branch)]
+            known = _settled_there(chains, known, movement, branch)
         if not known:
             if state == "settled":
                 self._reports.say(
@@ -264,7 +263,7 @@ class Derivation:
         """Settle what was admitted before a gap that is closed now, and settled after it."""
         columns, admissions = schema.movement.c, schema.admission.c
         query = (
-            select(columns.number, columns.row, columns.admission, columns.act)
+            select(columns.number, columns.row, columns.admission, columns.act, columns.subject)
             .join(schema.row, (schema.row.c.gate == columns.gate) & (schema.row.c.row == columns.row)
                   & (schema.row.c.digest == columns.digest))
             .join(schema.admission, (admissions.gate == columns.gate) & (admissions.row == columns.admission))
@@ -284,7 +283,8 @@ class Derivation:
             self._admissions.pop((chains.gate, at), None)
         self._load_admissions(chains.gate, sorted(fresh))
         for each in found:
-            self._settle(chains, each.row, branch, each.admission, SETTLING[Act(each.act)], each.number)
+            movement = Movement(Act(each.act), each.subject, each.admission, Direction.IN, (), 0)
+            self._settle(chains, each.row, branch, movement, each.number)
 
     # --- epochs ----------------------------------------------------------------------------------
 
@@ -413,6 +413,18 @@ class Derivation:
         insert_many(self._connection, schema.work, self._works)
         insert_many(self._connection, schema.movement, self._movements)
         self._works, self._movements = [], []
+
+
+def _settled_there(
+    chains: Chains, known: Sequence[Admission], movement: Movement, branch: int
+) -> list[Admission]:
+    """Which of several admissions of one number is meant: the one in front, or the only one before a gap."""
+    found = [each for each in known if chains.is_before(each.branch, movement.row, branch)]
+    if found:
+        return found
+    began_row, _ = chains.tips[chains.ancestry(branch)[-1]].began
+    fitting = [each for each in known if each.subject == movement.subject and movement.row <= began_row]
+    return fitting if len(fitting) == 1 else []
 
 
 def release_untimed(connection: Connection, reports: Reports, now_utc_ms: int) -> int:
