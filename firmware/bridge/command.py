@@ -1,9 +1,12 @@
 """`gatepost bridge` and `gatepost reports`."""
 
 import argparse
+import errno
+import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,30 +14,27 @@ from firmware.bridge.database import Database
 from firmware.bridge.ledger import Ledger
 from firmware.bridge.service import Bridge, ledger_url, open_bridge
 from firmware.bridge.settings import load
+from firmware.bridge.work import Fault
 
 LOOK_S = 1.0  # between two looks for faults
+LINES_MAX = 30  # a minute: a broker that comes and goes must not fill the disk with log
+MINUTE_S = 60.0
 REPORTS_AT_ONCE = 200
 
 
 def add_bridge(parser: argparse.ArgumentParser) -> None:
     """The arguments of `gatepost bridge`."""
-    _add_common(parser)
+    _add_common(parser, "the venue's key, and the ledger where the settings name no other; made if need be")
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
     """The arguments of `gatepost reports`."""
-    _add_common(parser)
+    _add_common(parser, "the bridge's data; the bridge may be running")
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, data: str) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings (bridge.toml)")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the venue's key, and the ledger where the settings name no other; made where there is none",
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=data)
 
 
 def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -> int:
@@ -49,23 +49,47 @@ def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    news = News()
     with open_bridge(settings, arguments.data, complain) as bridge:
         complain(_ready(bridge))
-        told: list[str] = []
         while not over.wait(LOOK_S):
-            faults = bridge.fault_lines()
-            for line in faults:
-                if line not in told:
-                    complain(line)
-            for line in told:
-                if line not in faults:
-                    complain(f"over: {line}")
-            told = faults
+            for line in news.of(bridge.faults(), bridge.relay.odd.news()):
+                complain(line)
     return 128 + signal.SIGINT if signal.SIGINT in caught else 0
 
 
+class News:
+    """What has come and what has gone since the last look. A fault whose figures alone change is no news."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._known: dict[str, Fault] = {}
+        self._left, self._minute_ends_s = 0, float("-inf")
+
+    def of(self, faults: Sequence[Fault], odd: Sequence[str]) -> list[str]:
+        """A line for each; `LINES_MAX` in a minute, and the last of them says that there are more."""
+        found = {fault.thing: fault for fault in faults}
+        known, self._known = self._known, found
+        lines = [
+            f"fault: {fault.text}"
+            for thing, fault in found.items()
+            if thing not in known or known[thing].kind != fault.kind
+        ]
+        lines += [f"{thing} works again" for thing in known if thing not in found]
+        lines += odd
+        now_s = self._now_s()
+        if now_s >= self._minute_ends_s:
+            self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
+        told = lines[: max(0, self._left - 1)]
+        self._left -= len(told)
+        if len(told) < len(lines) and self._left == 1:
+            told.append("more faults than are told in a minute")
+            self._left = 0
+        return told
+
+
 def _ready(bridge: Bridge) -> str:
-    counts = bridge.ledger.counts()
+    counts = bridge.health().counts
     accounts = ", ".join(account.name for account in bridge.accounts) or "none"
     return (
         f"ready: venue {bridge.settings.venue}; accounts {accounts}; {counts.rows:,} rows in the ledger, "
@@ -76,11 +100,15 @@ def _ready(bridge: Bridge) -> str:
 def run_reports(arguments: argparse.Namespace) -> int:
     """Print every report of the ledger, oldest first."""
     settings = load(arguments.config)
+    file = arguments.data / "ledger.db"
+    if not settings.ledger and not file.exists():  # to look must not make one
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     with Database(ledger_url(settings, arguments.data)) as database:
         ledger, last = Ledger(database, settings.venue, ()), 0
         while found := ledger.reports(last, REPORTS_AT_ONCE):
             for report in found:
                 at = datetime.fromtimestamp(report.at_utc_ms / 1000, UTC)
-                print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {report.kind}: {report.text}")
+                text = "".join(char if char.isprintable() else "?" for char in report.text)
+                print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {report.kind}: {text}")
             last = found[-1].id
     return 0

@@ -7,19 +7,25 @@ so a gate that fetches a million tickets holds up nobody.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from firmware import wire
+from firmware.bridge.database import LedgerLost
 from firmware.bridge.feed import Feed
-from firmware.bridge.ledger import Ledger
+from firmware.bridge.ledger import Ledger, Stored
+from firmware.bridge.oddities import Oddities
 from firmware.bridge.outbox import Outbox
-from firmware.bridge.work import Faults, Worker
+from firmware.bridge.work import Faults, Worker, fault_of
+from firmware.config.keys import NAME
 from firmware.mqtt import Arrived, Session
 
 BATCHES_AT_ONCE = 32  # in one transaction: 6,400 rows, some 100 ms, which a gate does not notice
-BATCHES_WAITING_MAX = 256  # not acknowledged yet; the broker is told to hold the rest back long before
-GATES_WAITING_MAX = 2_000  # that want pages at the same moment
+# Not stored yet, 60 kB each. The broker sends no more than 64 that are not acknowledged; what comes without
+# an acknowledgement (QoS 0, which no gate of ours uses) is bounded here alone.
+BATCHES_WAITING_MAX = 128
+GATES_WAITING_MAX = 2_000  # that want pages at the same moment; one more asks again in a second
+GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 IDLE_S = 60.0  # both threads are woken when there is something to do
 SHARED = "$share/bridge/"  # several bridges share the work: each message reaches one of them
 
@@ -49,7 +55,8 @@ def subscriptions(venue: str) -> tuple[str, ...]:
 class Relay:
     """The listener of the bridge's connection, with its two threads.
 
-    `stored` is called after each commit with rows in it, on the storing thread.
+    `stored` is called after each commit that brought something new, with True where reports are among it, on
+    the storing thread. `connection` is called when there is one, on the connection's own thread.
     """
 
     def __init__(
@@ -60,73 +67,96 @@ class Relay:
         outbox: Outbox,
         faults: Faults,
         now_utc_ms: Callable[[], int],
-        stored: Callable[[], None],
+        stored: Callable[[bool], None],
+        connection: Callable[[], None] = lambda: None,
     ) -> None:
         self._venue = venue
         self._ledger = ledger
         self._feed = feed
         self._outbox = outbox
-        self._faults = faults
         self._now_utc_ms = now_utc_ms
         self._stored = stored
+        self._connection = connection
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
         self._wanted: dict[str, _Wanted] = {}
-        self.storing = Worker("ledger", self._store_turn, faults)
+        self._heard_utc_ms: dict[str, int] = {}
+        self.storing = Worker("storing", self._store_turn, faults)
         self.paging = Worker("pages", self._page_turn, faults)
-        self.unfit = 0
+        self.odd = Oddities()
         self.rows = 0
+        """New rows that this process has stored."""
+
+    def heard_utc_ms(self) -> Mapping[str, int]:
+        """When each gate last sent something, as far as this process knows."""
+        with self._lock:
+            return dict(self._heard_utc_ms)
 
     # --- on the connection's thread --------------------------------------------------------------
 
     def connected(self, session: Session) -> None:
-        """A new connection: what was not acknowledged on the old one comes again from the gates."""
+        """A new connection: what was not acknowledged on the old one comes again from the gates.
+
+        A batch that is being stored at this moment is stored; its acknowledgement goes nowhere, and its
+        receipt through the new connection.
+        """
         with self._lock:
             self._batches.clear()
             self._wanted.clear()
-        self._faults.set("broker", "")
         self._outbox.connected(session)
+        self._connection()
 
     def disconnected(self, session: Session, why: str) -> None:
-        """The line connects again by itself."""
-        self._faults.set("broker", why)
-        self._outbox.disconnected()
+        """The line connects again by itself, and says what is wrong."""
+        self._outbox.disconnected(session)
 
     def acknowledged(self, session: Session) -> None:
         """There is room in the window."""
         self._outbox.pump()
-        if self._wanted:
-            self.paging.wake()
 
     def arrived(self, session: Session, arrived: Arrived) -> None:
         """Check at the door, and hand over."""
+        where = wire.addressed(arrived.topic, self._venue)
         try:
-            self._sort(session, arrived)
+            if where is None or where.topic not in (wire.JOURNAL, wire.REQUEST):
+                where = None
+                raise wire.Unfit("no topic that a bridge listens to")
+            if not NAME.fullmatch(where.gate):
+                where = None
+                raise wire.Unfit("no name of a gate")
+            self._sort(session, arrived, where)
         except wire.Unfit as unfit:
-            self.unfit += 1
-            self._faults.set(f"message on {arrived.topic}", f"was not taken: {unfit}")
+            gate, name = (where.gate, where.topic.name) if where else ("", "another topic")
+            of = f" of gate {gate}" if gate else ""
+            text = f"a message{of} on {name} was not taken: {unfit}"
+            self.odd.add(gate, f"{name}: {type(unfit).__name__}", text)
             session.acknowledge(arrived)
 
-    def _sort(self, session: Session, arrived: Arrived) -> None:
-        where = wire.addressed(arrived.topic, self._venue)
-        if where is None or where.topic not in (wire.JOURNAL, wire.REQUEST):
-            raise wire.Unfit("no topic that a bridge listens to")
+    def _sort(self, session: Session, arrived: Arrived, where: wire.Addressed) -> None:
         if arrived.retained:
             raise wire.Unfit("it is retained, and only a status may be: clear it at the broker")
         if where.topic is wire.JOURNAL:
             batch = wire.decode(arrived.payload, wire.Journal)
             with self._lock:
-                if len(self._batches) >= BATCHES_WAITING_MAX:
-                    return  # not acknowledged: the gate sends it again
-                self._batches.append(_Waiting(where.gate, batch, session, arrived))
+                self._heard(where.gate)
+                full = len(self._batches) >= BATCHES_WAITING_MAX
+                if not full:
+                    self._batches.append(_Waiting(where.gate, batch, session, arrived))
+            if full:
+                session.acknowledge(arrived)  # without a receipt the gate sends it again
             self.storing.wake()
             return
         request = wire.decode(arrived.payload, wire.CatalogueRequest)
         with self._lock:
+            self._heard(where.gate)
             if where.gate in self._wanted or len(self._wanted) < GATES_WAITING_MAX:
                 self._wanted[where.gate] = _Wanted(request.feed, request.cursor, request.pages)
         session.acknowledge(arrived)
         self.paging.wake()
+
+    def _heard(self, gate: str) -> None:
+        if gate in self._heard_utc_ms or len(self._heard_utc_ms) < GATES_HEARD_MAX:
+            self._heard_utc_ms[gate] = self._now_utc_ms()
 
     # --- storing -----------------------------------------------------------------------------------
 
@@ -137,58 +167,66 @@ class Relay:
         if not waiting:
             return IDLE_S
         try:
-            stored = self._ledger.store_many(
-                [(each.gate, each.batch) for each in waiting], self._now_utc_ms()
-            )
-        except wire.Unfit:
-            self._store_singly(waiting)
+            stored = self._ledger.store_many([(one.gate, one.batch) for one in waiting], self._now_utc_ms())
+        except LedgerLost:
+            raise
+        except Exception:  # one of them can never be stored: find it, and take the others
+            for each in waiting:
+                self._store_one(each)
             return 0.0
-        for each, told in zip(waiting, stored, strict=True):
-            self._settle(each, told.receipt)
-        self.rows += sum(told.new_rows for told in stored)
-        self._stored()
+        self._settle(waiting, stored)
         return 0.0
 
-    def _store_singly(self, waiting: list[_Waiting]) -> None:
-        """One of them can never be stored: find it, and take the others."""
-        for each in waiting:
-            try:
-                told = self._ledger.store(each.gate, each.batch, self._now_utc_ms())
-            except wire.Unfit as unfit:
-                self.unfit += 1
-                self._faults.set(f"rows of gate {each.gate}", f"were not taken: {unfit}")
-                self._settle(each, None)
-            else:
-                self.rows += told.new_rows
-                self._settle(each, told.receipt)
-        self._stored()
+    def _store_one(self, each: _Waiting) -> None:
+        """Store one batch, or set it aside. Its gate keeps the rows, and says that they have no receipt."""
+        try:
+            stored = self._ledger.store(each.gate, each.batch, self._now_utc_ms())
+        except LedgerLost:
+            raise
+        except wire.Unfit as unfit:
+            self.odd.add(each.gate, "rows: Unfit", f"rows of gate {each.gate} were not taken: {unfit}")
+        except Exception as error:
+            fault = fault_of(f"rows of gate {each.gate} were not taken", error)
+            self.odd.add(each.gate, f"rows: {fault.kind}", fault.text)
+        else:
+            self._settle([each], [stored])
+            return
+        self._done(each)
 
-    def _settle(self, each: _Waiting, receipt: wire.Receipt | None) -> None:
-        """The batch is done with: acknowledged, and its receipt on the way."""
+    def _settle(self, waiting: Sequence[_Waiting], stored: Sequence[Stored]) -> None:
+        """These are safe: acknowledge them, and send their receipts."""
+        for each, told in zip(waiting, stored, strict=True):
+            self._done(each)
+            if told.receipt is not None:
+                topic = wire.address(wire.RECEIPT, self._venue, each.gate)
+                self._outbox.put_receipt(topic, told.receipt)
+        new_rows, reported = sum(told.new_rows for told in stored), any(told.reports for told in stored)
+        self.rows += new_rows
+        if new_rows or reported:
+            self._stored(reported)
+
+    def _done(self, each: _Waiting) -> None:
+        """The batch is done with. After a new connection it is not in the queue any more, others are."""
         with self._lock:
             if self._batches and self._batches[0] is each:
                 self._batches.popleft()
         each.session.acknowledge(each.arrived)
-        if receipt is not None:
-            self._outbox.put(wire.address(wire.RECEIPT, self._venue, each.gate), receipt)
 
     # --- pages -------------------------------------------------------------------------------------
 
     def _page_turn(self) -> float:
-        """A page for each gate that wants one, as long as the window takes them."""
+        """A page for each gate that wants one, as long as there is room; who got one goes to the end."""
         with self._lock:
             wanted = dict(self._wanted)
-        if not wanted:
-            return IDLE_S
         for gate, want in wanted.items():
-            if not self._outbox.has_room:
-                return IDLE_S  # woken when there is
+            if not self._outbox.has_room(self.paging.wake):
+                return IDLE_S
             page = self._feed.page(want.cursor, want.feed)
             if not self._outbox.put(wire.address(wire.PAGE, self._venue, gate), page):
-                return IDLE_S
+                return IDLE_S  # the connection went meanwhile, and the request with it
             with self._lock:
                 if self._wanted.get(gate) is want:
                     del self._wanted[gate]
                     if page.more and want.pages > 1:
                         self._wanted[gate] = _Wanted(page.feed, page.upto, want.pages - 1)
-        return 0.0
+        return 0.0 if wanted else IDLE_S

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -14,18 +14,20 @@ from firmware.bridge.database import Database
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed
 from firmware.bridge.ingresse import Ingresse
-from firmware.bridge.ledger import Ledger
+from firmware.bridge.ledger import Counts, Ledger
+from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
-from firmware.bridge.work import Faults, Worker
-from firmware.mqtt import Line, opened
+from firmware.bridge.work import Fault, Faults, Worker, at_work
+from firmware.mqtt import PACE, Line, Pace, opened
 from firmware.venue_key import venue_key
 
 ANNOUNCE_S = 20.0  # a gate that missed a change hears of it by then, and knows that its list is fresh
-TIMES_S = 30.0  # between two looks for admissions whose clock never became trusted
+LOOK_S = 30.0  # between two looks for rows and times that will not come, and for the sums of the ledger
 TOLD_MAX = 1_000  # outcomes sent in one turn
+OUTCOMES_MAX = 50  # in one message: with 256 characters of 4 bytes in each they still fit
 REPORTS_MAX = 100  # told in one turn
 
 
@@ -34,20 +36,76 @@ def now_utc_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class AccountHealth(NamedTuple):
+    """How an account is. `backlog`: by state, as the ledger had it at the last look.
+
+    `heard_utc_ms`: when the vendor last answered as it should, 0 for never; `runs`: lists read to the end.
+    """
+
+    name: str
+    backlog: Mapping[str, int]
+    heard_utc_ms: int
+    runs: int
+
+
+class Health(NamedTuple):
+    """How a bridge is, for those who watch: taken from memory, so that asking costs nothing.
+
+    `counts` are those of the ledger at `counted_utc_ms`, at most `LOOK_S` ago while the ledger works.
+    `rows` are new ones that this process stored; `gates` when each gate last sent something.
+    """
+
+    broker: str
+    connections: int
+    counts: Counts
+    counted_utc_ms: int
+    rows: int
+    gates: Mapping[str, int]
+    accounts: tuple[AccountHealth, ...]
+    faults: tuple[Fault, ...]
+    odd: Mapping[tuple[str, str], Oddity]
+    dropped: int
+
+
 class Bridge(NamedTuple):
     """A bridge at work."""
 
     settings: BridgeSettings
-    ledger: Ledger
-    feed: Feed
     relay: Relay
+    outbox: Outbox
     line: Line
     accounts: tuple[Account, ...]
-    faults: Faults
+    clerk: "Clerk"
+    parts: Faults
 
-    def fault_lines(self) -> list[str]:
-        """What is wrong at the moment, a line each."""
-        return [*self.faults.now(), *self.line.faults().values()]
+    def faults(self) -> list[Fault]:
+        """What is wrong at the moment, one for each thing."""
+        line = [Fault(thing, text, text) for thing, text in self.line.faults().items()]
+        return [*self.parts.now(), *line]
+
+    def health(self) -> Health:
+        """How it is at the moment."""
+        line, counts = self.line.health, self.clerk.counts
+        return Health(
+            broker=line.broker.name if line.broker else "",
+            connections=line.connections,
+            counts=counts,
+            counted_utc_ms=self.clerk.counted_utc_ms,
+            rows=self.relay.rows,
+            gates=self.relay.heard_utc_ms(),
+            accounts=tuple(
+                AccountHealth(
+                    account.name,
+                    {state: n for (of, state), n in counts.work.items() if of == account.name},
+                    account.heard_utc_ms,
+                    account.runs,
+                )
+                for account in self.accounts
+            ),
+            faults=tuple(self.faults()),
+            odd=self.relay.odd.counts(),
+            dropped=self.outbox.dropped,
+        )
 
 
 def ledger_url(settings: BridgeSettings, data: Path) -> str:
@@ -57,48 +115,57 @@ def ledger_url(settings: BridgeSettings, data: Path) -> str:
 
 @contextmanager
 def open_bridge(
-    settings: BridgeSettings, data: Path, report: Callable[[str], None] = lambda _: None
+    settings: BridgeSettings, data: Path, say: Callable[[str], None] = lambda _: None, pace: Pace = PACE
 ) -> Iterator[Bridge]:
-    """A bridge that works until the block ends. `report` is called with each new report of the ledger.
+    """A bridge that works until the block ends.
 
+    `say` is called with what a person should know, once each: new reports of the ledger, what a vendor has.
     The folder holds the venue's key, made where there is none, and the ledger where the settings name no
-    other. Raises `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
+    other. Raises `SettingsError`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
     """
+    brokers = tuple(opened(broker) for broker in settings.brokers)
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
         database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
         feed = Feed(database, settings.venue, venue_key(data))
-        faults, outbox = Faults(), Outbox()
-        for account in set(feed.accounts()) - {account.name for account in settings.accounts}:
-            feed.forget(account)
-            report(f'account "{account}" is not in the settings any more: its tickets were withdrawn')
-        announcing = Worker("announcing", Announcer(settings.venue, feed, ledger, outbox).turn, faults)
+        faults = Faults()
+        outbox = Outbox(faults)
+        for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
+            feed.forget(name)
+            say(f'account "{name}" is not in the settings any more: its tickets were withdrawn')
+        clerk = Clerk(ledger, say)
+        clerking = Worker("reports", clerk.turn, faults)
+        announcer = Announcer(settings.venue, feed, ledger, outbox)
+        announcing = announcer.worker = Worker("announcing", announcer.turn, faults)
 
-        def stored() -> None:
+        def told(reported: bool) -> None:
+            announcing.wake()
+            if reported:
+                clerking.wake()
+
+        def stored(reported: bool) -> None:
             for account in accounts:
                 account.telling.wake()
-            reporting.wake()
+            if reported:
+                clerking.wake()
 
-        relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored)
-        reporting = Worker("reports", Reporter(ledger, report).turn, faults)
+        relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, announcing.wake)
         accounts = tuple(
-            _account(each, stack, ledger, feed, faults, announcing.wake) for each in settings.accounts
+            _account(each, stack, ledger, feed, faults, told, announcing.wake, say)
+            for each in settings.accounts
         )
         workers: Sequence[Worker] = (
             relay.storing,
             relay.paging,
             announcing,
-            reporting,
+            clerking,
             *(worker for account in accounts for worker in (account.telling, account.reading)),
         )
-        for worker in workers:
-            stack.enter_context(worker)
-        brokers = tuple(opened(broker) for broker in settings.brokers)
         name = f"gatepost-bridge-{os.urandom(4).hex()}"
-        line = stack.enter_context(Line(brokers, name, subscriptions(settings.venue), relay))
-        line.start()
-        yield Bridge(settings, ledger, feed, relay, line, accounts, faults)
+        line = stack.enter_context(Line(brokers, name, subscriptions(settings.venue), relay, pace=pace))
+        stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
+        yield Bridge(settings, relay, outbox, line, accounts, clerk, faults)
 
 
 def _account(
@@ -107,7 +174,9 @@ def _account(
     ledger: Ledger,
     feed: Feed,
     faults: Faults,
-    changed: Callable[[], None],
+    told: Callable[[bool], None],
+    fed: Callable[[], None],
+    found: Callable[[str], None],
 ) -> Account:
     vendor = Ingresse(settings.vendor)
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
@@ -119,8 +188,9 @@ def _account(
         feed,
         faults,
         now_utc_ms,
-        told=changed,
-        fed=changed,
+        told=told,
+        fed=fed,
+        found=found,
         worker=f"{os.getpid()}-{os.urandom(4).hex()}",
         poll_s=settings.poll_s,
         whole_every_h=settings.whole_every_h,
@@ -130,6 +200,8 @@ def _account(
 class Announcer:
     """Tells gates what is new: changes to all of them, outcomes to the gate of each scan."""
 
+    worker: Worker
+
     def __init__(self, venue: str, feed: Feed, ledger: Ledger, outbox: Outbox) -> None:
         self._venue = venue
         self._feed = feed
@@ -138,48 +210,65 @@ class Announcer:
         self._upto = feed.head()
 
     def turn(self) -> float:
-        """What is new; else a word that nothing is, so that a gate which missed something asks for it."""
-        self._tell_outcomes()
-        changes = self._feed.changes(self._upto)
-        if changes is None:
-            self._announce(self._feed.nothing_new())
+        """What is new; else a word that nothing is, so that a gate which missed something asks for it.
+
+        Nothing is made that could not be sent: a list of a million tickets must not pile up here.
+        """
+        if not self._outbox.has_room(self.worker.wake):
             return ANNOUNCE_S
-        self._announce(changes)
-        return 0.0
+        if self._tell_outcomes():
+            return 0.0
+        changes = self._feed.changes(self._upto)
+        message = self._feed.nothing_new() if changes is None else changes
+        self._outbox.put(wire.address(wire.CHANGES, self._venue), message)
+        self._upto = message.upto  # whoever does not hear it finds a gap in the next one
+        return ANNOUNCE_S if changes is None else 0.0
 
-    def _announce(self, changes: wire.Changes) -> None:
-        """Whoever does not hear it finds a gap in the next one."""
-        self._outbox.put(wire.address(wire.CHANGES, self._venue), changes)
-        self._upto = changes.upto
-
-    def _tell_outcomes(self) -> None:
+    def _tell_outcomes(self) -> bool:
+        """Send those that wait; whether there may be more to send."""
         found = sorted(self._ledger.outcomes_to_tell(TOLD_MAX), key=itemgetter(0))
+        told: list[int] = []
         for gate, those in groupby(found, key=itemgetter(0)):
             waiting = [(outcome, work) for _, outcome, work in those]
-            for at in range(0, len(waiting), wire.BATCH_ROWS_MAX):
-                part = waiting[at : at + wire.BATCH_ROWS_MAX]
-                outcomes = wire.Outcomes(outcomes=tuple(outcome for outcome, _ in part))
-                if self._outbox.put(wire.address(wire.OUTCOME, self._venue, gate), outcomes):
-                    self._ledger.told([work for _, work in part])
+            for at in range(0, len(waiting), OUTCOMES_MAX):
+                part = waiting[at : at + OUTCOMES_MAX]
+                message = wire.Outcomes(outcomes=tuple(outcome for outcome, _ in part))
+                if not self._outbox.has_room(self.worker.wake):
+                    break
+                if self._outbox.put(wire.address(wire.OUTCOME, self._venue, gate), message):
+                    told += [work for _, work in part]
+        self._ledger.told(told)
+        return len(found) == TOLD_MAX or len(told) < len(found)
 
 
-class Reporter:
-    """Hands the ledger's new reports to a person, and gives up waiting for what will not come."""
+class Clerk:
+    """Hands the ledger's new reports to a person, counts, and gives up waiting for what will not come."""
 
-    def __init__(self, ledger: Ledger, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, say: Callable[[str], None], clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ledger = ledger
-        self._report = report
+        self._say = say
+        self._clock_s = clock_s
         self._last = 0
         while known := ledger.reports(self._last, REPORTS_MAX):  # said by those who made them
             self._last = known[-1].id
+        self._look_s = clock_s()
+        self.counts = ledger.counts()
+        self.counted_utc_ms = now_utc_ms()
 
     def turn(self) -> float:
         """Look for new ones."""
-        now_ms = now_utc_ms()
-        self._ledger.release_untimed(now_ms)
-        self._ledger.release_loose(now_ms)
+        left_s = self._look_s - self._clock_s()
+        if left_s <= 0:
+            now_ms = now_utc_ms()
+            self._ledger.release_untimed(now_ms)
+            self._ledger.release_loose(now_ms)
+            self.counts, self.counted_utc_ms = self._ledger.counts(), now_ms
+            self._look_s = self._clock_s() + LOOK_S
+            left_s = LOOK_S
         found = self._ledger.reports(self._last, REPORTS_MAX)
         for each in found:
             self._last = each.id
-            self._report(each.text)
-        return 0.0 if len(found) == REPORTS_MAX else TIMES_S
+            self._say(each.text)
+        return 0.0 if len(found) == REPORTS_MAX else left_s

@@ -3,22 +3,29 @@
 `python -m firmware.bridge.settings > deploy/bridge-settings.md` writes the operator's page from it.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import httpx
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from firmware.bridge.ingresse_requests import (
     BATCH_MAX,
     KEY_PARAMETERS,
     LOGIN_PATHS,
     LOGINS,
+    LOOPBACK,
     OVERLAP_S_MAX,
     PAGE_SIZE_MAX,
     IngresseSettings,
     check,
 )
 from firmware.config import (
+    FILE_BYTES_MAX,
     BrokerSettings,
     Complaints,
     SettingsError,
@@ -43,14 +50,39 @@ from firmware.config.keys import (
     Section,
     Text,
     Texts,
-    quoted,
+    nearest,
+    shown,
 )
 from firmware.core.ticket import Choice, Verdict
 
 VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two
 EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
 SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB
-SECRET = FullPath()
+DATABASES = {"sqlite": "sqlite:////folder/file", "postgresql": "postgresql+psycopg://user@host/name"}
+OWN_MEANING = frozenset({0, 1, 3})  # status numbers of Ingresse that are no refusals, or not always
+STATUS = re.compile(r"[0-9]{1,3}")  # Ingresse knows 0 to 6
+REFUSALS = tuple(verdict for verdict in Verdict if not verdict.admits)
+
+
+class SecretPath(FullPath):
+    """A path to a secret. What stands there instead is perhaps the secret itself, so it is never shown."""
+
+    def fault(self, value: object) -> str | None:
+        """What is wrong."""
+        if super().fault(value) is None:
+            return None
+        return f"is no {self.words()}: write the secret into a file, and the path of that file here"
+
+
+class QuietText(Text):
+    """A text that may hold a password, so it is never shown."""
+
+    def fault(self, value: object) -> str | None:
+        """What is wrong."""
+        return None if super().fault(value) is None else f"is no {self.words()}, all of them visible"
+
+
+SECRET, SECRET_OR_NONE = SecretPath(), SecretPath(or_empty=True)
 DEFAULTS: Mapping[str, Any] = IngresseSettings._field_defaults
 UNSOLD = (
     "Codes that are listed and not sold yet: `refuse` blocks them at every gate; `admit` sends them down as "
@@ -60,10 +92,11 @@ UNSOLD = (
 INTRODUCTION = """\
 # Settings of a bridge
 
-Made from the table in `firmware/bridge/settings.py` by `python -m firmware.bridge.settings`; change it there.
+Made from the table in `firmware/bridge/settings.py` by `python -m firmware.bridge.settings`: change it there.
 `deploy/bridge.toml` is an example. The file is read once, at the start. A file with a mistake is refused
 whole, and all its mistakes are told at once, where `vendor[2]` means the second `[[vendor]]`. Secrets stand
-in files of their own, each on the first line, readable by the bridge's user only.
+in files of their own, each on the first line, readable by the bridge's user only; spaces around one do not
+count.
 """
 
 BRIDGE = Section(
@@ -74,9 +107,10 @@ BRIDGE = Section(
         Key("venue", Name(), "venue", "The venue's name, as in the settings of its gates."),
         Key(
             "ledger",
-            Text(0, 255),
+            QuietText(0, 255),
             "",
-            "URL of the ledger's database, as SQLAlchemy writes it; empty: SQLite in the data folder.",
+            "URL of the ledger's database, SQLite or PostgreSQL, as SQLAlchemy writes it; empty: SQLite in "
+            "the data folder. A password is best left to PostgreSQL's own password file.",
         ),
     ),
 )
@@ -126,7 +160,7 @@ VENDOR = Section(
             INGRESSE,
         ),
         Key("token_file", SECRET, None, "The file with the user token.", TOKEN),
-        Key("jwt_file", FullPath(or_empty=True), "", "The file with the JWT, for the search.", TOKEN),
+        Key("jwt_file", SECRET_OR_NONE, "", "The file with the JWT, for the search.", TOKEN),
         Key("email", Text(1), None, "The user's e-mail address.", PASSWORD),
         Key("password_file", SECRET, None, "The file with the user's password.", PASSWORD),
         Key("login_path", OneOf(LOGIN_PATHS), DEFAULTS["login_path"], "Where users log in.", PASSWORD),
@@ -154,7 +188,7 @@ VENDOR = Section(
         ),
         Key(
             "check_in_timeout_ms",
-            Number(200, 60_000, "no network answers sooner; a minute"),
+            Number(200, 10_000, "no network answers sooner; the exits of a hall wait for it"),
             round(DEFAULTS["check_in_timeout_s"] * 1000),
             "How long a check-in may take before the bridge looks whether it was made.",
             INGRESSE,
@@ -175,7 +209,7 @@ EVENT = Section(
     "An event of the account above it that is played here.",
     (
         Key("id", Text(1), None, "The event's id at the vendor."),
-        Key("sessions", Texts(1), (), "Its sessions that are played here: at least one."),
+        Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),
     ),
 )
 
@@ -208,10 +242,19 @@ def load(path: Path) -> BridgeSettings:
 
 def parse(text: str, source: str) -> BridgeSettings:
     """The settings that a text holds; `source` names it in messages. Raises `SettingsError`."""
-    document = document_of(text, source)
-    complaints = Complaints(source, lines_of(text), SECTIONS)
+    if len(text) > FILE_BYTES_MAX:
+        raise SettingsError([f"{source}: longer than {FILE_BYTES_MAX} bytes: is this the settings file?"])
+    return settle(document_of(text, source), source, lines_of(text))
+
+
+def settle(
+    document: Mapping[str, object], source: str, lines: Mapping[str, int] | None = None
+) -> BridgeSettings:
+    """The settings that a table as TOML gives it holds. Raises `SettingsError`."""
+    complaints = Complaints(source, lines or {}, SECTIONS)
     complaints.unknown("", document, [section.name for section in SECTIONS if section is not EVENT])
     bridge = table(complaints, BRIDGE, document.get("bridge", {}), "bridge")
+    _check_ledger(complaints, bridge.values["ledger"])
     brokers = brokers_of(complaints, document)
     if not brokers:
         complaints.add("broker", "is missing: write [[broker]], for the bridge hears of gates through one")
@@ -219,6 +262,26 @@ def parse(text: str, source: str) -> BridgeSettings:
     if problems := complaints.told():
         raise SettingsError(problems)
     return BridgeSettings(bridge.values["venue"], bridge.values["ledger"], brokers, tuple(accounts))
+
+
+def _check_ledger(complaints: Complaints, url: str) -> None:
+    """A database that there is a driver for, and that keeps what it is given. The URL is not shown."""
+    if not url:
+        return
+    choice = f"write {' or '.join(DATABASES.values())}, or leave it out"
+    try:
+        found = make_url(url)
+        if found.get_backend_name() not in DATABASES:
+            raise ArgumentError(choice)
+        found.get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        mend = f"install it: pip install {error.name}"
+        complaints.add("bridge.ledger", f"its driver {error.name} is not there: {mend}")
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        complaints.add("bridge.ledger", f"is no URL of a database that can be used: {choice}")
+    else:
+        if found.get_backend_name() == "sqlite" and not str(found.database or "").startswith("/"):
+            complaints.add("bridge.ledger", f"names no file from the root of the file system: {choice}")
 
 
 def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
@@ -250,15 +313,20 @@ def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> Ing
     values = vendor.values
     if not events:
         complaints.add(f"{vendor.path}.event", f"is missing: write {EVENT.header} for each event played here")
-    ids: dict[str, str] = {}
-    for event in events:
-        once(complaints, event, "id", ids)
-        if not event.values["sessions"]:
-            complaints.add(f"{event.path}.sessions", "is missing: codes are for one session each")
-    found = {name: _secret(complaints, vendor, name) for name in ("key", "token", "jwt", "password")}
-    secrets = {name: secret for name, secret in found.items() if secret is not None}
+    _check_events(complaints, events)
+    fit = [_check_url(complaints, vendor, name) for name in ("api_url", "search_url")]
+    read = {name: _secret(complaints, vendor, name) for name in ("key", "token", "jwt", "password")}
+    secrets = {name: secret for name, secret in read.items() if secret is not None}
     refusals = _refusals(complaints, vendor)
-    if None in (values["name"], values["login"], values["unsold"], *found.values()) or not events:
+    given: tuple[object, ...] = (
+        values["name"],
+        values["kind"],
+        values["login"],
+        values["unsold"],
+        *read.values(),
+    )
+    given += tuple(event.values[name] for event in events for name in ("id", "sessions"))
+    if None in given or (values["login"] == "password" and not values["email"]) or not (events and all(fit)):
         return None
     settings = IngresseSettings(
         name=values["name"],
@@ -275,13 +343,51 @@ def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> Ing
         overlap_s=values["overlap_s"],
         check_in_timeout_s=values["check_in_timeout_ms"] / 1000,
         status_map=refusals,
-        **secrets,
+        key=secrets["key"],
+        token=secrets["token"],
+        jwt=secrets["jwt"],
+        password=secrets["password"],
     )
     try:
         check(settings)
-    except ValueError as error:
-        complaints.add(vendor.path, str(error))
+    except ValueError as error:  # about what was told already, or an address; it shows no value
+        name = str(error).partition(": ")[0]
+        if name not in ("events", "status_map"):
+            complaints.add(f"{vendor.path}.{name}", str(error).removeprefix(f"{name}: "))
     return settings
+
+
+def _check_events(complaints: Complaints, events: list[Table]) -> None:
+    """Each event once, each session once, and no event without one."""
+    ids: dict[str, str] = {}
+    sessions: dict[str, str] = {}
+    for event in events:
+        once(complaints, event, "id", ids)
+        if event.values["sessions"] == ():
+            complaints.add(f"{event.path}.sessions", "is empty: a code is for one session, so name them")
+        for session in event.values["sessions"] or ():
+            if session in sessions:
+                complaints.add(
+                    f"{event.path}.sessions",
+                    f"{shown(session)} is in {sessions[session]} already: each session once",
+                )
+            sessions.setdefault(session, event.path)
+
+
+def _check_url(complaints: Complaints, vendor: Table, name: str) -> bool:
+    """Whether the vendor can be asked there, as far as an address tells."""
+    try:
+        url = httpx.URL(vendor.values[name])
+    except (httpx.InvalidURL, ValueError):
+        complaints.add(f"{vendor.path}.{name}", "is no address: write https://host")
+        return False
+    own = url.scheme == "http" and url.host in LOOPBACK
+    plain = not (url.userinfo or url.query or url.fragment)
+    if vendor.values[name] and not (url.host and plain and (own or url.scheme == "https")):
+        mend = "write https://host, without user or query; http is for this machine only"
+        complaints.add(f"{vendor.path}.{name}", f"is no address that can be used: {mend}")
+        return False
+    return True
 
 
 def _secret(complaints: Complaints, vendor: Table, name: str) -> str | None:
@@ -293,20 +399,28 @@ def _secret(complaints: Complaints, vendor: Table, name: str) -> str | None:
         return ""
     if not path:
         return path  # left out: noted already where it is needed
+    where = f"{vendor.path}.{name}"
     try:
         with Path(path).open("rb") as file:
-            first, _, _ = file.read(SECRET_BYTES_MAX).partition(b"\n")
-        secret = first.decode().strip()
+            first, end, _ = file.read(SECRET_BYTES_MAX).partition(b"\n")
+        secret = first.decode("utf-8-sig").strip()
     except OSError as error:
-        complaints.add(f"{vendor.path}.{name}", f"{path}: cannot be read ({error.strerror}): check the path")
+        complaints.add(where, f"{path}: cannot be read ({error.strerror}): check the path")
         return None
     except UnicodeDecodeError:  # its text would quote the secret
-        complaints.add(f"{vendor.path}.{name}", f"{path}: is not UTF-8 text: save it as UTF-8")
+        complaints.add(where, f"{path}: is not UTF-8 text: save it as UTF-8")
         return None
-    if not secret:
-        complaints.add(f"{vendor.path}.{name}", f"{path}: its first line is empty: write the secret there")
-        return None
-    return secret
+    if not end and len(first) == SECRET_BYTES_MAX:
+        complaints.add(
+            where, f"{path}: its first line is longer than {SECRET_BYTES_MAX} bytes: is it this file?"
+        )
+    elif not secret:
+        complaints.add(where, f"{path}: its first line is empty: write the secret there")
+    elif not secret.isprintable() or not (secret.isascii() or name == "password_file"):
+        complaints.add(where, f"{path}: has a character that no key and no token has: copy it again")
+    else:
+        return secret
+    return None
 
 
 def _refusals(complaints: Complaints, vendor: Table) -> Mapping[int, Verdict]:
@@ -314,11 +428,16 @@ def _refusals(complaints: Complaints, vendor: Table) -> Mapping[int, Verdict]:
     found: dict[int, Verdict] = {}
     for entry in vendor.values["refusals"]:
         number, _, verdict = entry.partition("=")
-        if not number.isdecimal() or verdict not in set(Verdict) or Verdict(verdict).admits:
+        path = f"{vendor.path}.refusals"
+        if not STATUS.fullmatch(number) or verdict not in set(Verdict) or Verdict(verdict).admits:
             mend = 'write a number, "=" and a verdict that refuses, as in "4=wrong_session"'
-            complaints.add(f"{vendor.path}.refusals", f"{quoted(entry)}: {mend}")
-            continue
-        found[int(number)] = Verdict(verdict)
+            complaints.add(path, f"{shown(entry)}: {mend}{nearest(verdict, REFUSALS)}")
+        elif int(number) in OWN_MEANING:
+            complaints.add(path, f"{shown(entry)}: {number} is no refusal: take it out")
+        elif int(number) in found:
+            complaints.add(path, f"{shown(entry)}: {number} stands there already: take one out")
+        else:
+            found[int(number)] = Verdict(verdict)
     return found
 
 

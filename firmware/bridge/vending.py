@@ -4,35 +4,46 @@ A vendor that is down holds up nothing of another: each account has two threads 
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.vendor import (
+    Accepted,
     Again,
+    Listing,
     Lost,
     Misconfigured,
     Outage,
     Outcome,
     Page,
+    Refused,
     Unsure,
     Vendor,
 )
-from firmware.bridge.work import Faults, Worker
+from firmware.bridge.work import Fault, Faults, Worker
 
-LEASE_MS = 180_000  # the longest call: twenty look-ups of 2 s each after a reply that was lost, three times
-ATTEMPTS_MAX = 50  # of one movement that the vendor neither takes nor refuses; then a person must look
+# An update with the longest time-out that can be set takes 20 s, and twenty look-ups after it 4 s each; a
+# vendor that is slower than that is looked up again by whoever takes the work next.
+LEASE_MS = 180_000
+AGAINS_MAX = 50  # of one movement that the vendor neither takes nor refuses, in some 4 h: a person must look
 AGAIN_MS_MIN, AGAIN_MS_MAX = 500, 300_000  # before such a movement is sent again, doubled each time
-IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind
+DOUBLINGS_MAX = 10  # of that wait; the longest is reached before
+COUNTED_MAX = 10_000  # movements whose `Again` are counted: 1 MB; the oldest begins anew where there are more
+IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind, and for what may go again
 HOUR_MS = 3_600_000
-WHOLE_AFTER_MS = 600_000  # of a start with a list at hand: gates get what changed first
+# Before a whole list where changes can be read meanwhile: after a start, and after one that broke off.
+WHOLE_AFTER_MS = 600_000
+
+_CHANCE = random.SystemRandom().randint
 
 
 class Account:
     """One account at one vendor: `telling` and `reading` are its threads.
 
-    `told` is called after outcomes were stored, `fed` after tickets were.
+    `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
+    were; `found` with what a vendor's first answers say, once.
     """
 
     def __init__(
@@ -44,8 +55,9 @@ class Account:
         feed: Feed,
         faults: Faults,
         now_utc_ms: Callable[[], int],
-        told: Callable[[], None],
+        told: Callable[[bool], None],
         fed: Callable[[], None],
+        found: Callable[[str], None],
         worker: str,
         poll_s: float,
         whole_every_h: int,
@@ -55,15 +67,22 @@ class Account:
         self._driver = driver
         self._ledger = ledger
         self._feed = feed
+        self._faults = faults
         self._now_utc_ms = now_utc_ms
         self._told = told
         self._fed = fed
+        self._found = found
         self._worker = worker
         self._poll_s = poll_s
         self._whole_every_ms = whole_every_h * HOUR_MS
         self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
-        self.found = ""
+        self._probed = False
+        self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
+        self._singly = 0  # pieces of work that are told one by one, because one of them is our undoing
+        self.heard_utc_ms = 0
+        """When the vendor last answered as it should; 0 for never since the start."""
         self.runs = 0
+        """How often its list was read to the end."""
         self.telling = Worker(f"telling {name}", self._tell_turn, faults)
         self.reading = Worker(f"reading {name}", self._read_turn, faults)
 
@@ -72,57 +91,89 @@ class Account:
     def _tell_turn(self) -> float:
         """Tell of a batch. Raises what is wrong with the vendor, after the batch was given back."""
         now_ms = self._now_utc_ms()
-        claimed = self._ledger.claim(self.name, self._worker, now_ms, self._vendor.batch_max, LEASE_MS)
+        most = 1 if self._singly else self._vendor.batch_max
+        claimed = self._ledger.claim(self.name, self._worker, now_ms, most, LEASE_MS)
+        self._singly = max(0, self._singly - 1)
         if not claimed:
             return IDLE_S
         try:
             outcomes = self._driver.run(
                 self._vendor.tell([each.told for each in claimed]), stop=lambda: self.telling.stopping
             )
+            assert len(outcomes) == len(claimed), "a vendor has an outcome for each movement"
         except (Outage, Misconfigured) as error:
-            self._give_back(claimed, doubt=isinstance(error, Lost))
+            rest_ms = round(error.retry_after_s * 1000) if isinstance(error, Outage) else 0
+            self._give_back(claimed, doubt=isinstance(error, Lost), rest_ms=rest_ms)
             raise
-        except BaseException:
-            self._give_back(claimed, doubt=True)
+        except Exception as error:
+            self._unforeseen(claimed, error)
             raise
         self._keep(claimed, outcomes)
+        doubts = [each.why for each in outcomes if isinstance(each, Again) and each.doubt]
+        if doubts and all(isinstance(each, Again) for each in outcomes):
+            raise Outage(doubts[0])  # it took what we sent, and then nobody was there: leave it alone
+        self.heard_utc_ms = self._now_utc_ms()
         return 0.0
 
-    def _give_back(self, claimed: list[Claimed], *, doubt: bool) -> None:
-        """Nothing is known of these. What was in doubt before stays so."""
+    def _give_back(self, claimed: Sequence[Claimed], *, doubt: bool, rest_ms: int = 0) -> None:
+        """Nothing is known of these. What was in doubt before stays so. This thread pauses anyway."""
         now_ms = self._now_utc_ms()
         for doubtful in (True, False):
             some = [each for each in claimed if (each.told.doubt or doubt) is doubtful]
             if some:
-                self._ledger.give_back(some, doubt=doubtful, next_utc_ms=now_ms, now_utc_ms=now_ms)
+                self._ledger.give_back(some, doubt=doubtful, next_utc_ms=now_ms + rest_ms, now_utc_ms=now_ms)
 
-    def _keep(self, claimed: list[Claimed], outcomes: tuple[Outcome, ...]) -> None:
+    def _unforeseen(self, claimed: Sequence[Claimed], error: Exception) -> None:
+        """A fault of ours. Where one movement brings it about, the others must get past it."""
+        if len(claimed) > 1:
+            self._singly = len(claimed)
+            self._give_back(claimed, doubt=True)
+        else:
+            self._keep(claimed, (Again(f"{type(error).__name__}: {error}", doubt=True),))
+
+    def _keep(self, claimed: Sequence[Claimed], outcomes: Sequence[Outcome]) -> None:
         """Store what the vendor said, and put back what it said nothing of."""
-        final = []
+        final: list[tuple[Claimed, Accepted | Refused | Unsure]] = []
         now_ms = self._now_utc_ms()
         for each, outcome in zip(claimed, outcomes, strict=True):
             if not isinstance(outcome, Again):
                 final.append((each, outcome))
-            elif each.attempts >= ATTEMPTS_MAX:
-                final.append((each, Unsure(f"not taken after {each.attempts} tries: {outcome.why}")))
-            else:
-                wait_ms = min(AGAIN_MS_MAX, AGAIN_MS_MIN * 2 ** min(each.attempts, 20))
-                next_ms = now_ms + random.randint(wait_ms // 2, wait_ms)  # noqa: S311  spreads tries
-                self._ledger.give_back([each], doubt=outcome.doubt, next_utc_ms=next_ms, now_utc_ms=now_ms)
+                continue
+            agains = self._count(each.work)
+            if agains >= AGAINS_MAX:
+                final.append((each, Unsure(f"not taken after {agains} tries: {outcome.why}")))
+                continue
+            wait_ms = min(AGAIN_MS_MAX, AGAIN_MS_MIN * 2 ** min(agains - 1, DOUBLINGS_MAX))
+            next_ms = now_ms + _CHANCE(wait_ms // 2, wait_ms)
+            self._ledger.give_back([each], doubt=outcome.doubt, next_utc_ms=next_ms, now_utc_ms=now_ms)
         if final:
-            self._ledger.finish(final, now_ms)
-            self._told()
+            reports = self._ledger.finish(final, now_ms)
+            for each, _ in final:
+                self._agains.pop(each.work, None)
+            self._told(bool(reports))
+
+    def _count(self, work: int) -> int:
+        """One more `Again`, as far as is remembered: a restart begins anew."""
+        agains = self._agains.pop(work, 0) + 1
+        if len(self._agains) >= COUNTED_MAX:
+            del self._agains[next(iter(self._agains))]
+        self._agains[work] = agains
+        return agains
 
     # --- the vendor's list -------------------------------------------------------------------------
 
     def _read_turn(self) -> float:
         """Read what changed; now and then, and at first, the whole list."""
-        if not self.found:
-            self.found = self._driver.run(self._vendor.probe(), stop=lambda: self.reading.stopping)
+        if not self._probed:
+            text = self._driver.run(self._vendor.probe(), stop=lambda: self.reading.stopping)
+            self._probed = True
+            self._found(f"{self.name}: {text}")
         now_ms = self._now_utc_ms()
         since = self._feed.since(self.name)
-        if now_ms >= self._whole_at_ms or not since:
+        if now_ms >= self._whole_at_ms:
             since = ""
+        if not since:  # one that breaks off is tried again after what changed was read, if that can be
+            self._whole_at_ms = now_ms + WHOLE_AFTER_MS
         run = self._feed.begin_run(self.name, not since, now_ms)
 
         def take(page: Page) -> None:
@@ -132,7 +183,19 @@ class Account:
         listing = self._driver.run(self._vendor.tickets(since), sink=take, stop=lambda: self.reading.stopping)
         if self._feed.finish_run(run, listing, self._now_utc_ms()):
             self._fed()
+        self._heed(listing, whole=not since)
         if not since:
             self._whole_at_ms = now_ms + self._whole_every_ms
         self.runs += 1
-        return self._poll_s
+        self.heard_utc_ms = self._now_utc_ms()
+        # Without a beginning for what changed, each look is a whole list.
+        return self._poll_s if listing.since else max(self._poll_s, WHOLE_AFTER_MS / 1000)
+
+    def _heed(self, listing: Listing, *, whole: bool) -> None:
+        """What was odd about a list is a fault until a whole list has nothing of it."""
+        thing = f"the list of {self.name}"
+        skipped = f"{listing.skipped:,} entries could not be read as tickets" if listing.skipped else ""
+        if odd := "; ".join(filter(None, (skipped, listing.text))):
+            self._faults.set(thing, Fault(thing, "odd", f"{thing}: {odd}"))
+        elif whole:
+            self._faults.clear(thing)
