@@ -5,6 +5,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 
 import lmdb
