@@ -59,7 +59,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(sound: Path, tmp_path: Path) -> Path:
     """A sound catalogue of its own for each test."""
     copy = tmp_path / "catalogue"
-    shutil.copytree(sound, copy)
+    shutil.copytree(sound, copy, symlinks=True)
     return copy
 
 
@@ -135,7 +135,7 @@ def test_noise_anywhere_in_a_list_neither_ends_the_gate_nor_changes_a_ticket(
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "catalogue"
-        shutil.copytree(sound, folder)
+        shutil.copytree(sound, folder, symlinks=True)
         length = data(folder).stat().st_size
         at = draw.draw(st.integers(0, length - 1), label="at")
         size = draw.draw(st.sampled_from([1, 8, 100, PAGE, 20 * PAGE]), label="size")
