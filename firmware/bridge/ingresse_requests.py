@@ -71,6 +71,7 @@ class IngresseSettings(NamedTuple):
     batch_size: int = BATCH_MAX
     overlap_s: int = OVERLAP_S
     check_in_timeout_s: float = CHECK_IN_TIMEOUT_S
+    look_timeout_s: float = LOOK_TIMEOUT_S
     status_map: Mapping[int, Verdict] = STATUS_MAP
 
 
@@ -132,7 +133,7 @@ class Requests:
             "GET",
             f"{self._api}/ticket/{_part(code)}/status",
             params=self._keyed(login),
-            extensions=manner(what, LOOK_TIMEOUT_S),
+            extensions=manner(what, self._set.look_timeout_s),
         )
 
     def renew(self, login: Login) -> httpx.Request:
@@ -189,6 +190,7 @@ def check(settings: IngresseSettings) -> None:
         (not 1 <= settings.batch_size <= BATCH_MAX, f"batch_size: 1 to {BATCH_MAX}"),
         (not 1 <= settings.overlap_s <= OVERLAP_S_MAX, f"overlap_s: 1 to {OVERLAP_S_MAX}"),
         (not 0.1 <= settings.check_in_timeout_s <= LIST_TIMEOUT_S, "check_in_timeout_s: 0.1 to 50"),
+        (not 0.1 <= settings.look_timeout_s <= LIST_TIMEOUT_S, "look_timeout_s: 0.1 to 50"),
         (bool({0, 1, 3} & settings.status_map.keys()), "status_map: 0, 1 and 3 have a meaning of their own"),
         (any(verdict.admits for verdict in settings.status_map.values()), "status_map: refusals only"),
     )

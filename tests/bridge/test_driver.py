@@ -49,6 +49,12 @@ def keep_silent(connection: socket.socket) -> None:
     connection.recv(1)
 
 
+def stop_short(connection: socket.socket) -> None:
+    """Send half of a head, and close."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+    hang_up(connection)
+
+
 def fall_short(connection: socket.socket) -> None:
     """Announce more than is sent, and close."""
     connection.sendall(answer(GOOD, length=99))
@@ -165,7 +171,9 @@ def get(
 
 def post(port: int, timeout_s: float = PATIENCE_S) -> httpx.Request:
     url = f"http://127.0.0.1:{port}/event/1/guestlist?usertoken=s3cr3t%2F%2Btoken"
-    return httpx.Request("POST", url, json={"tickets": []}, extensions=manner("update", timeout_s))
+    extensions = manner("update", timeout_s)
+    extensions["timeout"]["connect"] = PATIENCE_S
+    return httpx.Request("POST", url, json={"tickets": []}, extensions=extensions)
 
 
 def one(request: httpx.Request) -> Flow[httpx.Response]:
@@ -268,7 +276,7 @@ def test_a_broken_tls_greeting_sent_nothing() -> None:
 LOSSES: dict[str, Script] = {
     "hung up": hang_up,
     "silence": keep_silent,
-    "half a head": say(b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "half a head": stop_short,
     "no HTTP": say(b"hello\r\n\r\n"),
     "a short body": fall_short,
     "cut JSON": say(answer(GOOD[:-3])),
@@ -284,10 +292,10 @@ def test_what_goes_wrong_after_the_first_byte_is_lost(loss: str) -> None:
     assert len(far.requests) == 1, "what may have been carried out is not sent again"
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", sorted(LOSSES.keys() - {"silence"}))
 def test_what_has_no_effect_is_asked_again(loss: str) -> None:
     with server(LOSSES[loss], LOSSES[loss], say(answer(GOOD))) as far, a_driver() as driver:
-        assert driver.run(several(get(far.port, tries=3, timeout_s=HASTE_S * 5))) == [200]
+        assert driver.run(several(get(far.port, tries=3))) == [200]
         assert len(far.requests) == 3
 
 
@@ -307,14 +315,17 @@ def test_a_reply_without_end_is_given_up() -> None:
         driver.run(one(get(far.port)))
 
 
-def test_a_reply_that_drips_in_is_given_up() -> None:
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"]
+)
+def test_a_head_or_body_that_drips_in_is_given_up(head: bytes) -> None:
     clock = Clock()
 
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n")
-        clock.now_s += 2 * PATIENCE_S + 1
-        connection.sendall(b"x")
-        keep_silent(connection)
+        connection.sendall(head)
+        while True:
+            clock.now_s += PATIENCE_S / 2
+            connection.sendall(b"x")
 
     with server(drip) as far, a_driver(clock) as driver, pytest.raises(Lost, match="drips"):
         driver.run(one(get(far.port)))

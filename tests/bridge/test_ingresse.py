@@ -75,6 +75,7 @@ def search(*events: tuple[Any, list[Any]], total: Any = None) -> httpx.Response:
         ({"page_size": 1501}, "page_size"),
         ({"overlap_s": 0}, "overlap_s"),
         ({"check_in_timeout_s": 0}, "check_in_timeout_s"),
+        ({"look_timeout_s": 51}, "look_timeout_s"),
         ({"check_in_timeout_s": float("nan")}, "check_in_timeout_s"),
         ({"status_map": {1: Verdict.REFUSED}}, "status_map"),
         ({"status_map": {9: Verdict.ADMITTED}}, "status_map"),

@@ -43,6 +43,8 @@ class Gate:
             unsold=Choice.ADMIT,
             api_url=sandbox.url,
             page_size=50,
+            check_in_timeout_s=30.0,
+            look_timeout_s=30.0,
         )
         self.sandbox = sandbox
         self.vendor = Ingresse(settings._replace(**more))
