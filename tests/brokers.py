@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +23,8 @@ from firmware.mqtt import Arrived, Broker, Pace, Session
 PACKAGES = {"mosquitto": "mosquitto"}  # command, and the Debian package that has it
 LIMIT_S = 20.0  # for anything to come about on a loaded machine; nothing takes a second on an idle one
 QUICK = Pace(retry_least_s=0.02, retry_most_s=0.1, look_s=0.1, steady_s=0.0)
+
+PORTS = (10_000, 32_768)  # Linux gives connections a port above these
 
 ANYBODY = "listener {port} 127.0.0.1\nallow_anonymous true\n"
 
@@ -45,11 +49,12 @@ dynamic_filters = true
 
 
 def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
+    """A port that nobody has at the moment, and that no connection is given by chance."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 def mosquitto() -> str:

@@ -14,7 +14,7 @@ import pytest
 from firmware import wire
 from firmware.mqtt import Broker, Line, Publication, Tls
 from firmware.mqtt.broker import PACKET_BYTES_MAX
-from tests.brokers import QUICK, Ear, RunningBroker, free_port, mosquitto, mosquitto_broker, until
+from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, free_port, mosquitto, mosquitto_broker, until
 from tests.certificates import Certificate, authority, certificate
 
 FILES = Path(__file__).parent.parent / "deploy" / "mosquitto"
@@ -294,13 +294,15 @@ def test_the_bridge_keeps_to_the_receive_maximum_of_the_other_side(tmp_path: Pat
         config = f"listener {{port}} 127.0.0.1\nallow_anonymous true\n{plain}"
         venue = stack.enter_context(mosquitto_broker(tmp_path, config))
         gate = Ear()
+        with news:  # the last subscription: the answer to CONNECT has been read
+            assert news.wait_for(lambda: b"admissions/request" in taken, LIMIT_S)
         with Line([venue.address], "gate", (), gate, pace=QUICK):
             for number in range(10):
                 topic = wire.address(wire.JOURNAL, "arena", "north")
                 assert gate.session().publish(Publication(topic, b"batch %d;" % number))
             gate.wait(lambda: gate.taken == 10)
             with news:
-                assert news.wait_for(lambda: b"batch 2;" in taken, 20)
+                assert news.wait_for(lambda: b"batch 2;" in taken, LIMIT_S)
             # The venue's broker has taken all ten by now, and would have sent them.
             gate.session().publish(Publication("elsewhere", b""))
             gate.wait(lambda: gate.taken == 11)

@@ -233,7 +233,10 @@ def test_a_message_that_the_broker_finds_too_long_is_refused_with_the_mend(tmp_p
 
 def test_without_an_acknowledgement_of_ours_the_broker_stops_at_our_window(venue: RunningBroker) -> None:
     gate, bridge = Counting(200), Ear(hold=True)
-    with line_to(venue, "bridge", bridge, ALL_JOURNAL), line_to(venue, "gate", gate):
+    with ExitStack() as stack:
+        stack.enter_context(line_to(venue, "bridge", bridge, ALL_JOURNAL))
+        bridge.session()
+        stack.enter_context(line_to(venue, "gate", gate))
         gate.wait(lambda: gate.taken == 200)
         gate.session().publish(Publication(JOURNAL, b"last"))
         gate.wait(lambda: gate.taken == 201)  # whatever mosquitto sends because of it, it has sent
