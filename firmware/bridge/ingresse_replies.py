@@ -195,7 +195,7 @@ def truth_of(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return {0: False, 1: True}.get(value)
+        return {0.0: False, 1.0: True}.get(value)
     if isinstance(value, str):
         return {"0": False, "1": True, "false": False, "true": True}.get(value.strip().lower())
     return None
@@ -279,13 +279,15 @@ def search(body: object) -> tuple[dict[str, frozenset[str]], int | None]:
         raise Failed("producer search: the reply has no `data.hits`")
     if isinstance(total, dict):
         total = total.get("value")
-    found = {}
+    found: dict[str, frozenset[str]] = {}
     for hit in hits:
         source = hit.get("_source") if isinstance(hit, dict) else None
-        event = text_of(source.get("id")) if isinstance(source, dict) else None
+        if not isinstance(source, dict):
+            continue
+        event, sessions = text_of(source.get("id")), source.get("sessions")
+        parts = sessions if isinstance(sessions, list) else []
+        ids = (text_of(part.get("id")) for part in parts if isinstance(part, dict))
         if event:
-            sessions = source.get("sessions") or ()
-            ids = (text_of(session.get("id")) for session in sessions if isinstance(session, dict))
             found[event] = frozenset(session for session in ids if session)
     return found, number_of(total)
 

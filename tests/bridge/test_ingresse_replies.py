@@ -26,7 +26,17 @@ KEYS = st.sampled_from(
             "timestamp",
         ),
         *("operator", "operation", "session", "id", "message", "paginationInfo", "lastPage", "currentPage"),
-        *("token", "authToken"),
+        *(
+            "token",
+            "authToken",
+            "hits",
+            "_source",
+            "sessions",
+            "total",
+            "totalResults",
+            "refunded",
+            "checked",
+        ),
     )
 )
 JSON = st.recursive(
@@ -43,8 +53,17 @@ LAST = (
     | st.fixed_dictionaries({"operation": SCALARS, "timestamp": SCALARS, "operator": SCALARS})
     | JSON
 )
+HIT = st.fixed_dictionaries({"_source": st.fixed_dictionaries({"id": SCALARS, "sessions": JSON}) | JSON})
+ROW = st.fixed_dictionaries({"id": SCALARS, "code": SCALARS, "checked": JSON, "lastUpdate": JSON})
+INFO = st.fixed_dictionaries({"currentPage": SCALARS, "lastPage": SCALARS, "totalResults": SCALARS}) | JSON
 BODIES = (
     JSON
+    | st.builds(lambda hits, total: {"data": {"hits": hits, "total": total}}, st.lists(HIT, max_size=3), JSON)
+    | st.builds(
+        lambda rows, info: {"responseData": {"data": rows, "paginationInfo": info}},
+        st.lists(ROW | JSON, max_size=3),
+        INFO,
+    )
     | st.lists(ENTRY | JSON, max_size=4).map(lambda entries: {"responseData": entries})
     | LAST.map(lambda last: {"responseData": {"data": [{"session": {"id": 43058}, "lastStatus": last}]}})
 )
