@@ -177,7 +177,7 @@ def test_promise_8_rows_beyond_the_journals_memory_are_counted_and_owned_up_to(d
                 number += 1
                 assert len(bench.gate._places["north"].events) <= EVENTS_MAX
                 assert len(bench.gate._shots) <= WAITING_ROWS_MAX
-                assert len(bench.gate._deciding) <= WAITING_ROWS_MAX
+                assert len(bench.gate._shots._deciding) <= WAITING_ROWS_MAX
             assert bench.journal.waiting == WAITING_ROWS_MAX
             bench.scan("A", "south")
             assert bench.state("south") == "Shut", "its first scan finds no room"
@@ -191,7 +191,7 @@ def test_promise_8_rows_beyond_the_journals_memory_are_counted_and_owned_up_to(d
         bench.pass_time(3_000)
         assert bench.enter("A", "south").verdict is Verdict.ADMITTED
         assert not bench.gate._shots
-        assert not bench.gate._deciding
+        assert not bench.gate._shots._deciding
 
 
 def test_promise_8_a_lane_that_writes_no_rows_writes_a_trail(data: Path) -> None:

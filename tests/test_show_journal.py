@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from firmware.core.events import Order
+from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Authority, Route, Ticket, Verdict
+from firmware.replay import Replay
 from firmware.row import Row, decode_began, row_id
-from firmware.rows import Damaged, RowReader, Unwritable, set_aside
+from firmware.rows import Damaged, Noted, RowReader, Unwritable, set_aside
 from firmware.show_journal import BATCH_ROWS, FIELDS, HEAD, Choice, Line, Lines, as_json, as_row, batches
-from tests.core.samples import at
+from tests.core.samples import OUT, OUTER, at
 from tests.gate_bench import SETUP, THROUGH, Bench, FakeLink, data_directory
 from tests.journals import open_journal, scan_row
 
@@ -331,3 +333,23 @@ def test_following_waits_while_the_file_is_noise(folder: Path) -> None:
     assert follower.news == [2]
     assert len(follower.said) == 1
     assert "journal.db" in follower.said[0]
+
+
+def test_what_others_did_is_shown_with_its_ticket_and_where_and_what_a_vendor_said_with_its_scan(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data" / "journal"
+    movement = Movement(Act.PASSED, "id-A", -5, OUT, (OUTER,), at(0).utc_ms)
+    with open_journal(folder) as journal:
+        noted = Row("noted", "", at(0), movement=movement, text="gate south, row 3.1")
+        assert journal.submit(noted, noted=Noted("south", row_id(3, 1), b"digest"))
+        said = "refused: ALREADY_IN"
+        assert journal.submit(Row("outcome", "", at(0), row_id(1, 2), Verdict.USED, text=said))
+    _, noted_line, outcome = shown(folder)
+    assert (noted_line.kind, noted_line.subject, noted_line.direction) == ("noted", "id-A", "out")
+    assert "gate south, row 3.1; passed" in as_row(noted_line, UTC, 200)
+    assert (outcome.kind, outcome.verdict, outcome.scan_epoch, outcome.scan_seq) == ("outcome", "used", 1, 2)
+    assert "refused: ALREADY_IN" in as_row(outcome, UTC, 200)
+    run = Replay(folder)
+    assert list(run.differences()) == []
+    assert run.rows == 3

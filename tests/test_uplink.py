@@ -9,9 +9,11 @@ import pytest
 from firmware import wire
 from firmware.core.movements import Act
 from firmware.core.ticket import Direction, Verdict
+from firmware.faults import faults_of
 from firmware.mqtt import Line, Publication
 from firmware.row import row_id
 from firmware.rows import RowReader
+from firmware.unit import open_unit
 from tests.brokers import ANYBODY, QUICK, Ear, RunningBroker, mosquitto_broker
 from tests.core.samples import OUTER
 from tests.gate_bench import data_directory
@@ -24,6 +26,7 @@ from tests.uplinks import (
     fill_catalogue,
     gate_at_work,
     is_complete,
+    settings_of,
 )
 
 
@@ -73,7 +76,6 @@ def test_promise_5_every_row_reaches_the_ledger_and_counts_once(
 ) -> None:
     gate.write(*(f"row {number}" for number in range(1000)))
     assert gate.scan("T1") is Verdict.ADMITTED
-    assert gate.scan("unknown") is Verdict.UNKNOWN or gate.shots
     gate.until(lambda: confirmed(gate))
     assert is_complete(bridge, "a", data / "a")
     assert set(bridge.ledger.seen.values()) == {1}
@@ -207,6 +209,60 @@ def test_a_bridge_that_is_away_holds_up_no_more_than_a_window_and_gets_all_later
     with bridge_at(broker.address) as bridge:
         gate.until(lambda: confirmed(gate))
         assert is_complete(bridge, "a", data / "a")
+
+
+def test_a_broker_that_takes_one_message_at_a_time_gets_all_of_them(data: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with (
+        mosquitto_broker(tmp_path, ANYBODY + "max_inflight_messages 1\n") as broker,
+        bridge_at(broker.address) as bridge,
+        gate_at_work(data / "a", "a", broker.port) as a,
+        gate_at_work(data / "b", "b", broker.port) as b,
+    ):
+        a.until(lambda: a.uplink.connected_to and b.uplink.connected_to)
+        a.write(*(f"row {number}" for number in range(1000)))
+        assert a.scan("T1") is Verdict.ADMITTED
+        b.until(lambda: b.texts("noted"))
+        a.until(lambda: confirmed(a))
+        assert is_complete(bridge, "a", data / "a")
+        bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) >= 2)
+
+
+def test_a_broker_that_takes_small_messages_gets_small_batches_and_what_is_too_large_is_a_fault(
+    data: Path, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    with (
+        mosquitto_broker(tmp_path, ANYBODY + "max_packet_size 4000\n") as broker,
+        bridge_at(broker.address) as bridge,
+        gate_at_work(data / "a", "a", broker.port) as gate,
+    ):
+        last = gate.write(*(f"row {number}" for number in range(50)))
+        gate.until(lambda: gate.uplink.receipt >= last)
+        assert all(len(batch.rows) == 1 for batch in bridge.batches)
+        gate.write("x" * 5000)
+        gate.until(lambda: "message too large" in gate.uplink.faults())
+        assert "let it take" in gate.uplink.faults()["message too large"]
+
+
+def test_a_watcher_that_fails_is_a_fault_and_the_uplink_goes_on(bridge: Bridge, gate: RunningGate) -> None:
+    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
+    gate.outcomes = None  # type: ignore[assignment]  # what is told of next cannot be taken
+    (stored,) = [stored for stored, row in gate.rows() if row.kind == "began"]
+    told = wire.Outcome(stored.id, stored.digest, wire.Result.ACCEPTED, None, "")
+    bridge.send(wire.OUTCOME, "a", wire.Outcomes(outcomes=(told,)))
+    gate.until(lambda: gate.texts("fault"))
+    assert gate.texts("fault")[0].startswith("what goes between gate and bridge failed: AttributeError")
+    last = gate.write("after it")
+    gate.until(lambda: gate.uplink.receipt >= last)
+    assert "AttributeError" in faults_of(gate.unit)["what goes between gate and bridge failed"]
+
+
+def test_a_gate_without_a_broker_has_no_uplink_and_drops_rows_that_nobody_will_ask_for(data: Path) -> None:
+    settings = settings_of("a", 1)._replace(brokers=())
+    with open_unit(settings, data / "a", trusted=lambda: True) as unit:
+        assert unit.uplink is None
+        assert unit.journal._retention.unconfirmed is True
 
 
 def test_retention_keeps_rows_for_the_bridge_only_where_there_is_one(

@@ -7,7 +7,7 @@ import pytest
 
 from firmware import wire
 from firmware.core.movements import Act, inside
-from firmware.core.ticket import Direction, Moment
+from firmware.core.ticket import NO_HISTORY, Direction, Moment
 from firmware.journal import WAITING_ROWS_MAX as JOURNAL_ROWS_MAX
 from firmware.journal import Journal
 from firmware.row import Row, decode, row_id
@@ -151,6 +151,13 @@ def test_the_end_of_an_admission_elsewhere_settles_it_here(place: Place) -> None
     assert history.settled_row == 0
 
 
+def test_the_end_of_an_admission_that_was_not_heard_of_is_a_walk_all_the_same(place: Place) -> None:
+    assert place.notes.offer([moved(1, act=Act.SETTLED), moved(2, act=Act.LAPSED)])
+    place.work()
+    assert place.journal.history("t1").outer.entries == 1
+    assert place.journal.history("t2") == NO_HISTORY
+
+
 def test_a_scan_comes_between_two_turns_of_many_movements(place: Place) -> None:
     assert place.notes.offer([moved(number) for number in range(3 * TURN_ROWS)])
     place.turn()
@@ -289,13 +296,13 @@ def test_another_gates_movement_counts_beside_own_rows_without_a_receipt(place: 
 
 @pytest.mark.parametrize("act", [Act.NOTED, Act.CREDITED, Act.UNSURE, Act.SURE])
 def test_what_a_gate_has_no_say_in_is_written_down_and_has_no_effect(act: Act) -> None:
-    row = noted_row(moved(1, act=act), NOW, unconfirmed=False)
+    row = noted_row(moved(1, act=act), NOW)
     assert row.movement is None
     assert row.text == f"gate south, row 3.1, ticket t1: passed over: {act} is nobody else's business"
 
 
 def test_an_opening_that_the_vendor_claims_has_no_effect() -> None:
-    assert noted_row(moved(1, gate=""), NOW, unconfirmed=False).movement is None
+    assert noted_row(moved(1, gate=""), NOW).movement is None
 
 
 def test_the_vendors_movements_of_two_feeds_are_different_ones_though_numbers_begin_anew() -> None:

@@ -318,6 +318,17 @@ def test_rows_that_retention_dropped_without_a_broker_are_a_fault_and_hold_nothi
     assert numbers([message]) == [stored.id for stored in rows.stored[2:]]
 
 
+def test_rows_that_retention_dropped_to_the_end_of_an_epoch_hold_nothing_up_either() -> None:
+    rows = KeptRows(3)
+    rows.retained = rows.newest + 1
+    rows.epoch = 2
+    rows.write(3)
+    del rows.stored[:3]
+    up = RowsUp(rows)
+    assert up.cursor == rows.place(0)
+    assert numbers(sent(up, rows)) == [row_id(2, 2), row_id(2, 3)]
+
+
 # --- any network --------------------------------------------------------------------------------------
 
 

@@ -219,7 +219,8 @@ class Bridge:
         pass
 
     def acknowledged(self, session: Session) -> None:
-        pass
+        with self.news:
+            self.news.notify_all()
 
     def arrived(self, session: Session, arrived: Arrived) -> None:
         found = wire.addressed(arrived.topic, VENUE)
@@ -237,10 +238,10 @@ class Bridge:
             self.answer(found.gate, receipt)
 
     def send(self, topic: wire.Topic, gate: str, message: wire.Message, retain: bool = False) -> None:
-        self.send_bytes(wire.address(topic, VENUE, gate), wire.encode(message), retain)
-
-    def send_bytes(self, topic: str, payload: bytes, retain: bool = False) -> None:
-        assert self.sessions[-1].publish(Publication(topic, payload, retain=retain))
+        """Until the broker has it."""
+        session, payload = self.sessions[-1], wire.encode(message)
+        assert session.publish(Publication(wire.address(topic, VENUE, gate), payload, retain=retain))
+        self.wait(lambda: not session.in_flight)
 
     def send_receipt(self, gate: str, receipt: wire.Receipt) -> None:
         """One that finds no connection is lost, as the ledger's are."""

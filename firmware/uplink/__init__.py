@@ -143,7 +143,8 @@ class Uplink:
 
     def acknowledged(self, session: Session) -> None:
         """There is room in the window. The first message of a session is the birth."""
-        self._presences.born = True
+        if not self._presences.born:
+            self._inbox.put_always(self._on_birth_taken)  # behind what came before it
         self._wake()
 
     def _on_commit(self, row: int) -> None:
@@ -233,6 +234,9 @@ class Uplink:
     def _on_disconnected(self, session: Session) -> None:
         if session is self._session:
             self._session, self._connected_to = None, ""
+
+    def _on_birth_taken(self) -> None:
+        self._presences.born = True
 
     def _on_arrived(self, session: Session, arrived: Arrived) -> None:
         """One message, read and acted on; whatever it was, it is acknowledged."""

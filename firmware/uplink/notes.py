@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from firmware import wire
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Moment
+from firmware.core.ticket import History, Moment
 from firmware.row import DIGEST_BYTES, Row, name_of
 from firmware.rows import Noted
 
@@ -23,6 +23,7 @@ WAITING_ROWS_MAX = 4000  # handed to the loop and not on disk; five pages
 SAFE_S_MAX = 2.0  # a caller who wants them on disk waits so long, and asks again later
 
 FROM_GATES = frozenset({Act.OPENED, Act.PASSED, Act.SETTLED, Act.LAPSED, Act.VOIDED})
+ENDS = frozenset({Act.PASSED, Act.SETTLED})
 FROM_VENDOR = frozenset({Act.NOTED})
 PASSED_OVER = (
     "passed over: this gate moved the ticket, and the bridge had not confirmed that yet when this was told"
@@ -45,6 +46,9 @@ class Journal(Protocol):
 
     def unconfirmed(self, subject: str) -> bool:
         """Whether this gate has moved the ticket, and the bridge has not confirmed that."""
+
+    def history(self, subject: str) -> History:
+        """What is known of the ticket."""
 
 
 class NotedRows(Protocol):
@@ -182,8 +186,13 @@ class Notes:
     def _row_of(self, item: _Waiting, moment: Moment) -> Row:
         if item.row is not None:
             return item.row._replace(moment=moment)
-        assert item.moved is not None
-        return noted_row(item.moved, moment, self._journal.unconfirmed(item.moved.subject))
+        moved = item.moved
+        assert moved is not None
+        if not moved.gate:
+            return noted_row(moved, moment, unconfirmed=self._journal.unconfirmed(moved.subject))
+        admission = admission_elsewhere(moved.gate, moved.admission)
+        pending = self._journal.history(moved.subject).pending
+        return noted_row(moved, moment, open_here=any(found.row == admission for found in pending))
 
     # --- in the journal's thread ---------------------------------------------------------------------------
 
@@ -215,12 +224,17 @@ def admission_elsewhere(gate: str, admission: int) -> int:
     return -1 - (int.from_bytes(said) >> 1)
 
 
-def noted_row(moved: wire.Moved, moment: Moment, unconfirmed: bool) -> Row:
+def noted_row(
+    moved: wire.Moved, moment: Moment, *, unconfirmed: bool = False, open_here: bool = False
+) -> Row:
     """The row of a movement from elsewhere.
 
     The vendor does not know yet what this gate did since its last receipt. To let its older word count would
     undo a check-out made here, or make an own entry a second one: so own rows without a receipt win, and the
     vendor's is only written down.
+
+    The end of an admission whose beginning was not heard (that gate has dropped it, or tells of it later)
+    still is a walk, and counts as one.
     """
     gate, act = moved.gate, moved.act
     text = f"gate {gate}, row {name_of(moved.row)}" if gate else f"vendor, number {moved.row}"
@@ -231,6 +245,8 @@ def noted_row(moved: wire.Moved, moment: Moment, unconfirmed: bool) -> Row:
         why = PASSED_OVER
     if why:
         return Row("noted", "", moment, text=f"{text}, ticket {moved.subject}: {why}")
+    if act in ENDS and not open_here:
+        act = Act.NOTED
     movement = Movement(
         act,
         moved.subject,

@@ -64,15 +64,15 @@ class RowsUp:
     def _first_cursor(self) -> Place:
         """The last receipt; or the first row that is left, where retention went on without a bridge."""
         receipt, retained = self._rows.receipt(), self._rows.retained_from()
-        row = retained if retained > receipt else receipt
-        digest = self._rows.digest(row) if row else b""
-        if row != receipt:
-            text = (
-                f"rows up to {name_of(row)} were dropped while no broker was set: the bridge never gets them"
-            )
-            self.faults.append(("rows dropped", text))
-        assert digest is not None, "retention keeps the row of the last receipt"
-        return Place(row, digest)
+        digest = self._rows.digest(receipt) if receipt else b""
+        if digest is not None and retained <= receipt:
+            return Place(receipt, digest)
+        first = self._rows.after(max(receipt, retained) - 1, 1)[0]
+        text = (
+            f"rows up to {name_of(first.id)} were dropped while no broker was set: the bridge never gets them"
+        )
+        self.faults.append(("rows dropped", text))
+        return Place(first.id, first.digest)
 
     def connected(self) -> None:
         """Nobody knows what of the last connection arrived: begin at the cursor."""
