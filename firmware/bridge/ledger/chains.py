@@ -252,12 +252,13 @@ class Chains:
         return self._new_tip(at, parent)
 
     def _begin_after_gap(self, at: Key) -> None:
+        digest = at[1].hex()[:DIGEST_CHARACTERS]
         self._reports.say(
             "gap",
             f"{self.name}:{at[0]}:{at[1].hex()}",
-            f"gate {self.name}: rows up to {name_of(at[0])} are missing here, and they were confirmed "
-            "once, or did not come for too long: the ledger was put back from an older copy, or rows were "
-            "lost. The rows after it are kept and count; if the missing ones still come, they go in front",
+            f"gate {self.name}: rows up to {name_of(at[0])} (digest {digest}) are missing here, and were "
+            "confirmed once, or did not come for too long: the ledger was put back from an older copy, or "
+            "rows were lost. Those after them are kept and count; what still comes goes in front",
         )
         self._new_tip(at, None)
 

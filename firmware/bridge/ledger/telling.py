@@ -123,17 +123,17 @@ def finish(
 ) -> None:
     """Keep what became of work, also of work whose lease has run out meanwhile."""
     columns = schema.work.c
+    ids = [claimed.work for claimed, _ in outcomes]
+    query = select(columns.id).where(columns.id.in_(ids), columns.state != "done").with_for_update()
+    waiting = set(connection.execute(query).scalars()) if ids else set()
+    lines = []
     for claimed, outcome in outcomes:
+        if claimed.work not in waiting:
+            continue
         result, verdict, text = _said(outcome)
-        kept = connection.execute(
-            update(schema.work)
-            .where(columns.id == claimed.work, columns.state != "done")
-            .values(
-                state="done", result=result, verdict=verdict, finished_ms=now_utc_ms,
-                text=text.replace("\0", "")[:TEXT_CHARACTERS_MAX],
-            )
-        )  # fmt: skip
-        if kept.rowcount and result == UNCERTAIN:
+        text = text.replace("\0", "")[:TEXT_CHARACTERS_MAX]
+        lines.append({"work": claimed.work, "said": result, "ours": verdict, "word": text})
+        if result == UNCERTAIN:
             told = claimed.told
             reports.say(
                 UNCERTAIN,
@@ -142,21 +142,32 @@ def finish(
                 f"{time_of(told.at_utc_ms)}, ticket {told.ticket_id or 'without an id'}: nobody knows "
                 f"whether the vendor has it: {text}. Look it up there",
             )
+    if lines:
+        connection.execute(
+            update(schema.work)
+            .where(columns.id == bindparam("work"))
+            .values(
+                state="done", finished_ms=now_utc_ms, result=bindparam("said"), verdict=bindparam("ours"),
+                text=bindparam("word"),
+            ),
+            lines,
+        )  # fmt: skip
 
 
 def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool, next_utc_ms: int) -> None:
     """Let it be tried again from then on. What another has taken meanwhile is left to it."""
     columns = schema.work.c
-    for each in claimed:
+    if claimed:
         connection.execute(
             update(schema.work)
             .where(
-                columns.id == each.work,
+                columns.id == bindparam("work"),
                 columns.state == "claimed",
-                columns.worker == each.worker,
-                columns.attempts == each.attempts,
+                columns.worker == bindparam("holder"),
+                columns.attempts == bindparam("tried"),
             )
-            .values(state="due", doubt=doubt, next_ms=next_utc_ms, worker="", lease_ms=0)
+            .values(state="due", doubt=doubt, next_ms=next_utc_ms, worker="", lease_ms=0),
+            [{"work": each.work, "holder": each.worker, "tried": each.attempts} for each in claimed],
         )
 
 
