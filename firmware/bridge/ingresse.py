@@ -249,6 +249,8 @@ class Ingresse:
                 call.sent = True
                 call.outcomes.update((index, Again(str(error), doubt=True)) for index in batch)
                 yield from self._look_after(call, batch)
+                if isinstance(error, Failed) and len(batch) > 1:  # as above, but of those not carried out
+                    batches.extendleft((event, [index]) for index in reversed(batch) if call.free(index))
             else:
                 call.sent = True
                 call.outcomes.update(
@@ -474,6 +476,11 @@ class _Call:
     def settled(self) -> bool:
         """Whether there is anything to say: else the caller had better hear of the trouble itself."""
         return self.sent or any(isinstance(one, Accepted | Refused) for one in self.outcomes.values())
+
+    def free(self, index: int) -> bool:
+        """Whether it was certainly not carried out."""
+        outcome = self.outcomes[index]
+        return isinstance(outcome, Again) and not outcome.doubt
 
     def result(self) -> tuple[Outcome, ...]:
         """An outcome for each, in order; those that were not reached may go again."""

@@ -206,6 +206,20 @@ def test_a_call_that_is_rejected_is_sent_one_by_one() -> None:
         Talk(ingresse().tell([told("B")]), answer)
 
 
+@pytest.mark.parametrize("failure", [HTML, ERROR])
+def test_a_ticket_at_which_the_vendor_fails_holds_up_nobody(failure: httpx.Response) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return looked(
+                {"operation": "checkin", "timestamp": AT_MS} if b"/DONE/" in request.url.raw_path else None
+            )
+        return failure if b'"BAD"' in request.content else updated({"code": "A", "status": 1})
+
+    talk = Talk(ingresse().tell([told("A"), told("BAD"), told("DONE")]), answer)
+    assert [type(outcome) for outcome in talk.result] == [Accepted, Again, Accepted]
+    assert [len(batch) for batch in talk.updates] == [3, 1, 1]
+
+
 def test_what_comes_after_a_call_that_worked_may_go_again() -> None:
     movements = [told("A"), told("B", event="7")]
     talk = Talk(ingresse().tell(movements), in_turn(updated({"code": "A", "status": 1}), NotSent("refused")))
