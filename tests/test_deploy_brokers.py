@@ -39,6 +39,17 @@ def test_the_brokers_take_the_longest_message_and_the_whole_window() -> None:
         assert int(allowed[1]) >= wire.WINDOW_MESSAGES
 
 
+def test_the_way_to_the_cloud_is_that_of_the_wire() -> None:
+    text = (FILES / "venue-cloud.conf").read_text("utf-8")
+    ways = {
+        topic: (way, qos) for topic, way, qos in re.findall(r"^topic (\S+) (\S+) (\S+)$", text, re.MULTILINE)
+    }
+    for topic in wire.TOPICS:
+        way = "both" if topic.name in SHARED else "out" if topic.name in GATE_WRITES else "in"
+        assert ways.pop(wire.address(topic, "arena", "+")) == (way, "1")
+    assert ways == {}
+
+
 # --- two brokers as they are set up -----------------------------------------------------------------------
 
 
