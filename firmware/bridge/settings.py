@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import make_url
@@ -286,7 +287,7 @@ def _check_ledger(complaints: Complaints, url: str) -> None:
 
 def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
     entries = found if isinstance(found, list) else []
-    events = [each.get("event", []) if isinstance(each, dict) else [] for each in entries]
+    events = [each.get("event", []) if isinstance(each, dict) else None for each in entries]
     plain = [
         {name: value for name, value in each.items() if name != "event"} if isinstance(each, dict) else each
         for each in entries
@@ -296,7 +297,9 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
     vendors = tables(complaints, VENDOR, plain if isinstance(found, list) else found, "vendor")
     for vendor, listed in zip(vendors, events, strict=False):
         once(complaints, vendor, "name", names)
-        played = tables(complaints, EVENT, listed, f"{vendor.path}.event")
+        played = [] if listed is None else tables(complaints, EVENT, listed, f"{vendor.path}.event")
+        if listed == []:
+            complaints.add(f"{vendor.path}.event", f"is missing: write {EVENT.header} for each played here")
         settings = _ingresse(complaints, vendor, played)
         if settings is not None:
             values = vendor.values
@@ -311,8 +314,6 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
 def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> IngresseSettings | None:
     """What the vendor's file needs; `None` where something is wrong, which is noted then."""
     values = vendor.values
-    if not events:
-        complaints.add(f"{vendor.path}.event", f"is missing: write {EVENT.header} for each event played here")
     _check_events(complaints, events)
     fit = [_check_url(complaints, vendor, name) for name in ("api_url", "search_url")]
     read = {name: _secret(complaints, vendor, name) for name in ("key", "token", "jwt", "password")}
@@ -377,7 +378,7 @@ def _check_events(complaints: Complaints, events: list[Table]) -> None:
 def _check_url(complaints: Complaints, vendor: Table, name: str) -> bool:
     """Whether the vendor can be asked there, as far as an address tells."""
     try:
-        url = httpx.URL(vendor.values[name])
+        url, _ = httpx.URL(vendor.values[name]), urlsplit(vendor.values[name]).port  # httpx takes any port
     except (httpx.InvalidURL, ValueError):
         complaints.add(f"{vendor.path}.{name}", "is no address: write https://host")
         return False
