@@ -271,10 +271,10 @@ def _parts(body: Mapping[Any, Any]) -> Iterator[object]:
 def search(body: object) -> tuple[dict[str, frozenset[str]], int | None]:
     """Sessions by event on one page of the producer search, and how many events there are in all."""
     data = body.get("data") if isinstance(body, dict) else None
-    hits = data.get("hits") if isinstance(data, dict) else None
-    total = data.get("total") if isinstance(data, dict) else None
-    if isinstance(hits, dict):  # as search servers nest it themselves
-        hits, total = hits.get("hits"), hits.get("total", total)
+    named: Mapping[str, Any] = data if isinstance(data, dict) else {}
+    if isinstance(named.get("hits"), dict):  # as search servers nest it themselves
+        named = {"total": named.get("total"), **named["hits"]}
+    hits, total = named.get("hits"), named.get("total")
     if not isinstance(hits, list):
         raise Failed("producer search: the reply has no `data.hits`")
     if isinstance(total, dict):
