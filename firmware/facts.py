@@ -39,8 +39,9 @@ class Clock:
 
 
 def synchronised() -> bool:
-    """Whether the kernel's clock is disciplined by NTP or the like (adjtimex(2))."""
-    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != TIME_ERROR)
+    """Whether the kernel's clock is disciplined by NTP or the like (adjtimex(2)); not if nobody may ask."""
+    state = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
+    return 0 <= state != TIME_ERROR
 
 
 class Tickets(Protocol):
