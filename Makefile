@@ -12,8 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 #   fuse3               tests/powercut: shows the logged disk to the kernel
 #   mosquitto           the broker of a venue: tests run it from the files in deploy/
 #   mount               tests/powercut: loop devices
+#   openssl             certificates for the tests of the broker's files
 #   qemu-system-common  tests/powercut: qemu-storage-daemon, the disk that logs every block written
-SYSTEM_PACKAGES := e2fsprogs fuse3 mosquitto mount qemu-system-common
+SYSTEM_PACKAGES := e2fsprogs fuse3 mosquitto mount openssl qemu-system-common
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock system clean

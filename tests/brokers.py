@@ -20,7 +20,7 @@ import pytest
 
 from firmware.mqtt import Arrived, Broker, Pace, Session
 
-PACKAGES = {"mosquitto": "mosquitto"}  # command, and the Debian package that has it
+PACKAGES = {"mosquitto": "mosquitto", "openssl": "openssl"}  # command, and the Debian package that has it
 LIMIT_S = 20.0  # for anything to come about on a loaded machine; nothing takes a second on an idle one
 QUICK = Pace(retry_least_s=0.02, retry_most_s=0.1, look_s=0.1, steady_s=0.0)
 
