@@ -344,6 +344,8 @@ def ready_line(unit: "Unit", faults: list[str]) -> str:
     """What a person wants to know at the start."""
     lanes = ", ".join(lane.setup.name for lane in unit.settings.lanes)
     parts = [f"ready: lanes {lanes}; {unit.catalogue.count:,} tickets; epoch {unit.journal.epoch}"]
+    if brokers := ", ".join(f"{broker.host}:{broker.port}" for broker in unit.settings.brokers):
+        parts.append(f"reports through {brokers}")
     if unsettled := len(unit.journal.unsettled):
         parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
     return "; ".join([*parts, *faults])

@@ -1,5 +1,6 @@
 """Whole gates on real brokers: rows to a bridge of a few lines, movements to each other, and faults."""
 
+import signal
 from collections.abc import Iterator, Sized
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from firmware.row import row_id
 from firmware.rows import RowReader
 from firmware.unit import open_unit
 from tests.brokers import ANYBODY, QUICK, Ear, RunningBroker, mosquitto_broker
+from tests.commands import Running
 from tests.core.samples import OUTER
 from tests.gate_bench import data_directory
 from tests.uplinks import (
@@ -311,6 +313,31 @@ def test_what_the_process_before_left_behind_is_no_second_gate(
         born_again = wire.Presence(online=True, epoch=7, connection=4, random="the process before")
         bridge.send(wire.STATUS, "a", born_again, retain=True)
         gate.until(lambda: gate.texts("fault"))
+
+
+def test_the_command_reports_to_the_bridge_and_says_which_broker_is_gone_and_when_it_is_back(
+    data: Path, broker: RunningBroker, bridge: Bridge, tmp_path: Path
+) -> None:
+    config = tmp_path / "gate.toml"
+    config.write_text(
+        f'[gate]\nname = "a"\nvenue = "{VENUE}"\n'
+        f'[[broker]]\nhost = "127.0.0.1"\nport = {broker.port}\ntls = false\n'
+    )
+    with Running("gate", "--config", config, "--data", data / "a") as gate:
+        gate.err.expect(f"ready: .*; reports through 127.0.0.1:{broker.port}")
+        bridge.wait(lambda: bridge.batches)
+        broker.kill()
+        gate.err.expect(f"fault: broker 127.0.0.1:{broker.port}")
+        broker.start()
+        gate.err.expect(f"broker 127.0.0.1:{broker.port} works again")
+        bridge.wait(lambda: len(bridge.sessions) > 1)
+        gate.signal(signal.SIGTERM)
+        assert gate.end() == 0
+    bridge.wait(lambda: any(not presence.online for presence in presences_of(bridge)))
+
+
+def presences_of(bridge: Bridge) -> list[wire.Presence]:
+    return [found for found in bridge.messages(wire.Presence) if isinstance(found, wire.Presence)]
 
 
 # --- two gates ----------------------------------------------------------------------------------------
