@@ -7,21 +7,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from firmware import wire
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
 from firmware.facts import Clock, Facts, synchronised
 from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
-from firmware.mqtt import PACE, Pace, opened
 from firmware.row import Row
 from firmware.shots import Shot
-from firmware.uplink import Uplink
 from hal.board import open_board, open_reader
 from hal.ports import Board, LaneParts, Reader, Way
+
+if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be imported
+    from firmware import wire
+    from firmware.mqtt import Broker, Pace
+    from firmware.uplink import Uplink
 
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
 
@@ -38,7 +40,7 @@ class Unit(NamedTuple):
     catalogue: Catalogue
     journal: Journal
     gate: Gate
-    uplink: Uplink | None = None
+    uplink: "Uplink | None" = None
     """The way to the bridge, where the settings name a broker."""
 
 
@@ -72,8 +74,8 @@ def open_unit(
     trusted: Callable[[], bool] = synchronised,
     watch: Callable[[Shot], None] | None = None,
     changed: Callable[[str], None] | None = None,
-    outcome: Callable[[wire.Outcome], None] = lambda _: None,
-    pace: Pace = PACE,
+    outcome: "Callable[[wire.Outcome], None]" = lambda _: None,
+    pace: "Pace | None" = None,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet.
 
@@ -92,7 +94,7 @@ def open_unit(
             gate.told(news)
 
         setups = tuple(lane.setup for lane in settings.lanes)
-        brokers = tuple(map(opened, settings.brokers))
+        brokers = _brokers(settings)
         retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=not brokers)
         journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
         stack.enter_context(journal)
@@ -134,12 +136,33 @@ def open_unit(
             journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
         uplink = None
         if brokers:
-            venue, name, release = settings.venue, settings.gate_name, version("gatepost")
+            from firmware.mqtt import PACE
+            from firmware.uplink import Uplink
+
             uplink = Uplink(
-                venue, name, release, brokers, data, catalogue, journal, gate.do, clock.now, outcome, pace
+                settings.venue,
+                settings.gate_name,
+                version("gatepost"),
+                brokers,
+                data,
+                catalogue,
+                journal,
+                gate.do,
+                clock.now,
+                outcome,
+                pace or PACE,
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)
+
+
+def _brokers(settings: Settings) -> "tuple[Broker, ...]":
+    """With their passwords, so that one that cannot be read is told before anything is opened."""
+    if not settings.brokers:
+        return ()
+    from firmware.mqtt import opened
+
+    return tuple(map(opened, settings.brokers))
 
 
 def board_settings(settings: Settings) -> dict[str, object]:
