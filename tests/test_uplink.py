@@ -70,6 +70,12 @@ def confirmed(gate: RunningGate) -> bool:
     return gate.uplink.receipt == gate.unit.journal.committed
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receipts that do not come are missed soon."""
+    monkeypatch.setattr("firmware.uplink.rows_up.RECEIPT_S", 0.3)
+
+
 # --- rows and receipts --------------------------------------------------------------------------------
 
 
@@ -99,6 +105,7 @@ def test_promise_9_a_clear_code_goes_when_its_row_has_a_receipt(
     gate.until(lambda: all(stored.code is None for stored, _ in gate.rows()))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_lost_receipts_cost_time_and_nothing_else(
     data: Path, bridge: Bridge, gate: RunningGate, broker: RunningBroker
 ) -> None:
@@ -169,6 +176,7 @@ def test_an_old_receipt_of_an_older_epoch_changes_nothing(
         assert gate.texts("fault") == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_rows_wait_for_a_broker_and_go_up_when_it_is_there(data: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     broker = mosquitto_broker(tmp_path)
@@ -187,6 +195,7 @@ KEEPS = ANYBODY + "persistence true\npersistence_location {folder}/\nautosave_in
 
 
 @pytest.mark.parametrize("config", [ANYBODY, KEEPS], ids=["without", "with"])
+@pytest.mark.usefixtures("impatient")
 def test_a_broker_that_is_killed_and_restarted_loses_no_row(data: Path, tmp_path: Path, config: str) -> None:
     tmp_path.chmod(0o777)
     broker = mosquitto_broker(tmp_path, config.replace("{folder}", str(tmp_path)))
@@ -202,6 +211,7 @@ def test_a_broker_that_is_killed_and_restarted_loses_no_row(data: Path, tmp_path
         assert bridge.ledger.gaps == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_bridge_that_is_away_holds_up_no_more_than_a_window_and_gets_all_later(
     data: Path, broker: RunningBroker, gate: RunningGate
 ) -> None:
