@@ -45,7 +45,7 @@ class Outbox:
         with self._lock:
             if session is self._session:
                 self._session = None
-            self._clear()
+                self._clear()
 
     def put_receipt(self, topic: str, receipt: wire.Receipt) -> bool:
         """Send before all else. False where nobody is connected, or too many wait already."""

@@ -25,7 +25,7 @@ from firmware.bridge.settings import (
 )
 from firmware.config import FILE_BYTES_MAX, SettingsError
 from firmware.config.__main__ import page
-from firmware.config.keys import Key, Number, Section, Texts
+from firmware.config.keys import Flag, Key, Number, Section, Texts
 from firmware.core.ticket import Choice, Verdict
 
 ROOT = Path(__file__).parent.parent.parent
@@ -423,12 +423,11 @@ def test_a_file_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
 
 # --- anything at all -------------------------------------------------------------------------------------
 
+SOME = ("", "a", "b", "/nowhere", "https://h", "http://127.0.0.1:1", "sqlite:////x", "4=used")
 words = st.sampled_from(sorted({key.name for section in SECTIONS for key in section.keys} | {"event", "x"}))
 options = sorted({option for s in SECTIONS for k in s.keys for option in getattr(k.rule, "options", ())})
 scalars = st.one_of(
-    st.sampled_from(
-        [*options, "a", "/", "/nowhere", "https://h", "http://127.0.0.1:1", "sqlite:////x", "4=used"]
-    ),
+    st.sampled_from([*options, *SOME]),
     st.text(max_size=5),
     st.booleans(),
     st.integers(0, 10_000),
@@ -458,7 +457,10 @@ def right(section: Section) -> st.SearchStrategy[dict[str, Any]]:
             return st.integers(key.rule.least, key.rule.most)
         if isinstance(key.rule, Texts):
             return st.lists(st.sampled_from(["1", "2", "2=used"]), max_size=2)
-        return scalars.filter(lambda value: key.rule.fault(value) is None)
+        if isinstance(key.rule, Flag):
+            return st.booleans()
+        found = [value for value in (*options, *SOME) if key.rule.fault(value) is None]
+        return st.sampled_from(found)
 
     return st.fixed_dictionaries(
         {key.name: fitting(key) for key in section.keys if key.default is None and not key.only},
