@@ -212,6 +212,22 @@ def test_what_the_journal_has_no_memory_for_is_dropped_and_can_be_told_again(pla
     assert len(place.noted()) == 2
 
 
+def test_what_cannot_be_written_does_not_end_the_loop_and_is_a_fault(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(moved: wire.Moved, moment: Moment, **how: bool) -> Row:
+        raise RuntimeError("a movement that nobody foresaw")
+
+    with monkeypatch.context() as changed:
+        changed.setattr("firmware.uplink.notes.noted_row", fail)
+        assert place.notes.offer([moved(1)])
+        place.turn()
+    assert "a movement that nobody foresaw" in place.notes.failure
+    assert place.notes.offer([moved(2)])
+    place.work()
+    assert [row.text for row in place.noted()] == ["gate south, row 3.2"]
+
+
 def test_no_more_waits_for_the_loop_than_is_bounded(place: Place) -> None:
     assert place.notes.offer([moved(number) for number in range(WAITING_ROWS_MAX)])
     assert not place.notes.offer([moved(-1 % (1 << 20))])

@@ -328,6 +328,8 @@ class Uplink:
     def _say_faults(self) -> None:
         while self._up.faults:
             self._complain(*self._up.faults.popleft())
+        if self._notes.failure:
+            self._complain("not written", self._notes.failure)
         if self._peers.unsent:
             text = "a ticket's name is too long for the venue's other gates to hear of its movements"
             self._complain("ticket name", text)

@@ -90,6 +90,8 @@ class Notes:
         self._closed = False
         self.drops = 0
         """How often rows were dropped because the journal's memory was full: they must be told again."""
+        self.failure = ""
+        """Why a row could not be handed over, if that was no lack of memory."""
 
     # --- for the uplink's thread ---------------------------------------------------------------------------
 
@@ -165,12 +167,20 @@ class Notes:
                     return
                 item = self._queue.popleft()
             number = self._journal.next_row
-            if not self._journal.submit(self._row_of(item, moment), noted=item.noted):
+            try:
+                kept = self._journal.submit(self._row_of(item, moment), noted=item.noted)
+            except Exception as error:  # whatever came from outside, it must not end the loop: passed over
+                self.failure = f"what came from the network could not be written: {error!r}"
+                self._forget([item])
+                continue
+            if not kept:
                 self._drop(item)
                 return
             if item.noted is not None:
                 with self._news:
                     self._written.append((number, _key(item.noted)))
+                if self._journal.committed >= number:  # the disk was quicker than this thread
+                    self.committed(number)
         self._do(self._turn)
 
     def _drop(self, item: _Waiting) -> None:
@@ -178,9 +188,13 @@ class Notes:
         with self._news:
             gone = [item, *self._queue]
             self._queue.clear()
-            self._on_their_way.difference_update(_key(g.noted) for g in gone if g.noted)
             self._asked = False
             self.drops += 1
+        self._forget(gone)
+
+    def _forget(self, items: Iterable[_Waiting]) -> None:
+        with self._news:
+            self._on_their_way.difference_update(_key(item.noted) for item in items if item.noted)
             self._news.notify_all()
 
     def _row_of(self, item: _Waiting, moment: Moment) -> Row:
