@@ -519,6 +519,33 @@ def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
     bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
 
 
+def test_a_quiet_bridge_is_asked_for_news_so_that_the_catalogues_stamp_does_not_grow_old(
+    bridge: Bridge, gate: RunningGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware.uplink.LOOK_S", 0.1)
+    bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
+    stamp_utc_ms = gate.unit.gate.clock.now().utc_ms
+    for count in range(1, 4):
+        bridge.wait(partial(more_than_requests, bridge, count - 1))
+        stamp_utc_ms += 120_000
+        page = wire.CataloguePage(
+            feed="f1",
+            key_mark=gate.unit.catalogue.key_mark,
+            after=0 if count == 1 else 7,
+            upto=7,
+            more=False,
+            tickets=0,
+            stamp_utc_ms=stamp_utc_ms,
+            items=(),
+        )
+        bridge.send(wire.PAGE, "a", page)
+    gate.until(lambda: gate.unit.catalogue.stamp_utc_ms == stamp_utc_ms)
+
+
+def more_than_requests(bridge: Bridge, count: int) -> bool:
+    return len(bridge.messages(wire.CatalogueRequest)) > count
+
+
 def test_the_vendors_word_is_a_row_where_it_is_no_yes_and_all_of_it_is_watched(
     bridge: Bridge, gate: RunningGate
 ) -> None:
