@@ -174,6 +174,18 @@ def test_loose_rows_of_two_gates_with_one_name_do_not_mix(kept: Books) -> None:
     assert len(kept.lines(schema.movement)) == 40
 
 
+def test_a_loose_row_of_a_fork_joins_although_another_row_follows_already(kept: Books) -> None:
+    gate = gate_with(3)
+    other = gate.copied()
+    gate.person()
+    other.start()
+    kept.store(gate, 0, 1)
+    kept.store(other, 3)
+    kept.store(gate, 1)
+    assert loose(kept) == 0
+    assert kept.kinds() == ["fork"]
+
+
 def test_a_row_settles_the_admission_of_its_own_chain(kept: Books) -> None:
     one, other = ModelGate(), ModelGate()
     first, second = one.admit("acme:one"), other.admit("acme:other")
@@ -241,6 +253,27 @@ def test_a_batch_that_reaches_across_the_end_of_a_gap_leaves_no_row_behind(kept:
     assert loose(kept) == 0
     assert len(kept.lines(schema.tip)) == 1
     assert keys(kept) == keys_of(gate)
+
+
+def test_new_rows_behind_the_end_of_a_gap_do_not_wait_for_it_to_close(kept: Books) -> None:
+    gate = gate_with(41)
+    kept.store(gate, 0, 10)
+    kept.store(gate, 21, 25, cursor=21)
+    assert kept.store(gate, 18, 31, cursor=10).receipt == gate.receipt(9)
+    assert loose(kept) == 3
+    kept.store(gate, 31, cursor=21)
+    assert loose(kept) == 3
+
+
+def test_rows_that_waited_join_behind_a_gap_that_becomes_known_later(kept: Books) -> None:
+    gate = gate_with(41)
+    kept.store(gate, 0, 10)
+    kept.store(gate, 18, 31, cursor=10)
+    assert loose(kept) == 13
+    assert kept.store(gate, 35, cursor=21).receipt == gate.receipt(30)
+    assert loose(kept) == 3 + 6
+    assert kept.store(gate, 31, 35, cursor=21).receipt == gate.receipt()
+    assert loose(kept) == 3
 
 
 def test_rows_whose_predecessors_never_come_count_after_an_hour(kept: Books) -> None:

@@ -155,12 +155,12 @@ class Chains:
         last = (links[-1].number, links[-1].digest)
         cursor = (batch.cursor, batch.cursor_digest)
         if any(known[link.number, link.digest] is None for link in links):
-            stretch = Stretch(after, last)
-            if stretch not in self._loose:
+            parts = self._parts(after, links, known)
+            for stretch in parts.keys() - self._loose:
                 self._keep_loose(stretch)
             if START not in (after, cursor) and self._branch_of(after) is None is self._branch_of(cursor):
                 self._begin_after_gap(min(cursor, after))
-            self._hang_loose({stretch: links})
+            self._hang_loose(parts)
         branch = self._branch_of(last)
         if branch is not None and self._is_whole(branch, batch.cursor):
             # To the tip only where the batch brought something: of an older copy of a journal, every row of
@@ -170,6 +170,23 @@ class Chains:
         if branch is not None and cursor != START and self._is_whole(branch, batch.cursor):
             return _receipt(self.tips[branch].end)
         return None
+
+    def _parts(
+        self, after: Key, links: Sequence[Link], known: dict[Key, int | None]
+    ) -> dict[Stretch, Sequence[Link]]:
+        """The rows in stretches, cut behind each row that others may follow although its own are missing."""
+        anchors = {tip.began for tip in self.tips.values()}
+        parts: dict[Stretch, Sequence[Link]] = {}
+        at, start = after, 0
+        for end, link in enumerate(links, 1):
+            key = (link.number, link.digest)
+            if end == len(links) or key in anchors or known[key] is not None:
+                parts[Stretch(at, key)] = links[start:end]
+                at, start = key, end
+        joined = [part for part in parts if known[part.upto] is not None and len(parts[part]) == 1]
+        for part in joined:
+            del parts[part]
+        return parts
 
     def _is_whole(self, branch: int, cursor: int) -> bool:
         """Whether all rows of a branch are there, but those that the sender has a receipt for.
@@ -261,6 +278,10 @@ class Chains:
             "rows were lost. Those after them are kept and count; what still comes goes in front",
         )
         self._new_tip(at, None)
+        for stretch in list(self._loose):
+            inside = stretch.after[0] < at[0] < stretch.upto[0]
+            if inside and any((link.number, link.digest) == at for link in self._read(stretch)):
+                self._keep_loose(Stretch(at, stretch.upto))
 
     def _new_tip(self, at: Key, parent: int | None) -> int:
         line = {
@@ -329,19 +350,25 @@ class Chains:
         return None if found is None else (found[0], found[1])
 
     def _read(self, stretch: Stretch) -> list[Link]:
-        """The rows of a stretch. Those of a fork between them do not fit into its chain."""
+        """The rows of a stretch, found from its end: rows of a fork lie between them, and fit on as well."""
         columns = schema.row.c
         query = (
             select(columns.row, columns.digest, columns.body, columns.code)
             .where(columns.gate == self.gate, columns.row > stretch.after[0], columns.row <= stretch.upto[0])
             .order_by(columns.row)
         )
-        found, digest = list[Link](), stretch.after[1]
-        for link in self._connection.execute(query):
-            if chain(digest, link.row, link.body) == link.digest:
-                found.append(Link(link.row, link.digest, link.body, link.code or ""))
-                digest = link.digest
-        return found
+        heads, before = [stretch.after[1]], dict[bytes, tuple[bytes, Link]]()
+        for line in self._connection.execute(query):
+            for head in reversed(heads):  # nearly always the last one
+                if chain(head, line.row, line.body) == line.digest:
+                    before[line.digest] = (head, Link(line.row, line.digest, line.body, line.code or ""))
+                    heads.append(line.digest)
+                    break
+        found, digest = list[Link](), stretch.upto[1]
+        while digest in before:
+            digest, link = before[digest]
+            found.append(link)
+        return found[::-1]
 
     def _insert(self, links: Sequence[Link], branch: int | None) -> None:
         self.new_rows += len(links)
