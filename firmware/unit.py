@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -76,17 +77,18 @@ def open_unit(
     changed: Callable[[str], None] | None = None,
     outcome: "Callable[[wire.Outcome], None]" = lambda _: None,
     pace: "Pace | None" = None,
+    utc_ns: Callable[[], int] = time.time_ns,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
-    says whether the system's clock may be believed; `watch` and `changed` are for the gate. With a broker the
-    uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its patience with
-    brokers. Raises `Refused`, `SettingsError`, and what the stores raise.
+    says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
+    broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
+    patience with brokers. Raises `Refused`, `SettingsError`, and what the stores raise.
     """
     with ExitStack() as stack:
         stack.enter_context(hold(data))
-        clock = Clock(trusted)
+        clock = Clock(trusted, utc_ns=utc_ns)
         catalogue = stack.enter_context(Catalogue(data / "catalogue", now_utc_ms=clock.now().utc_ms))
         clock.now(catalogue.stamp_utc_ms)
 
