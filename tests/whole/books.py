@@ -1,0 +1,271 @@
+"""Compares what everybody wrote down: the gates' journals, the bridge's ledger, the vendors' histories."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.bridge.sandbox.ingresse_tickets import Change
+from firmware.core.movements import Act
+from firmware.core.ticket import Direction
+from firmware.row import name_of
+from tests.uplinks import rows_of
+
+Key = tuple[str, int, bytes]  # gate, row, digest
+
+SETTLING = {
+    Act.PASSED: "settled",
+    Act.SETTLED: "settled",
+    Act.LAPSED: "dropped",
+    Act.VOIDED: "dropped",
+}
+CHANGES = {"in": "checkin", "out": "checkout"}
+
+
+class Admission(NamedTuple):
+    """As the ledger has it."""
+
+    id: int
+    account: str
+    subject: str
+    direction: str
+    state: str
+    utc_ms: int
+
+
+class Work(NamedTuple):
+    """What a vendor is told of."""
+
+    id: int
+    admission: int
+    account: str
+    subject: str
+    direction: str
+    at_utc_ms: int
+    state: str
+    result: str
+    verdict: str
+    text: str
+    told: bool
+
+
+class Listed(NamedTuple):
+    """A ticket in the feed."""
+
+    number: int
+    digest: bytes
+    code: str
+    status: str
+    event: str
+    session: str
+    inside: bool
+    gone: bool
+
+
+class Moved(NamedTuple):
+    """A movement in the feed; `gate` is empty for a vendor's."""
+
+    number: int
+    gate: str
+    row: int
+    digest: bytes
+    subject: str
+    direction: str
+
+
+class Ledger(NamedTuple):
+    """All that stands in it, but for the bodies of rows."""
+
+    feed: str
+    newest: int
+    """The highest number that gates hear of from the feed."""
+    loose: int
+    admissions: Mapping[Key, Admission]
+    works: Sequence[Work]
+    reports: Sequence[tuple[str, str]]
+    tickets: Mapping[str, Listed]
+    movements: Sequence[Moved]
+
+    def texts(self, kind: str) -> list[str]:
+        """Of the reports of a kind."""
+        return [text for found, text in self.reports if found == kind]
+
+    def results(self) -> Counter[str]:
+        """How often vendors said what."""
+        return Counter(work.result or work.state for work in self.works)
+
+    def movements_elsewhere(self, gate: str, data: Path) -> set[tuple[str, int]]:
+        """What this gate must have noted: all that its own journal did not do."""
+        there = [move for move in self.movements if move.gate == gate]
+        own = {(stored.id, stored.digest) for stored, _ in rows_of(data)} if there else set()
+        return {
+            (move.gate, move.row if move.gate else move.number)
+            for move in self.movements
+            if move.gate != gate or (move.row, move.digest) not in own
+        }
+
+
+def look(path: Path) -> closing[sqlite3.Connection]:
+    """Read a database that others write."""
+    return closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30))
+
+
+def noted_in(data: Path) -> Iterator[tuple[str, int]]:
+    """What a gate has noted: gate and row, as often as it stands there."""
+    with look(data / "journal" / "journal.db") as journal:
+        yield from journal.execute('SELECT gate, "row" FROM noted').fetchall()
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Everything at one moment."""
+    with look(path) as ledger, ledger:
+        ledger.execute("BEGIN")
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return ledger.execute(query).fetchall()
+
+        state = dict(rows("SELECT name, value FROM state"))
+        moved = rows(
+            "SELECT number, coalesce(gate.name, ''), movement.row, digest, subject, direction "
+            "FROM movement LEFT JOIN gate ON gate.id = movement.gate ORDER BY number"
+        )
+        tickets = {
+            name: Listed(*listed)
+            for name, *listed in rows(
+                "SELECT ticket_id, number, digest, code, status, event, session, inside, gone FROM ticket"
+            )
+        }
+        movements = [Moved(*found) for found in moved]
+        numbers = [ticket.number for ticket in tickets.values()]
+        return Ledger(
+            feed=state.get("feed", ""),
+            newest=max([*numbers, *(move.number for move in movements if not move.gate)], default=0),
+            loose=len(rows("SELECT 1 FROM loose")),
+            admissions={
+                (gate, row, digest): Admission(*found)
+                for gate, row, digest, *found in rows(
+                    "SELECT gate.name, row, digest, admission.id, account, subject, direction, state, utc_ms "
+                    "FROM admission JOIN gate ON gate.id = admission.gate"
+                )
+            },
+            works=[
+                Work(*found)
+                for found in rows(
+                    "SELECT work.id, admission, work.account, work.subject, direction, at_utc_ms, work.state,"
+                    " result, work.verdict, text, told "
+                    "FROM work JOIN admission ON admission.id = work.admission ORDER BY work.id"
+                )
+            ],
+            reports=rows("SELECT kind, text FROM report ORDER BY id"),
+            tickets=tickets,
+            movements=movements,
+        )
+
+
+def audit(
+    path: Path,
+    journals: Mapping[str, Sequence[Path]],
+    sandboxes: Mapping[str, Sandbox],
+    reports: set[str],
+    uncertain: int,
+) -> Ledger:
+    """Raise where the books do not agree. The ledger is read first: nobody may invent a row."""
+    with look(path) as connection:
+        query = 'SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate'
+        stored = connection.execute(query).fetchall()
+        counted = dict(connection.execute("SELECT name, rows FROM gate"))
+    ledger = read_ledger(path)
+    _compare_rows(stored, counted, journals)
+    _compare_admissions(ledger, journals)
+    for account, sandbox in sandboxes.items():
+        _compare_vendor(ledger, account, sandbox)
+    found = {kind for kind, _ in ledger.reports}
+    assert found - {"uncertain"} == reports, ledger.reports
+    doubtful = [work for work in ledger.works if work.result == "uncertain"]
+    assert len(ledger.texts("uncertain")) == len(doubtful)
+    assert len(doubtful) <= uncertain, doubtful
+    return ledger
+
+
+def _compare_rows(
+    stored: Sequence[tuple[str, int, bytes, bytes]],
+    counted: Mapping[str, int],
+    journals: Mapping[str, Sequence[Path]],
+) -> None:
+    """Every row of every journal is in the ledger once, as it was written, and there is no other."""
+    kept = {(gate, row, digest): body for gate, row, digest, body in stored}
+    assert len(kept) == len(stored), "a row is there twice"
+    written = {
+        (gate, row.id, row.digest): row.body
+        for gate, folders in journals.items()
+        for folder in folders
+        if (folder / "journal").exists()
+        for row, _ in rows_of(folder)
+    }
+    for gate, row, digest in kept.keys() - written.keys():
+        raise AssertionError(f"row {name_of(row)} {digest.hex()} of gate {gate} was never written")
+    lost = sorted(written.keys() - kept.keys())
+    assert not lost, f"{len(lost)} rows are lost, as row {name_of(lost[0][1])} of gate {lost[0][0]}"
+    assert kept == written
+    assert counted == Counter(gate for gate, _, _ in kept)
+
+
+def admissions_of(folder: Path) -> dict[tuple[int, bytes], tuple[str, str, str]]:
+    """What a journal says of its own admissions: subject, direction, state."""
+    found: dict[tuple[int, bytes], tuple[str, str, str]] = {}
+    open_rows: dict[int, tuple[int, bytes]] = {}
+    for stored, row in rows_of(folder):
+        movement = row.movement
+        if movement is None or movement.row <= 0:
+            continue
+        if movement.act is Act.OPENED:
+            open_rows[stored.id] = (stored.id, stored.digest)
+            found[stored.id, stored.digest] = (movement.subject, movement.direction.value, "open")
+        elif movement.act in SETTLING and movement.row in open_rows:
+            key = open_rows.pop(movement.row)
+            found[key] = (*found[key][:2], SETTLING[movement.act])
+    return found
+
+
+def _compare_admissions(ledger: Ledger, journals: Mapping[str, Sequence[Path]]) -> None:
+    """The ledger has the admissions of the journals; of each that was settled, one vendor is told once."""
+    expected: dict[Key, tuple[str, str, str]] = {}
+    for gate, folders in journals.items():
+        for folder in folders:
+            if (folder / "journal").exists():
+                for (row, digest), found in admissions_of(folder).items():
+                    if expected.get((gate, row, digest), found)[2] != "settled" or found[2] == "settled":
+                        expected[gate, row, digest] = found
+    known = {key: (found.subject, found.direction, found.state) for key, found in ledger.admissions.items()}
+    assert known == expected
+    told = Counter(work.admission for work in ledger.works)
+    for key, admission in ledger.admissions.items():
+        times = 1 if admission.state == "settled" and admission.account else 0
+        assert told.pop(admission.id, 0) == times, (key, admission)
+        assert admission.account == admission.subject.partition(":")[0], admission
+    assert not told, "work without an admission"
+
+
+def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
+    """Each movement is at the vendor once, or marked; nothing is there that did not happen, nor astray."""
+    assert sandbox.violations == []
+    assert sandbox.books().twice == 0
+    ours: dict[tuple[str, str, int], list[Change]] = {}
+    for change in sandbox.history():
+        if change.what in CHANGES.values() and change.operator.id == sandbox.operator.id:
+            ours.setdefault((change.ticket_id, change.what, change.said_ms), []).append(change)
+    order: dict[str, int] = {}
+    for work in ledger.works:
+        if work.account != account:
+            continue
+        ticket = work.subject.partition(":")[2]
+        changes = ours.pop((ticket, CHANGES[Direction(work.direction)], work.at_utc_ms), [])
+        times = {"accepted": (1,), "refused": (0,), "uncertain": (0, 1)}.get(work.result, (0,))
+        assert len(changes) in times, f"{work} is at the vendor {len(changes)} times"
+        for change in changes:
+            assert change.number > order.get(ticket, 0), f"{work} was overtaken"
+            order[ticket] = change.number
+    assert not ours, f"nobody moved so: {ours}"

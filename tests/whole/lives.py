@@ -1,0 +1,272 @@
+"""A gate and a bridge in processes of their own, for a test to kill at any moment.
+
+Both are the real ones, put together as the command line does; only the board is a fake, and the clock may be
+told to be wrong. They are forked off a process that has imported everything, so a life begins within some
+milliseconds. Commands and answers go through a pipe; when the test dies, the pipe ends, and they with it.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+from firmware.bridge.service import Bridge, open_bridge
+from firmware.bridge.settings import BridgeSettings
+from firmware.config import BrokerSettings, parse
+from firmware.core.ticket import Ticket
+from firmware.shots import Shot
+from firmware.unit import Unit, open_unit
+from firmware.uplink import Uplink
+from hal.fake import FakeBoard, FakeLaneSettings
+from hal.schedule import RealTime
+from tests.brokers import QUICK
+
+VENUE = "arena"
+PATIENCE_S = 60.0  # only a failing test waits this long
+WAITING_ROWS_MAX = 50  # of a crowd; then it waits for the disk, as people at a door would
+IN, OUT = "north", "south"  # the lanes, and which way they go
+
+GATE = """
+[gate]
+name = "{name}"
+venue = "{venue}"
+[policy]
+reentry = "after_exit"
+exits = "only_if_inside"
+[[lane]]
+name = "north"
+direction = "in"
+[[lane]]
+name = "south"
+direction = "out"
+"""
+
+Commands = Mapping[str, Callable[..., object]]
+Answer = TypeVar("Answer")
+
+
+class GateSettings(NamedTuple):
+    """Which gate it is. `late_ms` is how far its wall clock is behind as long as nobody trusts it."""
+
+    name: str
+    data: Path
+    ports: tuple[int, ...]
+    trusted: bool = True
+    late_ms: int = 0
+
+
+class GateFacts(NamedTuple):
+    """How a gate is. `receipt` and `committed` are rows, `cursor` is the feed's number."""
+
+    epoch: int
+    committed: int
+    receipt: int
+    feed: str
+    cursor: int
+    tickets: int
+    connected_to: str
+    faults: Mapping[str, str]
+    odd: Mapping[str, int]
+
+
+class BridgeFacts(NamedTuple):
+    """How a bridge is. `said` is all that it had to say to a person."""
+
+    broker: str
+    faults: Mapping[str, str]
+    odd: Mapping[tuple[str, str], int]
+    said: tuple[str, ...]
+    runs: Mapping[str, int]
+
+
+class Gate:
+    """Carries out what the test says, at a gate that runs."""
+
+    def __init__(self, settings: GateSettings) -> None:
+        self.settings = settings
+        self._trusted = threading.Event()
+        if settings.trusted:
+            self._trusted.set()
+        self._news = threading.Condition()
+        self._shots: list[Shot] = []
+        self._outcomes: list[tuple[int, str, str]] = []
+        self._crowd: threading.Thread | None = None
+        self._over = threading.Event()
+        self.board = FakeBoard([FakeLaneSettings(IN), FakeLaneSettings(OUT, ways=("out",))], RealTime())
+        self.unit: Unit
+
+    def live(self, connection: Connection) -> None:
+        """Run until the test says `stop`, or ends."""
+        name, data, ports = self.settings[:3]
+        settings = parse(GATE.format(name=name, venue=VENUE), "gate.toml")
+        brokers = tuple(BrokerSettings("127.0.0.1", port, tls=False) for port in ports)
+        with open_unit(
+            settings._replace(brokers=brokers),
+            data,
+            board=self.board,
+            trusted=self._trusted.is_set,
+            watch=self._watch,
+            changed=self._changed,
+            outcome=lambda outcome: self._outcomes.append((outcome.scan, outcome.result, outcome.text)),
+            pace=QUICK,
+            utc_ns=self._utc_ns,
+        ) as unit:
+            self.unit = unit
+            unit.gate.start()
+            loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
+            loop.start()
+            serve(
+                connection,
+                {
+                    "scan": self.scan,
+                    "crowd": self.crowd,
+                    "disperse": self.disperse,
+                    "trust": self._trusted.set,
+                    "facts": self.facts,
+                    "tickets": self.tickets,
+                    "outcomes": lambda: list(self._outcomes),
+                },
+            )
+            self.disperse()
+            unit.gate.stop()
+            loop.join(PATIENCE_S)
+
+    def _utc_ns(self) -> int:
+        late_ms = 0 if self._trusted.is_set() else self.settings.late_ms
+        return time.time_ns() - late_ms * 1_000_000
+
+    def _watch(self, shot: Shot) -> None:
+        with self._news:
+            self._shots.append(shot)
+            self._news.notify_all()
+
+    def _changed(self, lane: str) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def scan(self, code: str, lane: str = IN) -> str:
+        """Hold a code to the reader of a lane that is free, and walk if it opens; the verdict."""
+        with self._news:
+            assert self._news.wait_for(lambda: self.unit.gate.at_rest(lane), PATIENCE_S), "the lane is busy"
+            before = len(self._shots)
+        assert self.board.fakes[lane].scan(code), "the reader does not read"
+        with self._news:
+            assert self._news.wait_for(lambda: len(self._shots) > before, PATIENCE_S), "no answer"
+            assert self._news.wait_for(lambda: self.unit.gate.at_rest(lane), PATIENCE_S), "nobody walks"
+            return self._shots[before].verdict.value
+
+    def crowd(self, seed: int, codes: Sequence[str], pace_s: float) -> None:
+        """Let people come and go with these codes, one after the other, until they are dispersed."""
+        self._crowd = threading.Thread(target=self._come_and_go, args=(seed, codes, pace_s), daemon=True)
+        self._crowd.start()
+
+    def _come_and_go(self, seed: int, codes: Sequence[str], pace_s: float) -> None:
+        chance = Random(f"{seed} {self.unit.journal.epoch}")
+        while not self._over.wait(chance.uniform(0, 2 * pace_s)):
+            if self.unit.journal.waiting < WAITING_ROWS_MAX:
+                self.scan(chance.choice(codes), chance.choice((IN, IN, OUT)))
+
+    def disperse(self) -> None:
+        """Nobody comes any more."""
+        self._over.set()
+        if self._crowd is not None:
+            self._crowd.join(PATIENCE_S)
+            assert not self._crowd.is_alive(), "the crowd stays"
+
+    def facts(self) -> GateFacts:
+        uplink, journal = self.unit.uplink, self.unit.journal
+        assert isinstance(uplink, Uplink)  # imported for this: the unit alone would do it in each life
+        feed, cursor = uplink.catalogue_place
+        about = self.unit.catalogue.about()
+        return GateFacts(
+            journal.epoch,
+            journal.committed,
+            uplink.receipt,
+            feed,
+            cursor,
+            about.tickets if about else 0,
+            uplink.connected_to,
+            uplink.faults(),
+            dict(uplink.odd),
+        )
+
+    def tickets(self, digests: Sequence[bytes]) -> list[Ticket | None]:
+        """What its catalogue says, asked in the loop, which alone may look."""
+        return self._in_loop(lambda: [self.unit.catalogue.get(digest) for digest in digests])
+
+    def _in_loop(self, ask: Callable[[], Answer]) -> Answer:
+        found: list[Answer] = []
+        done = threading.Event()
+
+        def turn() -> None:
+            found.append(ask())
+            done.set()
+
+        self.unit.gate.do(turn)
+        assert done.wait(PATIENCE_S), "the loop does not turn"
+        return found[0]
+
+
+def live_as_gate(connection: Connection, settings: GateSettings) -> None:
+    """The whole life of a gate."""
+    with telling(connection):
+        Gate(settings).live(connection)
+
+
+def live_as_bridge(connection: Connection, settings: BridgeSettings, data: Path) -> None:
+    """The whole life of a bridge."""
+    said: list[str] = []
+    with telling(connection), open_bridge(settings, data, said.append, QUICK) as bridge:
+        serve(connection, {"facts": lambda: bridge_facts(bridge, said)})
+
+
+def bridge_facts(bridge: Bridge, said: Sequence[str]) -> BridgeFacts:
+    health = bridge.health()
+    return BridgeFacts(
+        health.broker,
+        {fault.thing: fault.text for fault in health.faults},
+        {key: odd.times for key, odd in health.odd.items()},
+        tuple(said),
+        {account.name: account.runs for account in bridge.accounts},
+    )
+
+
+# --- the pipe ----------------------------------------------------------------------------------------------
+
+
+class telling:  # noqa: N801 - reads as a word of the `with` line
+    """What a life died of goes to the test, which else would only see that it is over."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            with suppress(OSError):
+                self._connection.send(("failed", "".join(traceback.format_exception(error))))
+
+
+def serve(connection: Connection, commands: Commands) -> None:
+    """Answer one command after the other, until `stop`, or until there is nobody any more."""
+    connection.send(("ready", None))
+    with suppress(EOFError, OSError):
+        while True:
+            name, arguments = connection.recv()
+            if name == "stop":
+                return
+            connection.send(answer(commands[name], arguments))
+
+
+def answer(command: Callable[..., object], arguments: Sequence[Any]) -> tuple[str, object]:
+    try:
+        return "done", command(*arguments)
+    except Exception:  # the test raises it
+        return "failed", traceback.format_exc()

@@ -1,0 +1,426 @@
+"""The whole system on a real broker: vendors, bridges and gates, and ways to end each of them at any moment.
+
+The vendors are sandboxes in the test's own process, so that their books survive all else. `settle` waits
+until there is nothing left to do; `tests.whole.books` then compares what everybody wrote down.
+"""
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import SystemRandom
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from firmware.bridge.ingresse import IngresseSettings
+from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.bridge.settings import AccountSettings, BridgeSettings
+from firmware.config import BrokerSettings
+from firmware.core.ticket import Choice, Ticket
+from firmware.venue_key import venue_key
+from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
+from tests.whole.books import Ledger, audit, noted_in, read_ledger
+from tests.whole.cables import Cable
+from tests.whole.lives import (
+    IN,
+    PATIENCE_S,
+    VENUE,
+    BridgeFacts,
+    GateFacts,
+    GateSettings,
+    live_as_bridge,
+    live_as_gate,
+)
+
+SETTLE_S = 150.0  # a lost receipt or request is missed after up to a minute; only a failing test waits longer
+LOOK_S = 0.05  # between two looks whether all is done
+TICKETS = 120
+SLOW_S = 20.0  # for a check-in or look-up on a loaded machine; tests of slow vendors set their own
+
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["tests.whole.lives"])
+
+
+class Ended(Exception):
+    """The process is not there any more."""
+
+
+class Life:
+    """A process that runs one part. It is started and ended many times."""
+
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        self._target, self.arguments = target, arguments
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._ready = False
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def begin(self) -> None:
+        """Start it, and do not wait until it is ready."""
+        assert self._process is None, "it runs already"
+        self._connection, theirs = _FORKED.Pipe()
+        process = _FORKED.Process(target=self._target, args=(theirs, *self.arguments), daemon=True)
+        process.start()
+        theirs.close()
+        self._process, self._ready = process, False
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        self.begin()
+        self.await_ready()
+
+    def await_ready(self) -> None:
+        """Wait until it is ready. Raises `Ended` where it was killed before."""
+        with self._lock:
+            if not self._ready:
+                self._hear()
+                self._ready = True
+
+    def call(self, name: str, *arguments: object) -> Any:
+        """Have it do something. Raises `Ended` where it ends meanwhile."""
+        self.await_ready()
+        with self._lock:
+            if self._connection is None:
+                raise Ended
+            try:
+                self._connection.send((name, arguments))
+            except OSError:
+                raise Ended from None
+            return self._hear()
+
+    def _hear(self) -> Any:
+        connection = self._connection
+        if connection is None:
+            raise Ended
+        try:
+            assert connection.poll(PATIENCE_S + 10.0), "no answer"
+            word, said = connection.recv()
+        except (EOFError, OSError):
+            raise Ended from None
+        assert word != "failed", said
+        return said
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL); twice is fine."""
+        if self._process is not None:
+            self._process.kill()
+            self._bury()
+
+    def stop(self) -> None:
+        """Let it end in order."""
+        if self._process is not None:
+            self.await_ready()
+            assert self._connection is not None
+            self._connection.send(("stop", ()))
+            self._process.join(PATIENCE_S)
+            assert self._process.exitcode is not None, "it does not end"
+            self._bury()
+
+    def _bury(self) -> None:
+        assert self._process is not None
+        self._process.join(PATIENCE_S)
+        self._process.close()
+        with self._lock:
+            assert self._connection is not None
+            self._connection.close()
+            self._process = self._connection = None
+
+
+class WorldGate:
+    """A gate with its data, and the cable that connects it. `folders` is every card that it ever had."""
+
+    def __init__(self, name: str, data: Path, cable: Cable) -> None:
+        self.name, self.cable = name, cable
+        self.folders = [data]
+        self.settings = GateSettings(name, data, (cable.port,))
+        self.life = Life(live_as_gate, self.settings)
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data
+
+    def use(self, **changed: Any) -> None:
+        """Other settings from the next start on."""
+        assert not self.life.runs
+        self.settings = self.settings._replace(**changed)
+        self.life = Life(live_as_gate, self.settings)
+        if self.data not in self.folders:
+            self.folders.append(self.data)
+
+    def scan(self, code: str, lane: str = IN) -> str:
+        verdict: str = self.life.call("scan", code, lane)
+        return verdict
+
+    def facts(self) -> GateFacts:
+        found: GateFacts = self.life.call("facts")
+        return found
+
+    def tickets(self, digests: Sequence[bytes]) -> list[Ticket | None]:
+        found: list[Ticket | None] = self.life.call("tickets", list(digests))
+        return found
+
+    def outcomes(self) -> list[tuple[int, str, str]]:
+        found: list[tuple[int, str, str]] = self.life.call("outcomes")
+        return found
+
+
+class World:
+    """One venue. `seed` names the chances of this run, and stands in what a failing test prints."""
+
+    def __init__(self, folder: Path, broker: RunningBroker, sandboxes: Mapping[str, Sandbox]) -> None:
+        self.seed = int(os.environ.get("GATEPOST_SEED") or SystemRandom().randrange(1 << 32))
+        sys.stdout.write(f"GATEPOST_SEED={self.seed}\n")
+        self.folder, self.broker, self.sandboxes = folder, broker, sandboxes
+        self.bridge_data = folder / "bridge"
+        self.bridge_data.mkdir(mode=0o700)
+        venue_key(self.bridge_data)
+        self.settings = self.bridge_settings(broker.port)
+        self.bridges = [Life(live_as_bridge, self.settings, self.bridge_data)]
+        self.gates: dict[str, WorldGate] = {}
+        self._undo = ExitStack()
+
+    # --- parts ---------------------------------------------------------------------------------------------
+
+    def bridge_settings(self, port: int) -> BridgeSettings:
+        """All accounts, at this broker."""
+        accounts = tuple(
+            AccountSettings(name, 1, 24, 1000, account_settings(name, sandbox))
+            for name, sandbox in self.sandboxes.items()
+        )
+        return BridgeSettings(VENUE, "", (BrokerSettings("127.0.0.1", port, tls=False),), accounts)
+
+    def use(self, **changed: Any) -> None:
+        """Other settings of Ingresse from the bridge's next start on."""
+        accounts = tuple(
+            account._replace(vendor=account.vendor._replace(**changed)) for account in self.settings.accounts
+        )
+        self.settings = self.settings._replace(accounts=accounts)
+        self.bridges = [Life(live_as_bridge, self.settings, self.bridge_data) for _ in self.bridges]
+
+    @property
+    def bridge(self) -> Life:
+        return self.bridges[0]
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The only vendor."""
+        (sandbox,) = self.sandboxes.values()
+        return sandbox
+
+    def bridge_facts(self) -> BridgeFacts:
+        found: BridgeFacts = self.bridge.call("facts")
+        return found
+
+    def add_gate(self, name: str, port: int = 0) -> WorldGate:
+        """A gate with an empty card, not started; at the world's broker, or at another port."""
+        cable = self._undo.enter_context(Cable(port or self.broker.port))
+        gate = WorldGate(name, self.new_card(name), cable)
+        self.gates[name] = gate
+        return gate
+
+    def new_card(self, name: str) -> Path:
+        """A data folder with nothing but the venue's key."""
+        data = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"
+        (data / "catalogue").mkdir(parents=True, mode=0o700)
+        shutil.copy2(self.bridge_data / "key", data / "catalogue" / "key")
+        return data
+
+    def codes(self, count: int, account: str = "") -> list[str]:
+        """Codes that the vendor has sold, and nobody has used."""
+        sandbox = self.sandboxes[account] if account else self.sandbox
+        found = sandbox.codes(count, sold=True, refunded=False, inside=False)
+        assert len(found) == count
+        return found
+
+    # --- time ----------------------------------------------------------------------------------------------
+
+    def until(self, what: Callable[[], object], limit_s: float = PATIENCE_S) -> None:
+        """Wait for what has no bell of its own."""
+        pause, deadline_s = threading.Event(), time.monotonic() + limit_s
+        while not what():
+            assert time.monotonic() < deadline_s, f"seed {self.seed}: it did not come about"
+            pause.wait(LOOK_S)
+
+    def leases_run_out(self, process_id: int) -> None:
+        """Three minutes after this bridge died, what it had taken is anybody's."""
+        with closing(sqlite3.connect(self.bridge_data / "ledger.db", PATIENCE_S)) as ledger, ledger:
+            ledger.execute(
+                "UPDATE work SET lease_ms = 0 WHERE state = 'claimed' AND worker LIKE ?", (f"{process_id}-%",)
+            )
+
+    def kill_bridge(self, bridge: Life | None = None) -> None:
+        """End a bridge; what it held comes back as if its lease had run out."""
+        bridge = bridge or self.bridge
+        process_id = bridge.process_id
+        bridge.kill()
+        if (self.bridge_data / "ledger.db").exists():
+            with suppress(sqlite3.OperationalError):  # killed before it had made its tables
+                self.leases_run_out(process_id)
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        return read_ledger(self.bridge_data / "ledger.db")
+
+    def settle(self, *, vendors: bool = True, limit_s: float = SETTLE_S) -> None:
+        """Wait until nothing is left to do. `vendors` False: these may have something left."""
+        left, deadline_s, pause = "", time.monotonic() + limit_s, threading.Event()
+        while left := self._left(vendors):
+            if time.monotonic() >= deadline_s:
+                raise AssertionError(f"seed {self.seed}: {left}\n{self._state()}")
+            pause.wait(LOOK_S)
+
+    def _left(self, vendors: bool) -> str:
+        """What is still to be done, or nothing. What is cheap to find comes first."""
+        running = [gate for gate in self.gates.values() if gate.life.runs]
+        facts = {gate.name: gate.facts() for gate in running}
+        for name, found in facts.items():
+            if not found.connected_to:
+                return f"gate {name} is not connected"
+            if found.receipt != found.committed:
+                return f"gate {name} has a receipt for row {found.receipt}, and wrote {found.committed}"
+        try:
+            ledger = self.ledger()
+        except sqlite3.OperationalError as error:
+            return f"the ledger: {error}"
+        if ledger.loose:
+            return f"{ledger.loose} batches wait for rows in front of them"
+        if vendors and (left := self._left_at_vendors(ledger)):
+            return left
+        for gate in running:
+            found = facts[gate.name]
+            if (found.feed, found.cursor >= ledger.newest) != (ledger.feed, True):
+                return f"gate {gate.name} is at {found.feed} {found.cursor}: {ledger.feed} {ledger.newest}"
+            if found.tickets != sum(not ticket.gone for ticket in ledger.tickets.values()):
+                return f"gate {gate.name} has {found.tickets} tickets"
+            if unheard := ledger.movements_elsewhere(gate.name, gate.data) - set(noted_in(gate.data)):
+                return f"gate {gate.name} has not heard of {len(unheard)} movements: {sorted(unheard)[:3]}"
+        return ""
+
+    def _left_at_vendors(self, ledger: Ledger) -> str:
+        undone = [work for work in ledger.works if work.state != "done"]
+        if undone:
+            return f"{len(undone)} movements to be told, as {undone[0]}"
+        if untold := sum(not work.told for work in ledger.works):
+            return f"{untold} outcomes to be told"
+        for account, sandbox in self.sandboxes.items():
+            for ticket in sandbox.tickets.walk():
+                known = ledger.tickets.get(f"{account}:{ticket.id}")
+                if known is None or (known.code, known.inside) != (ticket.code, ticket.inside):
+                    return f"ticket {account}:{ticket.id} is {known} in the feed"
+                if (known.status == "refunded") != bool(ticket.refunded_ms):
+                    return f"ticket {account}:{ticket.id} is {known} in the feed"
+                if ticket.sold and known.status in ("unsold", "blocked"):
+                    return f"ticket {account}:{ticket.id} is sold, and {known} in the feed"
+        return ""
+
+    def _state(self) -> str:
+        """For whoever reads a failure."""
+        lines = []
+        for gate in self.gates.values():
+            with suppress(Ended):
+                lines.append(f"gate {gate.name}: {gate.facts() if gate.life.runs else 'stopped'}")
+        for bridge in self.bridges:
+            with suppress(Ended):
+                lines.append(f"bridge: {bridge.call('facts') if bridge.runs else 'stopped'}")
+        return "\n".join(lines)
+
+    def audit(self, *reports: str, uncertain: int = 0) -> Ledger:
+        """Compare all books. `reports`: the kinds that there must be, and no others but `uncertain`.
+
+        `uncertain` is how many movements at most may be marked so.
+        """
+        for gate in self.gates.values():
+            if gate.life.runs:
+                self._compare_catalogue(gate)
+        journals: dict[str, list[Path]] = {}
+        for gate in self.gates.values():
+            journals.setdefault(gate.name, []).extend(gate.folders)
+        try:
+            return audit(self.bridge_data / "ledger.db", journals, self.sandboxes, set(reports), uncertain)
+        except AssertionError as error:
+            raise AssertionError(f"seed {self.seed}: {error}\n{self._state()}") from error
+
+    def _compare_catalogue(self, gate: WorldGate) -> None:
+        ledger = self.ledger()
+        listed = {name: ticket for name, ticket in ledger.tickets.items() if not ticket.gone}
+        found = gate.tickets([ticket.digest for ticket in listed.values()])
+        for (name, ticket), held in zip(listed.items(), found, strict=True):
+            assert held is not None, f"gate {gate.name} lacks {name}"
+            assert (held.ticket_id, held.status, held.event, held.session) == (
+                name,
+                ticket.status,
+                ticket.event,
+                ticket.session,
+            ), f"gate {gate.name}: {held} is {ticket} in the feed"
+
+    def close(self) -> None:
+        """End every process."""
+        for life in (*self.bridges, *(gate.life for gate in self.gates.values())):
+            life.kill()
+        self._undo.close()
+
+
+def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings:
+    """An account at a sandbox, with all of its events."""
+    events = tuple((str(event.id), tuple(str(one.id) for one in event.sessions)) for event in sandbox.events)
+    settings = IngresseSettings(
+        name=name,
+        key=sandbox.key,
+        login="password",
+        email=sandbox.email,
+        password=sandbox.password,
+        events=events,
+        unsold=Choice.ADMIT,
+        api_url=sandbox.url,
+        check_in_timeout_s=SLOW_S,
+        look_timeout_s=SLOW_S,
+    )
+    return settings._replace(status_map=dict(settings.status_map))  # goes to another process
+
+
+@contextmanager
+def world_at_work(
+    *gates: str,
+    accounts: Sequence[str] = ("hall",),
+    config: str = ANYBODY,
+    tickets: int = TICKETS,
+    start: bool = True,
+    **sandbox: Any,
+) -> Iterator[World]:
+    """A world with a bridge and these gates, all at work and at the present."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # what disks do has tests of its own
+    with TemporaryDirectory(dir=memory) as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        broker = stack.enter_context(mosquitto_broker(folder, config.replace("{folder}", name)))
+        sandboxes = {
+            account: stack.enter_context(Sandbox(tickets=tickets, seed=seed, **sandbox))
+            for seed, account in enumerate(accounts, 1)
+        }
+        world = World(folder, broker, sandboxes)
+        stack.callback(world.close)
+        for gate in gates:
+            world.add_gate(gate)
+        if start:
+            for life in (world.bridge, *(gate.life for gate in world.gates.values())):
+                life.begin()
+            world.settle()
+        yield world
