@@ -20,6 +20,7 @@ from firmware.bridge.outbox import Outbox
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
+from firmware.bridge.vendor import Vendor
 from firmware.bridge.work import Fault, Faults, Worker, at_work
 from firmware.mqtt import PACE, Line, Pace, opened
 from firmware.venue_key import venue_key
@@ -113,15 +114,25 @@ def ledger_url(settings: BridgeSettings, data: Path) -> str:
     return settings.ledger or f"sqlite:///{data / 'ledger.db'}"
 
 
+def vendor_of(settings: AccountSettings) -> Vendor:
+    """The vendor of an account, by its kind."""
+    return Ingresse(settings.vendor)
+
+
 @contextmanager
 def open_bridge(
-    settings: BridgeSettings, data: Path, say: Callable[[str], None] = lambda _: None, pace: Pace = PACE
+    settings: BridgeSettings,
+    data: Path,
+    say: Callable[[str], None] = lambda _: None,
+    pace: Pace = PACE,
+    vendor: Callable[[AccountSettings], Vendor] = vendor_of,
 ) -> Iterator[Bridge]:
     """A bridge that works until the block ends.
 
     `say` is called with what a person should know, once each: new reports of the ledger, what a vendor has.
-    The folder holds the venue's key, made where there is none, and the ledger where the settings name no
-    other. Raises `SettingsError`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
+    `vendor` makes the other side of an account; a bench brings one that answers at once. The folder holds
+    the venue's key, made where there is none, and the ledger where the settings name no other. Raises
+    `SettingsError`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
     """
     brokers = tuple(opened(broker) for broker in settings.brokers)
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -152,7 +163,7 @@ def open_bridge(
 
         relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, announcing.wake)
         accounts = tuple(
-            _account(each, stack, ledger, feed, faults, told, announcing.wake, say)
+            _account(each, vendor(each), stack, ledger, feed, faults, told, announcing.wake, say)
             for each in settings.accounts
         )
         workers: Sequence[Worker] = (
@@ -170,6 +181,7 @@ def open_bridge(
 
 def _account(
     settings: AccountSettings,
+    vendor: Vendor,
     stack: ExitStack,
     ledger: Ledger,
     feed: Feed,
@@ -178,7 +190,6 @@ def _account(
     fed: Callable[[], None],
     found: Callable[[str], None],
 ) -> Account:
-    vendor = Ingresse(settings.vendor)
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
         settings.name,

@@ -12,11 +12,15 @@ from firmware.bridge.ledger import Ledger
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.relay import Relay
 from firmware.bridge.work import Faults
+from firmware.core.events import Scanned
+from firmware.core.movements import Act, Movement
+from firmware.core.ticket import Policy, Route, Ticket, Verdict
 from firmware.mqtt import Arrived, Broker, Publication, Session
 from firmware.mqtt.link import Limits, Link
+from firmware.row import Named, Row, Story
 from tests.bridge.feeds import KEY
-from tests.bridge.model_gate import ACCOUNTS, VENUE
-from tests.core.samples import NOON_MS
+from tests.bridge.model_gate import ACCOUNTS, BEFORE, VENUE, ModelGate
+from tests.core.samples import IN, NOON_MS, OUTER
 
 
 class TapeLink:
@@ -110,6 +114,17 @@ def desk(
     found = Desk(folder, ledger, busy_timeout_s)
     with found.database:
         yield found
+
+
+def walk_in(gate: ModelGate, subject: str, code: str, event: str, session: str) -> None:
+    """Somebody with a ticket of that event is admitted and walks through."""
+    number, moment = gate.next_row, gate.moment
+    movement = Movement(Act.OPENED, subject, number, IN, (OUTER,), moment.utc_ms)
+    listed = Ticket(subject, event=event, session=session)
+    scan = Scanned(moment, number, b"digest", subject, IN, Route(), Policy(), listed)
+    story = Story(BEFORE, (Named("Scanned", tuple(scan)),), b"effects")
+    row = Row("scan", "north", moment, number, Verdict.ADMITTED, movement, story=story)
+    gate.settle(gate.write(row, code))
 
 
 def topic(of: wire.Topic, gate: str) -> str:
