@@ -442,7 +442,7 @@ def test_what_does_not_fit_is_counted_said_once_and_holds_nothing_up(
                 Publication(wire.address(topic, VENUE, "a"), payload, 1, retain)
             )
         )
-    gate.until(lambda: sum(gate.uplink.odd.values()) == 80)
+    gate.until(lambda: gate.uplink.odd.total() == 80 and gate.texts("fault"))
     (text,) = gate.texts("fault")
     assert said in text
     assert topic.name in text
@@ -454,8 +454,9 @@ def test_a_name_that_is_none_is_no_gate(bridge: Bridge, gate: RunningGate) -> No
     gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
     presence = wire.Presence(online=True, epoch=1, connection=1, random="x")
     bridge.send(wire.STATUS, "Not A Name", presence)
-    gate.until(lambda: gate.uplink.odd)
+    gate.until(lambda: gate.texts("fault"))
     assert "no name of a gate" in gate.texts("fault")[0]
+    assert gate.uplink.odd.total() == 1
 
 
 # --- tickets and outcomes -----------------------------------------------------------------------------
@@ -550,6 +551,7 @@ def test_the_vendors_word_is_a_row_where_it_is_no_yes_and_all_of_it_is_watched(
     bridge: Bridge, gate: RunningGate
 ) -> None:
     gate.scan("T1")
+    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
     (stored,) = [stored for stored, row in gate.rows() if row.kind == "scan"]
 
     def outcome(result: wire.Result, verdict: Verdict | None, text: str, digest: bytes = b"") -> wire.Outcome:
