@@ -7,7 +7,7 @@ told. The first outcome of a piece of work counts; one that comes after it chang
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, exists, select, update
+from sqlalchemy import Column, Connection, Select, bindparam, exists, select, update
 
 from firmware import wire
 from firmware.bridge import schema
@@ -44,13 +44,11 @@ def claim(
     lease_ms: int,
 ) -> list[Claimed]:
     """Take up to `limit` pieces of work of different tickets."""
-    columns = schema.work.c
-    dead = and_(columns.state == "claimed", columns.lease_ms <= now_utc_ms)
-    due = and_(columns.state == "due", columns.next_ms <= now_utc_ms)
     found: list[Claimed] = []
-    for which in (dead, due):  # apart, so that each is read in order from an index
+    for which in (_DEAD, _DUE):  # apart, so that each is read in order from an index
         while len(found) < limit:
-            taken = _take(connection, account, which, limit - len(found), now_utc_ms + lease_ms, worker)
+            wanted = {"of": account, "now_ms": now_utc_ms, "most": limit - len(found)}
+            taken = _take(connection, which, wanted, now_utc_ms + lease_ms, worker)
             sendable = [each for each in taken if each.told.ticket_id or each.told.code]
             found += sendable
             unsendable = [(each, Unsure(UNSENDABLE)) for each in taken if each not in sendable]
@@ -60,40 +58,63 @@ def claim(
     return found
 
 
-def _take(
-    connection: Connection, account: str, which: object, limit: int, lease_ms: int, worker: str
-) -> list[Claimed]:
-    work, admission, gate = schema.work, schema.admission.c, schema.gate.c
-    before = work.alias("before")
+def _ready(state: str, since: Column[int]) -> Select[tuple[int, str, bool, int, int, int]]:
+    """Work in this state whose time has come, with none of the same ticket in front of it.
+
+    Made once: to build these statements for each batch took longer than to carry them out.
+    """
+    work, before = schema.work.c, schema.work.alias("before")
     waits = exists(
         select(before.c.id).where(
-            before.c.account == work.c.account,
-            before.c.subject == work.c.subject,
-            before.c.id < work.c.id,
+            before.c.account == work.account,
+            before.c.subject == work.subject,
+            before.c.id < work.id,
             before.c.state != "done",
         )
     )
-    query = (
-        select(work.c.id, work.c.state, work.c.doubt, work.c.attempts, work.c.admission, work.c.at_utc_ms)
-        .where(work.c.account == account, which, ~waits)  # type: ignore[arg-type]  # a condition
-        .order_by(work.c.id)
-        .limit(limit)
+    return (
+        select(work.id, work.state, work.doubt, work.attempts, work.admission, work.at_utc_ms)
+        .where(work.account == bindparam("of"), work.state == state, since <= bindparam("now_ms"), ~waits)
+        .order_by(work.id)
+        .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
-    lines = connection.execute(query).all()
+
+
+_DEAD = _ready("claimed", schema.work.c.lease_ms)
+_DUE = _ready("due", schema.work.c.next_ms)
+_FACTS = (
+    select(
+        schema.admission.c.id, schema.admission.c.row, schema.admission.c.digest, schema.admission.c.subject,
+        schema.admission.c.code, schema.admission.c.event, schema.admission.c.session,
+        schema.admission.c.direction, schema.gate.c.name,
+    )
+    .join(schema.gate, schema.gate.c.id == schema.admission.c.gate)
+    .where(schema.admission.c.id.in_(bindparam("wanted", expanding=True)))
+)  # fmt: skip
+_HOLD = (
+    update(schema.work)
+    .where(schema.work.c.id == bindparam("work"))
+    .values(
+        state="claimed", worker=bindparam("holder"), lease_ms=bindparam("until_ms"),
+        doubt=bindparam("doubtful"), attempts=bindparam("tried"),
+    )
+)  # fmt: skip
+
+
+def _take(
+    connection: Connection,
+    which: Select[tuple[int, str, bool, int, int, int]],
+    wanted: dict[str, object],
+    until_ms: int,
+    worker: str,
+) -> list[Claimed]:
+    account = wanted["of"]
+    lines = connection.execute(which, wanted).all()
     if not lines:
         return []
-    facts = {
-        line.id: line
-        for line in connection.execute(
-            select(
-                admission.id, admission.row, admission.digest, admission.subject, admission.code,
-                admission.event, admission.session, admission.direction, gate.name,
-            )
-            .join(schema.gate, gate.id == admission.gate)
-            .where(admission.id.in_([line.admission for line in lines]))
-        )
-    }  # fmt: skip
+    asked = {"wanted": [line.admission for line in lines]}
+    facts = {line.id: line for line in connection.execute(_FACTS, asked)}
     found = []
     for line in lines:
         of = facts[line.admission]
@@ -104,13 +125,14 @@ def _take(
         )  # fmt: skip
         found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
     connection.execute(
-        update(work)
-        .where(work.c.id == bindparam("work"))
-        .values(
-            state="claimed", worker=worker, lease_ms=lease_ms,
-            doubt=bindparam("doubtful"), attempts=bindparam("tried"),
-        ),
-        [{"work": each.work, "doubtful": each.told.doubt, "tried": each.attempts} for each in found],
+        _HOLD,
+        [
+            {
+                "work": each.work, "holder": worker, "until_ms": until_ms,
+                "doubtful": each.told.doubt, "tried": each.attempts,
+            }
+            for each in found
+        ],
     )  # fmt: skip
     return found
 
