@@ -51,13 +51,17 @@ Answer = TypeVar("Answer")
 
 
 class GateSettings(NamedTuple):
-    """Which gate it is. `late_ms` is how far its wall clock is behind as long as nobody trusts it."""
+    """Which gate it is. `late_ms` is how far its wall clock is behind as long as nobody trusts it.
+
+    `crowd`: seed, codes and pace of the people who are there from the start on.
+    """
 
     name: str
     data: Path
     ports: tuple[int, ...]
     trusted: bool = True
     late_ms: int = 0
+    crowd: tuple[int, tuple[str, ...], float] | None = None
 
 
 class GateFacts(NamedTuple):
@@ -120,6 +124,8 @@ class Gate:
             unit.gate.start()
             loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
             loop.start()
+            if self.settings.crowd is not None:
+                self.crowd(*self.settings.crowd)
             serve(
                 connection,
                 {

@@ -224,6 +224,11 @@ class World:
         (sandbox,) = self.sandboxes.values()
         return sandbox
 
+    def add_bridge(self) -> Life:
+        """Another one, which shares the work; not started."""
+        self.bridges.append(Life(live_as_bridge, self.settings, self.bridge_data))
+        return self.bridges[-1]
+
     def bridge_facts(self) -> BridgeFacts:
         found: BridgeFacts = self.bridge.call("facts")
         return found
