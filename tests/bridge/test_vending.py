@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -36,11 +37,12 @@ from firmware.bridge.vendor import (
     Unsure,
     VendorTicket,
 )
-from firmware.bridge.work import Faults
+from firmware.bridge.work import Faults, at_work
 from firmware.core.ticket import Choice, Verdict
 from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, Books, ModelGate, books
 from tests.bridge.relays import walk_in
+from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
 
 Answer = tuple[Outcome, ...] | Exception
@@ -334,6 +336,28 @@ def test_a_stop_in_the_midst_of_a_call_gives_the_work_back(tmp_path: Path) -> No
             office.tell()
         assert office.work() == [("due", False, "")]
         assert office.due_in_ms() == [0]
+
+
+def test_a_vendor_that_hangs_holds_up_no_other_account(at: Office) -> None:
+    gate = ModelGate()
+    gate.person("acme:a")
+    gate.person("other:b")
+    at.books.store(gate)
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        assert go_on.wait(LIMIT_S)
+
+    script(at).before = hang
+    with Driver("other", vendor := Script(), 1e6) as driver:
+        at.driver, at.vendor, acme = driver, vendor, at.account
+        other = at.another()
+        with at_work((acme.telling, other.telling)):
+            assert hangs.wait(LIMIT_S)
+            until(lambda: [state for state, _, _ in at.work()] == ["claimed", "accepted"])
+            go_on.set()
+            until(lambda: [state for state, _, _ in at.work()] == ["accepted"] * 2)
 
 
 # --- the list ----------------------------------------------------------------------------------------------
