@@ -1,6 +1,7 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
 from firmware.bridge.vendor import Vendor
-from firmware.bridge.work import Fault, Faults, Worker, at_work
+from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
 from firmware.mqtt import PACE, Line, Pace, opened
 from firmware.venue_key import venue_key
 
@@ -126,12 +127,15 @@ def open_bridge(
     say: Callable[[str], None] = lambda _: None,
     pace: Pace = PACE,
     vendor: Callable[[AccountSettings], Vendor] = vendor_of,
+    now_utc_ms: Callable[[], int] = now_utc_ms,
+    wait: Wait = threading.Event.wait,
 ) -> Iterator[Bridge]:
     """A bridge that works until the block ends.
 
     `say` is called with what a person should know, once each: new reports of the ledger, what a vendor has.
-    `vendor` makes the other side of an account; a bench brings one that answers at once. The folder holds
-    the venue's key, made where there is none, and the ledger where the settings name no other. Raises
+    `vendor` makes the other side of an account; a bench brings one that answers at once. `now_utc_ms` is the
+    clock and `wait` the patience with vendors: a test has hours without a vendor go by in seconds. The folder
+    holds the venue's key, made where there is none, and the ledger where the settings name no other. Raises
     `SettingsError`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
     """
     brokers = tuple(opened(broker) for broker in settings.brokers)
@@ -145,7 +149,7 @@ def open_bridge(
         for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
             feed.forget(name)
             say(f'account "{name}" is not in the settings any more: its tickets were withdrawn')
-        clerk = Clerk(ledger, say)
+        clerk = Clerk(ledger, say, now_utc_ms=now_utc_ms)
         clerking = Worker("reports", clerk.turn, faults)
         announcer = Announcer(settings.venue, feed, ledger, outbox)
         announcing = announcer.worker = Worker("announcing", announcer.turn, faults)
@@ -163,7 +167,9 @@ def open_bridge(
 
         relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, announcing.wake)
         accounts = tuple(
-            _account(each, vendor(each), stack, ledger, feed, faults, told, announcing.wake, say)
+            _account(
+                each, vendor(each), stack, ledger, feed, faults, told, announcing.wake, say, now_utc_ms, wait
+            )
             for each in settings.accounts
         )
         workers: Sequence[Worker] = (
@@ -189,6 +195,8 @@ def _account(
     told: Callable[[bool], None],
     fed: Callable[[], None],
     found: Callable[[str], None],
+    now_utc_ms: Callable[[], int],
+    wait: Wait,
 ) -> Account:
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
@@ -205,6 +213,7 @@ def _account(
         worker=f"{os.getpid()}-{os.urandom(4).hex()}",
         poll_s=settings.poll_s,
         whole_every_h=settings.whole_every_h,
+        wait=wait,
     )
 
 
@@ -256,10 +265,15 @@ class Clerk:
     """Hands the ledger's new reports to a person, counts, and gives up waiting for what will not come."""
 
     def __init__(
-        self, ledger: Ledger, say: Callable[[str], None], clock_s: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        say: Callable[[str], None],
+        clock_s: Callable[[], float] = time.monotonic,
+        now_utc_ms: Callable[[], int] = now_utc_ms,
     ) -> None:
         self._ledger = ledger
         self._say = say
+        self._now_utc_ms = now_utc_ms
         self._clock_s = clock_s
         self._last = 0
         while known := ledger.reports(self._last, REPORTS_MAX):  # said by those who made them
@@ -272,7 +286,7 @@ class Clerk:
         """Look for new ones."""
         left_s = self._look_s - self._clock_s()
         if left_s <= 0:
-            now_ms = now_utc_ms()
+            now_ms = self._now_utc_ms()
             self._ledger.release_untimed(now_ms)
             self._ledger.release_loose(now_ms)
             self.counts, self.counted_utc_ms = self._ledger.counts(), now_ms

@@ -4,6 +4,7 @@ A vendor that is down holds up nothing of another: each account has two threads 
 """
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 
 from firmware.bridge.driver import Driver
@@ -22,7 +23,7 @@ from firmware.bridge.vendor import (
     Unsure,
     Vendor,
 )
-from firmware.bridge.work import Fault, Faults, Worker
+from firmware.bridge.work import Fault, Faults, Wait, Worker
 
 # An update with the longest time-out that can be set takes 20 s, and twenty look-ups after it 4 s each; a
 # vendor that is slower than that is looked up again by whoever takes the work next.
@@ -61,6 +62,7 @@ class Account:
         worker: str,
         poll_s: float,
         whole_every_h: int,
+        wait: Wait = threading.Event.wait,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -83,8 +85,8 @@ class Account:
         """When the vendor last answered as it should; 0 for never since the start."""
         self.runs = 0
         """How often its list was read to the end."""
-        self.telling = Worker(f"telling {name}", self._tell_turn, faults)
-        self.reading = Worker(f"reading {name}", self._read_turn, faults)
+        self.telling = Worker(f"telling {name}", self._tell_turn, faults, wait=wait)
+        self.reading = Worker(f"reading {name}", self._read_turn, faults, wait=wait)
 
     # --- rows to the vendor ------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ THE_LEDGER = "the ledger"
 LEDGER_MEND = "see that the database runs, and whether its disk has room"
 PRODUCT = Path(__file__).parent.parent
 
+Wait = Callable[[threading.Event, float], object]  # for this event, so many seconds at most
+
 _JITTER = random.SystemRandom().uniform  # bridges that lost one vendor together must not come back together
 
 
@@ -94,7 +96,7 @@ class Worker:
         turn: Callable[[], float],
         faults: Faults,
         uniform: Callable[[float, float], float] = _JITTER,
-        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
+        wait: Wait = threading.Event.wait,
     ) -> None:
         self.name = name
         self._turn = turn
