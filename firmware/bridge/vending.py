@@ -80,6 +80,8 @@ class Account:
         self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
         self._probed = False
         self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
+        # What the vendor said while the ledger was lost. Without it somebody would have to look.
+        self._unkept: tuple[Sequence[Claimed], Sequence[Outcome]] | None = None
         self._singly = 0  # pieces of work that are told one by one, because one of them is our undoing
         self.heard_utc_ms = 0
         """When the vendor last answered as it should; 0 for never since the start."""
@@ -92,6 +94,8 @@ class Account:
 
     def _tell_turn(self) -> float:
         """Tell of a batch. Raises what is wrong with the vendor, after the batch was given back."""
+        if self._unkept is not None:
+            self._keep(*self._unkept)
         now_ms = self._now_utc_ms()
         most = 1 if self._singly else self._vendor.batch_max
         claimed = self._ledger.claim(self.name, self._worker, now_ms, most, LEASE_MS)
@@ -110,6 +114,7 @@ class Account:
         except Exception as error:
             self._unforeseen(claimed, error)
             raise
+        self._unkept = claimed, outcomes
         self._keep(claimed, outcomes)
         doubts = [each.why for each in outcomes if isinstance(each, Again) and each.doubt]
         if doubts and all(isinstance(each, Again) for each in outcomes):
@@ -136,6 +141,7 @@ class Account:
     def _keep(self, claimed: Sequence[Claimed], outcomes: Sequence[Outcome]) -> None:
         """Store what the vendor said, and put back what it said nothing of."""
         final: list[tuple[Claimed, Accepted | Refused | Unsure]] = []
+        again: dict[tuple[bool, int], list[Claimed]] = {}  # by doubt and wait: a transaction for each
         now_ms = self._now_utc_ms()
         for each, outcome in zip(claimed, outcomes, strict=True):
             if not isinstance(outcome, Again):
@@ -144,14 +150,17 @@ class Account:
             agains = self._count(each.work)
             if agains >= AGAINS_MAX:
                 final.append((each, Unsure(f"not taken after {agains} tries: {outcome.why}")))
-                continue
-            wait_ms = min(AGAIN_MS_MAX, AGAIN_MS_MIN * 2 ** min(agains - 1, DOUBLINGS_MAX))
+            else:
+                wait_ms = min(AGAIN_MS_MAX, AGAIN_MS_MIN * 2 ** min(agains - 1, DOUBLINGS_MAX))
+                again.setdefault((outcome.doubt, wait_ms), []).append(each)
+        for (doubt, wait_ms), those in again.items():
             next_ms = now_ms + _CHANCE(wait_ms // 2, wait_ms)
-            self._ledger.give_back([each], doubt=outcome.doubt, next_utc_ms=next_ms, now_utc_ms=now_ms)
+            self._ledger.give_back(those, doubt=doubt, next_utc_ms=next_ms, now_utc_ms=now_ms)
+        reports = self._ledger.finish(final, now_ms) if final else ()
+        self._unkept = None
+        for each, _ in final:
+            self._agains.pop(each.work, None)
         if final:
-            reports = self._ledger.finish(final, now_ms)
-            for each, _ in final:
-                self._agains.pop(each.work, None)
             self._told(bool(reports))
 
     def _count(self, work: int) -> int:

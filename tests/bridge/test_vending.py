@@ -2,11 +2,13 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from firmware.bridge import schema
+from firmware.bridge.database import LedgerLost
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
@@ -336,6 +338,25 @@ def test_a_stop_in_the_midst_of_a_call_gives_the_work_back(tmp_path: Path) -> No
             office.tell()
         assert office.work() == [("due", False, "")]
         assert office.due_in_ms() == [0]
+
+
+def test_a_word_of_the_vendor_outlasts_a_ledger_that_is_lost_meanwhile(at: Office) -> None:
+    persons(at, "a")
+    finish, lost = at.books.ledger.finish, [LedgerLost("gone"), LedgerLost("gone")]
+
+    def failing(outcomes: Any, now_utc_ms: int) -> tuple[str, ...]:
+        if lost:
+            raise lost.pop()
+        return finish(outcomes, now_utc_ms)
+
+    at.books.ledger.finish = failing  # type: ignore[method-assign]  # a disk that is full for a while
+    for _ in range(2):
+        with pytest.raises(LedgerLost):
+            at.tell()
+    assert at.work() == [("claimed", False, "")]
+    assert at.tell() == IDLE_S
+    assert at.work() == [("accepted", False, "ok")]
+    assert len(script(at).told) == 1, "nobody has to ask the vendor again"
 
 
 def test_a_vendor_that_hangs_holds_up_no_other_account(at: Office) -> None:
