@@ -42,6 +42,7 @@ EXPECTED = {
     "firmware.bridge.database.LedgerLost": "see that the database runs, and whether its disk has room",
     "firmware.bridge.feed.FeedKeyChanged": "",
     "firmware.bridge.sandbox.command.PortUnusable": "",
+    "firmware.bridge.service.BridgeRuns": "",
     "firmware.catalogue.folder.CatalogueError": "",
     "firmware.config.SettingsError": "",
     "firmware.history.NoRoom": "make room on the disk",

@@ -1,5 +1,6 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
+import fcntl
 import os
 import threading
 import time
@@ -36,6 +37,10 @@ REPORTS_MAX = 100  # told in one turn
 def now_utc_ms() -> int:
     """The bridge's clock."""
     return time.time_ns() // 1_000_000
+
+
+class BridgeRuns(Exception):
+    """Another bridge works on this folder; the message names its process and the mend."""
 
 
 class AccountHealth(NamedTuple):
@@ -121,6 +126,29 @@ def vendor_of(settings: AccountSettings) -> Vendor:
 
 
 @contextmanager
+def hold(data: Path) -> Iterator[None]:
+    """Keep every other bridge off this folder: two would read one vendor's list against each other.
+
+    Raises `BridgeRuns` with the other's process id.
+    """
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data / "bridge.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = file.read().strip() or "unknown"
+            raise BridgeRuns(
+                f"{data}: another bridge works on this folder (process {other}): stop it, or choose another "
+                "--data"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@contextmanager
 def open_bridge(
     settings: BridgeSettings,
     data: Path,
@@ -136,11 +164,11 @@ def open_bridge(
     `vendor` makes the other side of an account; a bench brings one that answers at once. `now_utc_ms` is the
     clock and `wait` the patience with vendors: a test has hours without a vendor go by in seconds. The folder
     holds the venue's key, made where there is none, and the ledger where the settings name no other. Raises
-    `SettingsError`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
+    `SettingsError`, `BridgeRuns`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
     """
     brokers = tuple(opened(broker) for broker in settings.brokers)
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
+        stack.enter_context(hold(data))
         database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
         feed = Feed(database, settings.venue, venue_key(data))

@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from firmware.bridge.service import (
     OUTCOMES_MAX,
     Announcer,
     Clerk,
+    hold,
     open_bridge,
 )
 from firmware.bridge.settings import load
@@ -408,6 +410,16 @@ def test_a_ledger_that_cannot_be_is_named_with_the_mend(tmp_path: Path, ledger: 
     assert done.returncode == 2
     assert told.replace("bridge.toml:4", f"{place.config}:3") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_bridge_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
+    with hold(place.data):
+        done = commands.run("bridge", "--config", place.config, "--data", place.data)
+    assert done.returncode == 2
+    assert f"another bridge works on this folder (process {os.getpid()}): stop it" in done.stderr
+    with hold(place.data):
+        assert (place.data / "bridge.lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_reports_of_no_ledger_make_none(tmp_path: Path) -> None:
