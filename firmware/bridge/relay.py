@@ -221,12 +221,23 @@ class Relay:
         for gate, want in wanted.items():
             if not self._outbox.has_room(self.paging.wake):
                 return IDLE_S
-            page = self._feed.page(want.cursor, want.feed)
+            try:
+                page = self._feed.page(want.cursor, want.feed)
+            except LedgerLost:
+                raise
+            except Exception:  # of this request perhaps: the next gate must have its turn
+                self._replace(gate, want, None)
+                raise
             if not self._outbox.put(wire.address(wire.PAGE, self._venue, gate), page):
                 return IDLE_S  # the connection went meanwhile, and the request with it
-            with self._lock:
-                if self._wanted.get(gate) is want:
-                    del self._wanted[gate]
-                    if page.more and want.pages > 1:
-                        self._wanted[gate] = _Wanted(page.feed, page.upto, want.pages - 1)
+            more = page.more and want.pages > 1
+            self._replace(gate, want, _Wanted(page.feed, page.upto, want.pages - 1) if more else None)
         return 0.0 if wanted else IDLE_S
+
+    def _replace(self, gate: str, want: _Wanted, by: _Wanted | None) -> None:
+        """This request was served; what the gate asked for meanwhile stays."""
+        with self._lock:
+            if self._wanted.get(gate) is want:
+                del self._wanted[gate]
+                if by is not None:
+                    self._wanted[gate] = by

@@ -394,6 +394,27 @@ def test_a_gate_gets_as_many_pages_as_it_asked_for_and_a_new_request_replaces_th
     assert [each for each in line.link.tape if each.endswith("page")] == ["a/catalogue/page"] * 2
 
 
+def test_a_request_that_breaks_us_costs_no_other_gate_its_pages(watched: tuple[Desk, WatchedLedger]) -> None:
+    at, _ = watched
+    page = at.feed.page
+
+    def failing(cursor: int, feed: str) -> wire.CataloguePage:
+        if cursor == 13:
+            raise ValueError("nobody has foreseen this")
+        return page(cursor, feed)
+
+    at.feed.page = failing  # type: ignore[method-assign]  # a fault of ours
+    line = TapeSession()
+    at.relay.connected(line.session)
+    for name, cursor in (("a", 13), ("b", 0)):
+        line.bring(at.relay, topic(wire.REQUEST, name), request(cursor))
+    with pytest.raises(ValueError, match="foreseen"):
+        at.page()
+    while at.page() == 0.0:
+        pass
+    assert [each for each in line.link.tape if each.endswith("page")] == ["b/catalogue/page"]
+
+
 def test_pages_that_nobody_can_be_sent_are_not_made(watched: tuple[Desk, WatchedLedger]) -> None:
     at, _ = watched
     line = TapeSession()
