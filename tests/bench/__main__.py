@@ -2,10 +2,23 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import decision, hanging, importing, relay, start, syncing
+from tests.bench import (
+    crowding,
+    decision,
+    doubling,
+    feeding,
+    hanging,
+    importing,
+    listing,
+    relay,
+    sending,
+    start,
+    syncing,
+)
 from tests.bench.figures import SCRATCH, Figure, table, write
 
 BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
@@ -15,6 +28,11 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "importing": importing.run,
     "start": start.run,
     "syncing": syncing.run,
+    "feeding": feeding.run,
+    "sending": sending.run,
+    "listing": listing.run,
+    "doubling": doubling.run,
+    "crowding": crowding.run,
 }
 
 
@@ -27,10 +45,12 @@ def main() -> int:
     SCRATCH.mkdir(exist_ok=True)
     figures: list[Figure] = []
     for name in chosen.names or BENCHES:
+        started = time.perf_counter()
         for each in BENCHES[name](chosen.tickets):
             sys.stderr.write(f"{name}: {each.name}: {each.median:g} {each.unit}\n")
             figures.append(each)
             write(figures, Path(".bench/latest.json"))  # each at once: a bench that is ended loses nothing
+        sys.stderr.write(f"{name}: took {time.perf_counter() - started:.0f} s\n")
     print(table(figures))
     return 0
 

@@ -1,0 +1,82 @@
+"""A bridge in a process of its own, which says how far it has come.
+
+`python -m tests.bench.bridge_child SETTINGS DATA [at-once]`: with `at-once` its account's vendor takes every
+movement without a request, so that a figure has no vendor in it. Told nothing, it works until SIGTERM.
+"""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from firmware.bridge.service import open_bridge, vendor_of
+from firmware.bridge.settings import AccountSettings, load
+from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Told, Vendor
+
+BATCH_MAX = 20  # as Ingresse
+
+
+class AtOnce:
+    """A vendor that takes everything at once and has no list."""
+
+    batch_max = BATCH_MAX
+
+    def secrets(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def probe(self) -> Flow[str]:
+        """Nothing to ask."""
+        yield from ()
+        return "takes everything"
+
+    def tickets(self, since: str) -> Flow[Listing]:
+        """An empty list, which is not whole."""
+        yield from ()
+        return Listing("1", False)
+
+    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        """Taken."""
+        yield from ()
+        return tuple(Accepted() for _ in movements)
+
+
+def at_once(_: AccountSettings) -> Vendor:
+    """Whatever the settings say."""
+    return AtOnce()
+
+
+def main(settings: str, data: str, *more: str) -> int:
+    """Answer each line: `health` says what there is."""
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    vendor: Callable[[AccountSettings], Vendor] = at_once if "at-once" in more else vendor_of
+
+    def complain(text: str) -> None:
+        sys.stderr.write(f"bridge: {text}\n")
+
+    with open_bridge(load(Path(settings)), Path(data), complain, vendor=vendor) as bridge:
+        while not bridge.line.health.connections:
+            over.wait(0.01)
+        print(json.dumps({"ready": True}), flush=True)
+
+        def listen() -> None:
+            for _ in sys.stdin:
+                health = bridge.health()
+                said = {
+                    "rows": health.rows,
+                    "runs": [account.runs for account in health.accounts],
+                    "faults": [fault.text for fault in health.faults],
+                    "odd": sum(odd.times for odd in health.odd.values()),
+                }
+                print(json.dumps(said), flush=True)
+
+        threading.Thread(target=listen, daemon=True).start()
+        over.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
