@@ -29,6 +29,7 @@ from tests.brokers import QUICK
 VENUE = "arena"
 PATIENCE_S = 60.0  # only a failing test waits this long
 WAITING_ROWS_MAX = 50  # of a crowd; then it waits for the disk, as people at a door would
+HASTE_S = 0.02  # a hasty bridge waits for vendors so long, whatever it means to wait
 IN, OUT = "north", "south"  # the lanes, and which way they go
 
 GATE = """
@@ -79,13 +80,14 @@ class GateFacts(NamedTuple):
 
 
 class BridgeFacts(NamedTuple):
-    """How a bridge is. `said` is all that it had to say to a person."""
+    """How a bridge is. `said` is all that it had to say to a person; `runs` are readings of lists."""
 
     broker: str
     faults: Mapping[str, str]
     odd: Mapping[tuple[str, str], int]
     said: tuple[str, ...]
     runs: Mapping[str, int]
+    now_utc_ms: int
 
 
 class Gate:
@@ -164,7 +166,12 @@ class Gate:
         with self._news:
             assert self._news.wait_for(lambda: len(self._shots) > before, PATIENCE_S), "no answer"
             assert self._news.wait_for(lambda: self.unit.gate.at_rest(lane), PATIENCE_S), "nobody walks"
-            return self._shots[before].verdict.value
+            verdict = self._shots[before].verdict
+        pause, deadline_s = threading.Event(), time.monotonic() + PATIENCE_S
+        while self.unit.journal.waiting:
+            assert time.monotonic() < deadline_s, "the walk is not on disk"
+            pause.wait(0.002)
+        return verdict.value
 
     def crowd(self, seed: int, codes: Sequence[str], pace_s: float) -> None:
         """Let people come and go with these codes, one after the other, until they are dispersed."""
@@ -224,14 +231,35 @@ def live_as_gate(connection: Connection, settings: GateSettings) -> None:
         Gate(settings).live(connection)
 
 
-def live_as_bridge(connection: Connection, settings: BridgeSettings, data: Path) -> None:
-    """The whole life of a bridge."""
+class Haste:
+    """Time that goes by while a bridge waits for vendors, and not for whoever looks on."""
+
+    def __init__(self) -> None:
+        self._skipped_ms = 0.0
+
+    def now_utc_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + int(self._skipped_ms)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        came = event.wait(min(seconds, HASTE_S))
+        if not came:
+            self._skipped_ms += max(0.0, seconds - HASTE_S) * 1000
+        return came
+
+
+def live_as_bridge(connection: Connection, settings: BridgeSettings, data: Path, hasty: bool) -> None:
+    """The whole life of a bridge. A hasty one takes milliseconds of waiting for hours."""
     said: list[str] = []
-    with telling(connection), open_bridge(settings, data, said.append, QUICK) as bridge:
-        serve(connection, {"facts": lambda: bridge_facts(bridge, said)})
+    haste = Haste()
+    wait = haste.wait if hasty else threading.Event.wait
+    with (
+        telling(connection),
+        open_bridge(settings, data, said.append, QUICK, now_utc_ms=haste.now_utc_ms, wait=wait) as bridge,
+    ):
+        serve(connection, {"facts": lambda: bridge_facts(bridge, said, haste.now_utc_ms())})
 
 
-def bridge_facts(bridge: Bridge, said: Sequence[str]) -> BridgeFacts:
+def bridge_facts(bridge: Bridge, said: Sequence[str], now_utc_ms: int) -> BridgeFacts:
     health = bridge.health()
     return BridgeFacts(
         health.broker,
@@ -239,6 +267,7 @@ def bridge_facts(bridge: Bridge, said: Sequence[str]) -> BridgeFacts:
         {key: odd.times for key, odd in health.odd.items()},
         tuple(said),
         {account.name: account.runs for account in bridge.accounts},
+        now_utc_ms,
     )
 
 

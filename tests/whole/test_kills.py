@@ -51,7 +51,6 @@ class Reaper:
         assert self._struck.wait(PATIENCE_S), "no bridge tells the vendor anything"
 
 
-
 @pytest.mark.slow
 def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_twice() -> None:
     reaper, pause = Reaper(), threading.Event()

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import SystemRandom
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from firmware.bridge.ingresse import IngresseSettings
@@ -192,7 +193,8 @@ class World:
         self.bridge_data.mkdir(mode=0o700)
         venue_key(self.bridge_data)
         self.settings = self.bridge_settings(broker.port)
-        self.bridges = [Life(live_as_bridge, self.settings, self.bridge_data)]
+        self.hasty = False
+        self.bridges = [self._bridge()]
         self.gates: dict[str, WorldGate] = {}
         self._undo = ExitStack()
 
@@ -207,12 +209,22 @@ class World:
         return BridgeSettings(VENUE, "", (BrokerSettings("127.0.0.1", port, tls=False),), accounts)
 
     def use(self, **changed: Any) -> None:
-        """Other settings of Ingresse from the bridge's next start on."""
+        """Other settings of Ingresse from the next start of bridges on."""
         accounts = tuple(
             account._replace(vendor=account.vendor._replace(**changed)) for account in self.settings.accounts
         )
         self.settings = self.settings._replace(accounts=accounts)
-        self.bridges = [Life(live_as_bridge, self.settings, self.bridge_data) for _ in self.bridges]
+        self.bridges = [self._bridge() for _ in self.bridges]
+
+    def hurry(self) -> None:
+        """Start the bridge anew as one for which hours without a vendor go by in seconds."""
+        self.bridge.stop()
+        self.hasty = True
+        self.bridges = [self._bridge()]
+        self.bridge.start()
+
+    def _bridge(self) -> Life:
+        return Life(live_as_bridge, self.settings, self.bridge_data, self.hasty)
 
     @property
     def bridge(self) -> Life:
@@ -226,18 +238,21 @@ class World:
 
     def add_bridge(self) -> Life:
         """Another one, which shares the work; not started."""
-        self.bridges.append(Life(live_as_bridge, self.settings, self.bridge_data))
+        self.bridges.append(self._bridge())
         return self.bridges[-1]
 
     def bridge_facts(self) -> BridgeFacts:
         found: BridgeFacts = self.bridge.call("facts")
         return found
 
-    def add_gate(self, name: str, port: int = 0) -> WorldGate:
-        """A gate with an empty card, not started; at the world's broker, or at another port."""
+    def add_gate(self, name: str, port: int = 0, known_as: str = "") -> WorldGate:
+        """A gate with an empty card, not started; at the world's broker, or at another port.
+
+        `known_as` tells it from another one of the same name.
+        """
         cable = self._undo.enter_context(Cable(port or self.broker.port))
         gate = WorldGate(name, self.new_card(name), cable)
-        self.gates[name] = gate
+        self.gates[known_as or name] = gate
         return gate
 
     def new_card(self, name: str) -> Path:
@@ -403,18 +418,24 @@ def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings:
 
 @contextmanager
 def world_at_work(
-    *gates: str,
+    *names: str,
     accounts: Sequence[str] = ("hall",),
     config: str = ANYBODY,
+    files: Mapping[str, str] = MappingProxyType({}),
     tickets: int = TICKETS,
     start: bool = True,
     **sandbox: Any,
 ) -> Iterator[World]:
-    """A world with a bridge and these gates, all at work and at the present."""
+    """A world with a bridge and these gates, all at work and at the present.
+
+    `config` is the broker's, where `{folder}` has these `files`; the rest is for the sandboxes.
+    """
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # what disks do has tests of its own
     with TemporaryDirectory(dir=memory) as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
+        for file, text in files.items():
+            (folder / file).write_text(text, "utf-8")
         broker = stack.enter_context(mosquitto_broker(folder, config.replace("{folder}", name)))
         sandboxes = {
             account: stack.enter_context(Sandbox(tickets=tickets, seed=seed, **sandbox))
@@ -422,10 +443,12 @@ def world_at_work(
         }
         world = World(folder, broker, sandboxes)
         stack.callback(world.close)
-        for gate in gates:
-            world.add_gate(gate)
+        for gate_name in names:
+            world.add_gate(gate_name)
         if start:
-            for life in (world.bridge, *(gate.life for gate in world.gates.values())):
-                life.begin()
+            world.bridge.start()
+            world.until(lambda: world.bridge_facts().broker)  # else a gate asks nobody, and again in 30 s
+            for gate in world.gates.values():
+                gate.life.begin()
             world.settle()
         yield world
