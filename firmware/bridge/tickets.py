@@ -138,8 +138,8 @@ def merged(
                 rows[other] = rows[other]._replace(gone=True)
             owners[code] = ticket_id
         new = _EMPTY._replace(ticket_id=ticket_id, account=account, seen=run)
-        if old:
-            new = new._replace(number=old.number)
+        if old:  # a later run may have seen it: an older one that is slow must not make it look missed
+            new = new._replace(number=old.number, seen=max(run, old.seen))
         if ticket:
             same = old is not None and old.code == code
             new = new._replace(
