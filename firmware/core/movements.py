@@ -29,8 +29,8 @@ class Movement(NamedTuple):
     """One change of one ticket's history.
 
     `row` names the admission that it belongs to (0 where there is none, below 0 one at another gate);
-    `until_utc_ms` is the end of a credit or of a doubt. An admission after an ask brings a doubt of its own: the vendor may have spent
-    the ticket, and only its settling ends that.
+    `until_utc_ms` is the end of a credit or of a doubt. An admission after an ask brings a doubt of its own:
+    the vendor may have spent the ticket, and only its settling ends that.
     """
 
     act: Act
