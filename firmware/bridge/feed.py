@@ -1,7 +1,7 @@
 """The feed: the bridge's copy of the vendors' tickets, numbered, so that a gate asks for what is new to it.
 
 A vendor's list comes in through `take`, page by page, and goes out through `page` and `changes`. Only what
-differs for a gate costs a number. One process takes in; any number of them give out.
+differs for a gate costs a number. One process at a time reads an account; any number of them give out.
 """
 
 import secrets
@@ -39,13 +39,21 @@ TAKE_ROWS = 2000  # tickets in one transaction: it holds the ledger's write lock
 # A whole list that lost more than half of an account at once is more often a fault than a fact. A small
 # account may well end like that.
 SHRUNK_TICKETS_MIN = 101
+# Between two pages of one run; a page may take 100 s. Who takes longer may be overtaken, which costs that run
+# and nothing else. So long an account is not read after the machine that read it has died.
+READING_MS = 180_000
 
 _FEED, _KEY, _VENUE, _RUN = "feed", "feed key", "feed venue", "feed run"
 _SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
+_READING = "reading:"  # and an account: the run that reads it now, until when it may, and for whom
 
 
 class FeedKeyChanged(Exception):
     """The ledger is another venue's, or has digests of another key; the message names the mend."""
+
+
+class ReadElsewhere(Exception):
+    """Another bridge reads this account now, or has begun to: nothing of an older run may come after it."""
 
 
 class Run(NamedTuple):
@@ -68,15 +76,28 @@ class _Doubt(NamedTuple):
     shrunk: bool = False
 
 
+class _Reading(NamedTuple):
+    """The run that reads an account, until when it alone may (0: it is done), and whose it is."""
+
+    number: int = 0
+    until_ms: int = 0
+    reader: str = ""
+
+
 class Feed:
     """The tickets of a venue, and the movements that only a vendor knows of."""
 
-    def __init__(self, database: Database, venue: str, key: bytes) -> None:
-        """Open it; its name is made on first use. Raises `FeedKeyChanged`, or `LedgerLost`."""
+    def __init__(self, database: Database, venue: str, key: bytes, reader: str = "") -> None:
+        """Open it; its name is made on first use. Raises `FeedKeyChanged`, or `LedgerLost`.
+
+        `reader` tells the bridges of one ledger apart, and is the same after a restart, so that a bridge
+        that was killed in the midst of a list does not wait for itself. Empty: like no other.
+        """
         self.key_mark = key_mark(key)
         self._database = database
         self._venue = venue
         self._codes = keyed(key)
+        self._reader = reader or secrets.token_hex(8)
         with database.transaction() as connection:
             last_number(connection)  # holds the lock: of two processes that start, one makes the name
             said = _states(connection)
@@ -131,27 +152,37 @@ class Feed:
         """Begin to read an account's list; before the first request is sent.
 
         With the bridge's time, a word about a movement that was read after the vendor's last answer counts as
-        news at once; without, only when its own time is later than any echo of ours.
+        news at once; without, only when its own time is later than any echo of ours. Raises `ReadElsewhere`.
         """
+        return self._begin(account, whole, now_utc_ms, wait=True)
+
+    def _begin(self, account: str, whole: bool, now_utc_ms: int, *, wait: bool) -> Run:
         with self._database.transaction() as connection:
             last_number(connection)
             said = _states(connection)
+            held = _reading(said, account)
+            if wait and held.reader != self._reader and held.until_ms > now_utc_ms:
+                raise ReadElsewhere(f"{account}: another bridge reads its list ({held.reader})")
             number = int(said.get(_RUN, "0")) + 1
             _set(connection, _RUN, str(number))
             if _STAMP + account not in said:
                 _set(connection, _STAMP + account, "0")
+            self._read_until(connection, account, _Reading(number, now_utc_ms + READING_MS))
         return Run(account, whole, number, now_utc_ms, int(said.get(_TICKETS + account, "0")))
 
-    def take(self, run: Run, tickets: Sequence[VendorTicket]) -> int:
+    def take(self, run: Run, tickets: Sequence[VendorTicket], now_utc_ms: int = 0) -> int:
         """Take in some tickets; of two with one id or one code the last counts.
 
-        Returns the highest number made, 0 where nothing changed for gates. Raises `LedgerLost`; then some of
-        the tickets may have been taken, and to take them again is fine.
+        Returns the highest number made, 0 where nothing changed for gates. Raises `ReadElsewhere`, or
+        `LedgerLost`; then some of the tickets may have been taken, and to take them again is fine.
         """
         highest = 0
         for start in range(0, len(tickets), TAKE_ROWS):
             with self._database.transaction() as connection:
-                self._check_key(_states(connection))
+                last_number(connection)  # holds the lock: no other writer between the look and the change
+                said = _states(connection)
+                self._check_key(said)
+                self._go_on(connection, said, run, now_utc_ms)
                 made = self._take(connection, run, tickets[start : start + TAKE_ROWS])
             highest = max(highest, made)
         return highest
@@ -161,13 +192,18 @@ class Feed:
 
         Unless it lost more than half of the account: that is reported, and believed when the next whole list
         says so too. Nor where no more are missing than could not be read. Returns the highest number made,
-        or 0.
+        or 0. Raises `ReadElsewhere`.
         """
+        with self._database.transaction() as connection:
+            last_number(connection)
+            self._go_on(connection, _states(connection), run, now_utc_ms)
         whole = run.whole and listing.whole
         doubt = self._doubt(run, listing.skipped) if whole else _Doubt()
         highest = self._drop_unseen(run.account, run.number) if whole and not doubt.text else 0
         with self._database.transaction() as connection:
             last_number(connection)
+            self._go_on(connection, _states(connection), run, now_utc_ms)
+            self._read_until(connection, run.account, _Reading(run.number))
             _set(connection, _SINCE + run.account, listing.since)
             if doubt.text:
                 key = f"{run.account} {run.number}" if doubt.shrunk else run.account
@@ -180,11 +216,14 @@ class Feed:
         return highest
 
     def forget(self, account: str) -> int:
-        """This account is not read any more: its tickets are gone. Returns the highest number made, or 0."""
-        highest = self._drop_unseen(account, self.begin_run(account, whole=True).number)
+        """This account is not read any more: its tickets are gone. Returns the highest number made, or 0.
+
+        A bridge that still reads it breaks off. All bridges of a ledger need the same accounts.
+        """
+        highest = self._drop_unseen(account, self._begin(account, True, 0, wait=False).number)
         with self._database.transaction() as connection:
             last_number(connection)
-            names = [front + account for front in (_SINCE, _STAMP, _DOUBT, _TICKETS)]
+            names = [front + account for front in (_SINCE, _STAMP, _DOUBT, _TICKETS, _READING)]
             connection.execute(delete(schema.state).where(schema.state.c.name.in_(names)))
         return highest
 
@@ -269,8 +308,18 @@ class Feed:
                 "the venue's gates back, or make them anew with this one"
             )
 
+    def _go_on(self, connection: Connection, said: dict[str, str], run: Run, now_utc_ms: int) -> None:
+        """This run is still the one that reads the account, for another while. Raises `ReadElsewhere`."""
+        held = _reading(said, run.account)
+        if held.number != run.number:
+            raise ReadElsewhere(f"{run.account}: another run through its list has begun ({held.reader})")
+        until_ms = max(held.until_ms, now_utc_ms + READING_MS)
+        self._read_until(connection, run.account, _Reading(run.number, until_ms))
+
+    def _read_until(self, connection: Connection, account: str, held: "_Reading") -> None:
+        _set(connection, _READING + account, f"{held.number} {held.until_ms} {self._reader}")
+
     def _take(self, connection: Connection, run: Run, tickets: Sequence[VendorTicket]) -> int:
-        last_number(connection)  # holds the lock: no other writer between the look and the change
         listed: dict[str, VendorTicket | None] = {}
         reports = Reports(connection, self._venue, run.began_utc_ms)
         for each in tickets:
@@ -378,6 +427,12 @@ def _states(connection: Connection) -> dict[str, str]:
 def _set(connection: Connection, name: str, value: str) -> None:
     connection.execute(insert_new(connection, schema.state), {"name": name, "value": value})
     connection.execute(update(schema.state).where(schema.state.c.name == name).values(value=value))
+
+
+def _reading(said: dict[str, str], account: str) -> _Reading:
+    number, _, rest = said.get(_READING + account, "0 0 ").partition(" ")
+    until_ms, _, reader = rest.partition(" ")
+    return _Reading(int(number), int(until_ms), reader)
 
 
 def _stamp(said: dict[str, str]) -> int:

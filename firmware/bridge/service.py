@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,7 +172,7 @@ def open_bridge(
         stack.enter_context(hold(data))
         database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
-        feed = Feed(database, settings.venue, venue_key(data))
+        feed = Feed(database, settings.venue, venue_key(data), f"{platform.node()}:{data.resolve()}")
         faults = Faults()
         outbox = Outbox(faults)
         for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from firmware.bridge.driver import Driver
-from firmware.bridge.feed import Feed
+from firmware.bridge.feed import Feed, ReadElsewhere
 from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.vendor import (
     Accepted,
@@ -174,6 +174,13 @@ class Account:
     # --- the vendor's list -------------------------------------------------------------------------
 
     def _read_turn(self) -> float:
+        """Read what changed, unless another bridge does."""
+        try:
+            return self._read()
+        except ReadElsewhere:
+            return self._poll_s
+
+    def _read(self) -> float:
         """Read what changed; now and then, and at first, the whole list."""
         if not self._probed:
             text = self._driver.run(self._vendor.probe(), stop=lambda: self.reading.stopping)
@@ -183,12 +190,12 @@ class Account:
         since = self._feed.since(self.name)
         if now_ms >= self._whole_at_ms:
             since = ""
+        run = self._feed.begin_run(self.name, not since, now_ms)
         if not since:  # one that breaks off is tried again after what changed was read, if that can be
             self._whole_at_ms = now_ms + WHOLE_AFTER_MS
-        run = self._feed.begin_run(self.name, not since, now_ms)
 
         def take(page: Page) -> None:
-            if self._feed.take(run, page.tickets):
+            if self._feed.take(run, page.tickets, self._now_utc_ms()):
                 self._fed()
 
         listing = self._driver.run(self._vendor.tickets(since), sink=take, stop=lambda: self.reading.stopping)

@@ -448,6 +448,16 @@ def test_tickets_are_handed_on_page_by_page_and_news_is_told(at: Office) -> None
     assert at.fed == 2, "nothing changed"
 
 
+def test_an_account_that_another_bridge_reads_is_left_to_it(at: Office) -> None:
+    other = Feed(at.books.database, VENUE, KEY)
+    run = other.begin_run("acme", True, at.at_ms)
+    assert at.read() == at.account._poll_s
+    assert (script(at).asked, at.faults.now()) == ([], [])
+    other.finish_run(run, Listing("theirs", True), at.at_ms)
+    at.read()
+    assert script(at).asked == ["theirs"]
+
+
 def test_what_is_odd_about_a_list_is_a_fault_until_a_whole_list_is_fine(at: Office) -> None:
     script(at).listings = [Listing("since", True, 3, "session 1: odd"), Listing("since", False)]
     at.read()
