@@ -73,7 +73,8 @@ BRIDGE_MAY_IMPORT = (
     "firmware.venue_key",
     "firmware.wire",
 )
-STARTS_THE_BRIDGE = ("firmware.cli", "firmware.demo")  # one command for all parts, one demo of all parts
+# One command for all parts; the demo's bridge and its vendor are processes of their own.
+STARTS_THE_BRIDGE = ("firmware.cli", "firmware.demo.bridge", "firmware.demo.vendor")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""`gatepost demo`: a whole gate on this machine, with a fake board, for typed, piped and scanned codes.
+"""`gatepost demo`: a gate on this machine, with a fake board, for typed, piped and scanned codes.
 
-On a terminal it shows the lanes live. Otherwise standard output gets one JSON object a scan and nothing else.
+Around it stand a broker, a bridge, a vendor and a second gate (`whole`), unless it is `--alone`. On a
+terminal it shows the lanes live. Otherwise standard output gets JSON objects, one a line, and nothing else.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,14 @@ from firmware.core.ticket import Moment, Perimeter
 from firmware.demo import pipe, tickets
 from firmware.demo.desk import Desk
 from firmware.demo.lines import Feed
+from firmware.demo.orders import HELP, Orders
 from firmware.demo.stage import Stage
+from firmware.demo.whole import PACE, WHOLE, Whole, check_libraries
 from firmware.faults import Faults, faults_of
 from firmware.history import decode
 from firmware.lists import import_list
 from firmware.rows import RowReader
+from firmware.shots import Shot
 from firmware.unit import Readers, Refused, Unit, board_settings, hold, open_unit
 from hal.board import open_board, open_reader
 from hal.fake import FakeBoard
@@ -44,6 +48,11 @@ Say = Callable[[str], None]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the demo can be told."""
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="one gate and a list of its own: no broker, bridge or vendor; the three that follow mean it too",
+    )
     parser.add_argument("--tickets", type=Path, metavar="FILE", help="your own list, CSV or JSON lines")
     parser.add_argument("--count", type=int, metavar="N", help=f"tickets to make ({tickets.COUNT:,})")
     parser.add_argument("--config", type=Path, metavar="FILE", help="your own lanes and policies (gate.toml)")
@@ -56,20 +65,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "On a terminal codes are typed, and /help lists the commands. Lines of a pipe are codes for the\n"
         'first lane, or JSON objects such as {"code": "…", "lane": "2", "direction": "out"}; each waits\n'
         "until its lane is ready again. Where standard output is no terminal it gets one JSON object a\n"
-        "scan. Exit code 1: a list was refused, or a line was no scan."
+        "scan. Without --alone the lines of a pipe may be commands too, and there are objects with what was\n"
+        '"told": receipt, vendor, status, sell, refund, check-in, change, copy, report, ended.\n'
+        "Exit code 1: a list was refused, or a line was no scan."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; returns its exit code. Raises `Refused`, and what settings and stores raise."""
     refuse_what_does_nothing(arguments)
-    settings = settings_for(arguments)
-    refuse_second_reader_of_lines(settings)
     say = to_terminal if sys.stdout.isatty() else to_standard_error
-    with Stage() as stage, stage.signals(), folder(arguments.data) as data:
+    with ExitStack() as opened:
+        if not is_alone(arguments):
+            check_libraries()
+            stage = opened.enter_context(Stage())
+            opened.enter_context(stage.signals())
+            data = opened.enter_context(folder(arguments.data))
+            whole = opened.enter_context(Whole(data, say, stage.bell.ring))
+            return play(arguments, stage, whole.settings, data, say, whole)
+        settings = settings_for(arguments)._replace(brokers=())  # those of a venue are no playground
+        refuse_second_reader_of_lines(settings)
+        stage = opened.enter_context(Stage())
+        opened.enter_context(stage.signals())
+        data = opened.enter_context(folder(arguments.data))
         if not catalogue_is_ready(arguments, data, settings, say):
             return 1
         return play(arguments, stage, settings, data, say)
+
+
+def is_alone(arguments: argparse.Namespace) -> bool:
+    """Whether this is about one gate: it was said, or follows from an option or from the data.
+
+    A data directory goes on as it began. Raises `Refused`.
+    """
+    alone = arguments.alone or arguments.tickets or arguments.count is not None or arguments.config
+    if arguments.data is None:
+        return bool(alone)
+    if (arguments.data / WHOLE).exists():
+        if alone:
+            raise Refused(
+                f"{arguments.data}: belongs to a whole demo: choose another --data, or leave --alone, "
+                "--tickets, --count and --config out"
+            )
+        return False
+    return bool(alone or mark_of_current(arguments.data / "catalogue"))
 
 
 def refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
@@ -169,7 +208,14 @@ def progress_of_list() -> Callable[[int, int], None] | None:
     return progress
 
 
-def play(arguments: argparse.Namespace, stage: Stage, settings: Settings, data: Path, say: Say) -> int:
+def play(
+    arguments: argparse.Namespace,
+    stage: Stage,
+    settings: Settings,
+    data: Path,
+    say: Say,
+    whole: Whole | None = None,
+) -> int:
     """Open the gate and show it; returns the exit code."""
     typed = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
     walk_ms = WALK_MS if typed else 0
@@ -178,6 +224,14 @@ def play(arguments: argparse.Namespace, stage: Stage, settings: Settings, data: 
         assert isinstance(board, FakeBoard)
         opened.enter_context(board)
         readers = opened.enter_context(scanner(arguments, settings))
+        orders = Orders(whole) if whole else None
+
+        def watch(shot: Shot) -> None:
+            if whole and orders:
+                whole.watch(shot)
+                orders.last_code = shot.code
+            stage.watch(shot)
+
         unit = opened.enter_context(
             open_unit(
                 settings,
@@ -185,38 +239,70 @@ def play(arguments: argparse.Namespace, stage: Stage, settings: Settings, data: 
                 board=board,
                 readers=readers,
                 trusted=lambda: True,
-                watch=stage.watch,
+                watch=watch,
                 changed=stage.changed,
+                outcome=whole.outcome if whole else lambda _: None,
+                pace=PACE if whole else None,
             )
         )
-        faults = Faults(partial(faults_of, unit))
+        faults = Faults(lambda: {**faults_of(unit), **(whole.faults() if whole else {})})
         stage.inside = people_inside(data / "journal")
         for sentence in opening_words(unit, faults, data if arguments.data else None):
             say(sentence)
         gate = opened.enter_context(stage.running(unit))
+        desk = Desk(stage, gate, board, walk_ms)
+        if whole and orders:
+            desk = Desk(stage, gate, board, walk_ms, orders.commands, HELP)
+            whole.begin(unit, partial(go_on, stage))
+            for sentence in words_of_the_whole(whole, orders):
+                say(sentence)
         if typed:
             from firmware.demo import terminal
 
-            terminal.play(stage, board, faults, Desk(stage, gate, board, walk_ms))
+            terminal.play(stage, board, faults, desk, whole)
             mistakes = 0
         else:
             endless = bool(readers) or any(lane.readers for lane in settings.lanes)
-            feed = opened.enter_context(feed_of_standard_input(stage, settings, say, endless))
-            play_feed(stage, board, faults, feed, say)
+            entering = feed_of_standard_input(stage, settings, say, endless, desk if whole else None)
+            feed = opened.enter_context(entering)
+            play_feed(stage, board, faults, feed, say, whole)
             mistakes = feed.mistakes
+        if whole:
+            say(whole.last_words(kept=bool(arguments.data)))
     kept = f"; kept in {data}" if arguments.data else ""
     say(f"admitted {stage.admitted}, refused {stage.refused}, inside {stage.inside}{kept}")
     return 1 if mistakes else 0
 
 
-def play_feed(stage: Stage, board: FakeBoard, faults: Faults, feed: Feed, say: Say) -> None:
+def go_on(stage: Stage, pause_ms: int) -> bool:
+    """Wait a moment; False where the demo is to end."""
+    stage.wait(None, pause_ms)
+    return not stage.over
+
+
+def words_of_the_whole(whole: Whole, orders: Orders) -> Iterator[str]:
+    """What to know of the parts, and codes to try."""
+    yield from whole.opening_words()
+    yield from codes_to_try(orders.samples())
+
+
+def codes_to_try(samples: Mapping[str, list[str]]) -> Iterator[str]:
+    """A line for each thing that the gate would say."""
+    yield "codes to try:"
+    for word, codes in samples.items():
+        yield f"  {word:<14} {'   '.join(codes)}"
+
+
+def play_feed(
+    stage: Stage, board: FakeBoard, faults: Faults, feed: Feed, say: Say, whole: Whole | None
+) -> None:
     """Show what the feed plays, to a person or to a program."""
     if sys.stdout.isatty():
         from firmware.demo import terminal
 
-        terminal.play(stage, board, faults, feed)
+        terminal.play(stage, board, faults, feed, whole)
     else:
-        pipe.play(stage, feed, faults, say)
+        pipe.play(stage, feed, faults, say, whole)
 
 
 @contextmanager
@@ -231,13 +317,15 @@ def scanner(arguments: argparse.Namespace, settings: Settings) -> Iterator[Reade
 
 
 @contextmanager
-def feed_of_standard_input(stage: Stage, settings: Settings, say: Say, endless: bool) -> Iterator[Feed]:
+def feed_of_standard_input(
+    stage: Stage, settings: Settings, say: Say, endless: bool, desk: Desk | None
+) -> Iterator[Feed]:
     """Lines of standard input. They may be longer than a code, for all that stands around it in JSON."""
     with ExitStack() as opened:
         stream = sys.stdin.buffer if sys.stdin else opened.enter_context(Path(os.devnull).open("rb"))
         lines = LineReader(stream, length_max=LENGTH_LIMIT)
         setups = {lane.setup.name: lane.setup for lane in settings.lanes}
-        yield opened.enter_context(Feed(stage, lines, setups, say, endless))
+        yield opened.enter_context(Feed(stage, lines, setups, say, endless, desk))
 
 
 def people_inside(journal: Path) -> int:
@@ -263,9 +351,7 @@ def opening_words(unit: Unit, faults: Faults, kept: Path | None) -> Iterator[str
     yield from faults.news()
     if catalogue.source == tickets.SOURCE:
         now = Moment(monotonic_ms(), time.time_ns() // 1_000_000, True)
-        yield "codes to try:"
-        for word, codes in tickets.samples(settings, unit.gate.facts, now, catalogue.count).items():
-            yield f"  {word:<14} {'   '.join(codes)}"
+        yield from codes_to_try(tickets.samples(settings, unit.gate.facts, now, catalogue.count))
     if sys.stdin and sys.stdin.isatty() and not sys.stdout.isatty():
         yield "type codes, each on a line of its own; Ctrl-D ends"
     where = f"start again with --data {kept}:" if kept else "with --data DIR"

@@ -24,13 +24,22 @@ HELP = """\
 /alarm on, /alarm off   the contact of the fire alarm, which frees every lane
 /quit                   end, as Ctrl-C does
 //CODE                  a code that begins with /"""
+NO_COMMANDS: Mapping[str, Callable[[str], str]] = {}
 
 
 class Desk:
     """The keyboard's side of the gate. What a command did, or why it did nothing, is a sentence."""
 
-    def __init__(self, stage: Stage, gate: Gate, board: FakeBoard, walk_ms: int) -> None:
-        """People take `walk_ms` to begin to walk."""
+    def __init__(
+        self,
+        stage: Stage,
+        gate: Gate,
+        board: FakeBoard,
+        walk_ms: int,
+        more: Mapping[str, Callable[[str], str]] = NO_COMMANDS,
+        more_help: str = "",
+    ) -> None:
+        """People take `walk_ms` to begin to walk. `more` are the commands of the whole demo."""
         self.lane = board.lanes[0].name
         self._ways: dict[str, Way] = {}
         self._stage, self._gate, self._board, self._walk_ms = stage, gate, board, walk_ms
@@ -45,7 +54,8 @@ class Desk:
             "normal": lambda _: self._order(Order.NORMAL),
             "alarm": self._alarm,
             "quit": self._quit,
-            "help": lambda _: HELP,
+            "help": lambda _: "\n".join(filter(None, (more_help, HELP))),
+            **more,
         }
 
     @property
@@ -56,13 +66,15 @@ class Desk:
 
     def enter(self, read: Read) -> str:
         """A line was entered: hold the code to the lane, or do what the command says."""
-        text = read.text if isinstance(read, Code) else ""
-        if not text.startswith("/"):
-            self._gate.scan(self.lane, read, self.way)
+        code = code_in(read)
+        if code is not None:
+            self._gate.scan(self.lane, code, self.way)
             return ""
-        if text.startswith("//"):
-            self._gate.scan(self.lane, Code(text[1:]), self.way)
-            return ""
+        assert isinstance(read, Code), "only a text can be a command"
+        return self.obey(read.text)
+
+    def obey(self, text: str) -> str:
+        """Do what a command says. It begins with `/`."""
         name, _, word = text[1:].partition(" ")
         command = self._commands.get(name)
         if command is None:
@@ -110,3 +122,10 @@ class Desk:
     def _quit(self, word: str) -> str:
         self._stage.stop()
         return ""
+
+
+def code_in(read: Read) -> Read | None:
+    """What is to be held to a reader: `None` for a command; of two slashes at the front one stays."""
+    if not isinstance(read, Code) or not read.text.startswith("/"):
+        return read
+    return Code(read.text[1:]) if read.text.startswith("//") else None

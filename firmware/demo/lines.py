@@ -2,6 +2,7 @@
 
 A line is a code, whole and untouched, for the first lane. A line that begins with `{` is a JSON object with
 a `code`, and a `lane` and a `direction` where they are meant; a code that begins so is given in one, too.
+In the whole demo a line that begins with `/` is a command, as at the keyboard, and changes the lane of codes.
 """
 
 import threading
@@ -12,6 +13,7 @@ import msgspec
 
 from firmware.config.keys import nearest, quoted, shown
 from firmware.core.ticket import Setup
+from firmware.demo.desk import Desk, code_in
 from firmware.demo.stage import LAST_MS, Stage
 from hal.frames import LENGTH_MAX
 from hal.line_reader import LineReader
@@ -46,13 +48,13 @@ class Mistake(Exception):
 _decode = msgspec.json.Decoder(Line).decode
 
 
-def meant(read: Read, setups: Mapping[str, Setup]) -> Meant:
-    """What a line asks for. Raises `Mistake`."""
-    first = next(iter(setups))
+def meant(read: Read, setups: Mapping[str, Setup], desk: Desk | None = None) -> Meant:
+    """What a line asks for; the lane of a bare code is the desk's, or the first. Raises `Mistake`."""
+    first, way = (desk.lane, desk.way) if desk else (next(iter(setups)), None)
     if not isinstance(read, Code):
-        return Meant(first, read, None)
+        return Meant(first, read, way)
     if not read.text.startswith("{"):
-        return Meant(first, bounded(read.text), None)
+        return Meant(first, bounded(read.text), way)
     try:
         line = _decode(read.text)
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -84,12 +86,16 @@ class Feed:
         setups: Mapping[str, Setup],
         say: Callable[[str], None],
         endless: bool,
+        desk: Desk | None = None,
     ) -> None:
-        """`say` gets a sentence about each line that is no scan. With `endless` others may scan after it."""
+        """`say` gets a sentence about each line that is no scan. With `endless` others may scan after it.
+
+        With a `desk` lines may be commands.
+        """
         self.ended = False
         self.mistakes = 0
         self._stage, self._lines, self._setups, self._say = stage, lines, setups, say
-        self._endless = endless
+        self._endless, self._desk = endless, desk
         self._last_ms: int | None = None  # until when a demo that was told to end waits
         self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
 
@@ -133,7 +139,15 @@ class Feed:
 
     def _play(self, read: Read, number: int) -> None:
         try:
-            lane, read, way = meant(read, self._setups)
+            if self._desk is not None:
+                found = code_in(read)
+                if found is None:
+                    assert isinstance(read, Code), "only a text can be a command"
+                    self._say(self._desk.obey(read.text))
+                    return
+                lane, read, way = meant(found, self._setups, self._desk)
+            else:
+                lane, read, way = meant(read, self._setups)
         except Mistake as mistake:
             self._complain(f"line {number}: {mistake}")
             return

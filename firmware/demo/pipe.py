@@ -7,32 +7,41 @@ from contextlib import suppress
 
 from firmware.demo.lines import Feed
 from firmware.demo.stage import LOOK_MS, Stage
+from firmware.demo.whole import Whole
 from firmware.faults import Faults
 from firmware.row import epoch_and_seq
 from firmware.shots import Shot
 
 STANDARD_OUTPUT = 1
+SETTLING_MS = 50  # between looks whether all has arrived, when nothing more is fed
 
 
-def play(stage: Stage, feed: Feed, faults: Faults, say: Callable[[str], None]) -> None:
+def play(
+    stage: Stage, feed: Feed, faults: Faults, say: Callable[[str], None], whole: Whole | None = None
+) -> None:
     """Write what the lanes decide until the demo is told to end, or the lines have ended.
 
-    Ends quietly where nobody reads any more. Raises `OSError` where standard output takes nothing else.
+    In the whole demo, what its parts tell too. Ends quietly where nobody reads any more. Raises `OSError`
+    where standard output takes nothing else.
     """
     feed.start()
     with suppress(BrokenPipeError):
-        while not feed.finished():
-            stage.wait(None, LOOK_MS)
-            _write_all(stage)
+        while not feed.finished() or (whole is not None and not stage.over and whole.settles()):
+            stage.wait(None, LOOK_MS if not feed.ended else SETTLING_MS)
+            _write_all(stage, say, whole)
             for sentence in faults.news():
                 say(sentence)
-        _write_all(stage)
+        _write_all(stage, say, whole)
 
 
-def _write_all(stage: Stage) -> None:
+def _write_all(stage: Stage, say: Callable[[str], None], whole: Whole | None) -> None:
     for shot in stage.take():
         write(object_of(shot, stage.reason(shot)))
         stage.shown(shot)
+    for told in whole.news() if whole else ():
+        write(json.dumps(told.facts).encode() + b"\n")
+        if told.text and not told.drawn:
+            say(told.text)
 
 
 def object_of(shot: Shot, reason: str) -> bytes:

@@ -12,6 +12,8 @@ from rich.text import Text
 
 from firmware.demo.desk import Desk, Walks
 from firmware.demo.stage import Stage
+from firmware.demo.ways import Told, Way, milliseconds, steps
+from firmware.demo.whole import Whole
 from firmware.faults import Faults
 from firmware.shots import Shot
 from firmware.signals import light_and_sound, visible
@@ -20,6 +22,7 @@ from hal.ports import Colour
 
 SCANS_SHOWN = 5  # fewer where the terminal has no room for them
 LANE_ROWS = 4
+WHOLE_ROWS = 2  # of the parts, and of what waits; a lane has one more, too
 OTHER_ROWS = 6  # counts, a fault, a notice, the keys, the line that is typed, and one to spare
 CODE_SHOWN = 24  # characters
 TYPED_SHOWN = 50  # characters, the last ones of the line
@@ -46,12 +49,17 @@ WALKS: Mapping[Walks, str] = {
 
 
 class Seen(NamedTuple):
-    """What there is to be seen. `desk` is `None` where nobody can type."""
+    """What there is to be seen. `desk` is `None` where nobody can type, `whole` where the gate is alone."""
 
     stage: Stage
     board: FakeBoard
     faults: Faults
     desk: Desk | None
+    whole: Whole | None = None
+
+    def way(self, shot: Shot) -> Way | None:
+        """How far a scan has come beyond its lane."""
+        return self.whole.ways.way(shot.row) if self.whole and shot.row else None
 
 
 class Lines:
@@ -63,6 +71,10 @@ class Lines:
     def add(self, shot: Shot) -> None:
         """One more scan is finished."""
         self.say(f"{scan_row(shot, self._seen.stage.reason(shot)).plain} ({times_of(shot)})")
+
+    def told(self, told: Told) -> None:
+        """News of the whole demo, all of it."""
+        self.say(told.text)
 
     def say(self, text: str) -> None:
         """Something for the person in front of it."""
@@ -89,6 +101,11 @@ class Picture:
         self._last[shot.lane] = shot
         self._scans.appendleft(shot)
 
+    def told(self, told: Told) -> None:
+        """News of the whole demo, unless the picture shows it anyway."""
+        if told.text and not told.drawn:
+            self.say(told.text)
+
     def say(self, text: str) -> None:
         """One line stands until the next one; more than one go above the picture for good."""
         if "\n" in text:
@@ -103,7 +120,8 @@ class Picture:
         self._live.update(Group(*rows), refresh=True)
 
     def _rows(self, typed: str) -> Iterator[Text]:
-        stage, board, faults, desk = self._seen
+        seen = self._seen
+        stage, board, faults, desk = seen.stage, seen.board, seen.faults, seen.desk
         width, height = self._live.console.size
         for name in board.fakes:
             yield from self._lane_rows(name, width)
@@ -112,9 +130,14 @@ class Picture:
             f"inside {stage.inside}   admitted {stage.admitted}   refused {stage.refused}   alarm {alarm}"
         )
         yield Text(f" {counts}", "bold")
-        room = max(0, height - len(board.fakes) * LANE_ROWS - OTHER_ROWS)
+        rows = len(board.fakes) * LANE_ROWS + OTHER_ROWS
+        if whole := self._seen.whole:
+            yield from whole_rows(whole)
+            rows += len(board.fakes) + WHOLE_ROWS
+        room = max(0, height - rows)
         for shot in list(self._scans)[:room]:
-            yield scan_row(shot, stage.reason(shot))
+            row = scan_row(shot, stage.reason(shot))
+            yield row.append(f"  {short(way)}", "dim") if (way := self._seen.way(shot)) else row
         for fault in faults.present()[:1]:
             yield Text(f" {visible(fault, width)}", "red")
         if self._notice:
@@ -142,10 +165,33 @@ class Picture:
         if shot is None:
             yield Text(" no scan yet", "dim")
             yield Text("")
+            if self._seen.whole:
+                yield Text("")
             return
         verdict = Text(f" {shot.verdict.upper()}", STYLES[light_and_sound(shot.verdict).colour])
         yield verdict.append(f"  {code_of(shot)}  {self._seen.stage.reason(shot)}", "default not bold")
         yield Text(f" {times_of(shot)}")
+        if self._seen.whole:
+            way = self._seen.way(shot)
+            yield Text(f" {'   '.join(steps(way))}" if way else "")
+
+
+def whole_rows(whole: Whole) -> Iterator[Text]:
+    """What works and what waits."""
+    status = whole.last_status
+    well = (status.broker, status.bridge, status.vendor) == ("connected", "up", "up")
+    yield Text(f" {status.parts}", "bold green" if well else "bold red")
+    waits = bool(status.rows or status.scans)
+    yield Text(f" {status.waiting}   {whole.list_words()}", "yellow" if waits else "")
+
+
+def short(way: Way) -> str:
+    """How far a scan has come, in a word or two."""
+    if way.word is not None:
+        return f"vendor: {way.word.result} {milliseconds(way.since_ms(way.vendor_ns))}"
+    if way.receipt_ns is not None:
+        return "receipt" if not way.goes_to_the_vendor else "receipt, vendor to come"
+    return "sent" if way.sent_ns is not None else "not sent"
 
 
 def scan_row(shot: Shot, reason: str) -> Text:

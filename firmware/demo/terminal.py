@@ -13,6 +13,7 @@ from firmware.demo.keyboard import Typed, each_key
 from firmware.demo.lines import Feed
 from firmware.demo.screen import Lines, Picture, Seen
 from firmware.demo.stage import LOOK_MS, Stage
+from firmware.demo.whole import Whole
 from firmware.faults import Faults
 from hal.fake import FakeBoard
 from hal.watch import monotonic_ms
@@ -21,20 +22,22 @@ FRAME_MS = 50  # between two drawings; the eye sees no more, and a slow line car
 KEYS_BYTES = 4096  # what the kernel holds of what was typed
 
 
-def play(stage: Stage, board: FakeBoard, faults: Faults, source: Desk | Feed) -> None:
+def play(
+    stage: Stage, board: FakeBoard, faults: Faults, source: Desk | Feed, whole: Whole | None = None
+) -> None:
     """Show what happens until the demo is told to end, or a feed has ended. Raises `OSError`.
 
     Codes and commands are typed at the desk, or codes come from a feed.
     """
     desk = source if isinstance(source, Desk) else None
     console = Console(highlight=False, markup=False)
-    with shown(console, Seen(stage, board, faults, desk)) as display:
+    with shown(console, Seen(stage, board, faults, desk, whole)) as display:
         if isinstance(source, Feed):
             source.start()
-            _play_feed(stage, display, source)
+            _play_feed(stage, display, source, whole)
         else:
-            _play_desk(stage, display, source, sys.stdin.fileno())
-        _show(stage, display)
+            _play_desk(stage, display, source, sys.stdin.fileno(), whole)
+        _show(stage, display, whole)
         display.draw("")
 
 
@@ -55,7 +58,9 @@ def shown(console: Console, seen: Seen) -> Iterator[Lines | Picture]:
         yield display
 
 
-def _play_desk(stage: Stage, display: Lines | Picture, desk: Desk, keyboard: int) -> None:
+def _play_desk(
+    stage: Stage, display: Lines | Picture, desk: Desk, keyboard: int, whole: Whole | None
+) -> None:
     typed = Typed()
     frames = Frames()
     while not stage.over:
@@ -65,24 +70,26 @@ def _play_desk(stage: Stage, display: Lines | Picture, desk: Desk, keyboard: int
                 display.say(desk.enter(read))
             if not data or typed.ended:
                 stage.stop()
-        _show(stage, display)
+        _show(stage, display, whole)
         if frames.due():
             display.draw(typed.text)
 
 
-def _play_feed(stage: Stage, display: Lines | Picture, feed: Feed) -> None:
+def _play_feed(stage: Stage, display: Lines | Picture, feed: Feed, whole: Whole | None) -> None:
     frames = Frames()
-    while not feed.finished():
-        stage.wait(None, frames.pause_ms())
-        _show(stage, display)
+    while not feed.finished() or (whole is not None and not stage.over and whole.settles()):
+        stage.wait(None, frames.pause_ms() if not feed.ended else FRAME_MS)
+        _show(stage, display, whole)
         if frames.due():
             display.draw("")
 
 
-def _show(stage: Stage, display: Lines | Picture) -> None:
+def _show(stage: Stage, display: Lines | Picture, whole: Whole | None) -> None:
     for shot in stage.take():
         display.add(shot)
         stage.shown(shot)
+    for told in whole.news() if whole else ():
+        display.told(told)
 
 
 class Frames:

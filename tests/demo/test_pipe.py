@@ -22,7 +22,7 @@ KEYS = [
 
 def test_the_demo_shows_a_code_of_every_kind() -> None:
     codes = [code_of(number) for number in (7, 0, 1, 2, 3, 4, 5, 100_000)]
-    demo = run("\n".join([*codes, codes[0]]))
+    demo = run("\n".join([*codes, codes[0]]), "--alone")
     assert verdicts(demo.scans) == [
         "admitted", "used", "cancelled", "refunded", "not_sold", "wrong_session", "too_early",
         "unknown", "used",
