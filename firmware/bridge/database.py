@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from firmware.bridge import schema
 
@@ -17,8 +18,31 @@ NUMBER = "number"
 ONLY_READS = "only_reads"
 
 
+# What a database says of the statement or its values, and would say again each time.
+OF_THE_VALUES = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
+
+MEND = "see that the database runs, and whether its disk has room"
+# SQLite's names of what is wrong, without what some of them have behind the second word.
+MENDS = {
+    "SQLITE_BUSY": "another process holds the file: end what copies or opens it",
+    "SQLITE_CANTOPEN": "see that its folder is there, and that we may write to it",
+    "SQLITE_CORRUPT": "the file is damaged: stop the bridge, and put the last copy of it back",
+    "SQLITE_FULL": "make room on its disk",
+    "SQLITE_IOERR": "its disk fails, or was taken away: look at the system's log",
+    "SQLITE_NOTADB": "this is no ledger: check the path, or put the last copy of the file back",
+    "SQLITE_READONLY": "let us write to the file and to its folder",
+}
+
+
 class LedgerLost(Exception):
-    """The database cannot be reached, or takes nothing: try again later. The text has no password."""
+    """The database cannot be reached, or takes nothing: try again later.
+
+    The text names the mend, and has no password.
+    """
+
+
+class NeverTaken(Exception):
+    """The database takes everything but this, however often it is tried. The text has no value of it."""
 
 
 class Database:
@@ -33,13 +57,16 @@ class Database:
                 schema.metadata.create_all(connection)
                 if not connection.execute(_NUMBER).all():
                     connection.execute(insert(schema.state).values(name=NUMBER, value="0"))
+        except NeverTaken as error:  # there is nothing of a gate in it yet
+            self.close()
+            raise LedgerLost(f"{error}: let this user make tables there") from error
         except BaseException:
             self.close()
             raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, which holds the write lock from its start. Raises `LedgerLost`."""
+        """One transaction, which holds the write lock from its start. Raises `LedgerLost`, `NeverTaken`."""
         with self._begun(self._engine) as connection:
             yield connection
 
@@ -54,10 +81,13 @@ class Database:
         try:
             with engine.begin() as connection:
                 yield connection
+        except NoConnection as error:
+            raise LedgerLost(f"{self.name}: {error}: {MEND}") from error
         except DBAPIError as error:
-            raise LedgerLost(f"{self.name}: {error.orig}") from error
-        except SQLAlchemyError as error:
-            raise LedgerLost(f"{self.name}: {error}") from error
+            text = f"{self.name}: {_first_line(error.orig)}"  # further lines quote values
+            if isinstance(error, OF_THE_VALUES) and not error.connection_invalidated:
+                raise NeverTaken(text) from error
+            raise LedgerLost(f"{text}: {_mend(error.orig)}") from error
 
     def close(self) -> None:
         """Close; twice is fine."""
@@ -116,8 +146,17 @@ def insert_many(connection: Connection, table: Table, lines: Sequence[dict[str, 
         connection.exec_driver_sql(str(compiled), [in_order(line) for line in lines])
 
 
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _mend(error: BaseException | None) -> str:
+    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    return MENDS.get(name, MEND)
+
+
 def _engine(url: str, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)  # an error must not show a code
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", partial(_prepare_sqlite, busy_timeout_s))
         event.listen(engine, "begin", _begin_sqlite)

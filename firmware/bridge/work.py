@@ -20,7 +20,6 @@ DOUBLINGS_MAX = 10  # of the wait; the longest is reached long before
 STOP_S = 8.0  # for all threads together; a check-in has ended by then, and a list is read again anyway
 
 THE_LEDGER = "the ledger"
-LEDGER_MEND = "see that the database runs, and whether its disk has room"
 PRODUCT = Path(__file__).parent.parent
 
 Wait = Callable[[threading.Event, float], object]  # for this event, so many seconds at most
@@ -65,9 +64,7 @@ class Faults:
 def fault_of(name: str, error: Exception) -> Fault:
     """What a thread says of an error. Anything unforeseen is named with its place in the program."""
     kind = type(error).__name__
-    if isinstance(error, LedgerLost):
-        return Fault(THE_LEDGER, kind, f"{THE_LEDGER}: {error}: {LEDGER_MEND}")
-    if isinstance(error, FeedKeyChanged):
+    if isinstance(error, LedgerLost | FeedKeyChanged):
         return Fault(THE_LEDGER, kind, f"{THE_LEDGER}: {error}")
     if isinstance(error, Outage | Misconfigured):
         return Fault(name, kind, f"{name}: {error}")

@@ -10,7 +10,7 @@ import pytest
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.database import Database, LedgerLost
+from firmware.bridge.database import Database, LedgerLost, NeverTaken
 from firmware.bridge.ledger import Ledger
 from firmware.core.ticket import Policy, Route, Spend, Ticket
 from firmware.row import chain
@@ -95,7 +95,7 @@ def test_a_database_that_is_held_by_another_is_lost_and_found_again(tmp_path: Pa
         other = sqlite3.connect(path, isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(LedgerLost, match="locked"):
+            with pytest.raises(LedgerLost, match="locked: another process holds the file"):
                 ledger.store(gate.name, gate.batch(9), NOON_MS)
             with pytest.raises(LedgerLost, match="locked"):
                 ledger.claim("acme", "w", NOON_MS, 1, 1000)
@@ -117,7 +117,7 @@ def test_a_store_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
             other.execute(
                 "CREATE TRIGGER refusal BEFORE INSERT ON work BEGIN SELECT RAISE(FAIL, 'no room'); END"
             )
-            with pytest.raises(LedgerLost, match="no room"):
+            with pytest.raises(NeverTaken, match="no room"):
                 kept.store(gate, 9)
             assert [kept.lines(table) for table in schema.metadata.sorted_tables] == before
             other.execute("DROP TRIGGER refusal")

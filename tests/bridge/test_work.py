@@ -9,7 +9,6 @@ from firmware.bridge.feed import FeedKeyChanged
 from firmware.bridge.oddities import KINDS_MAX, OTHERS, TEXT_CHARACTERS_MAX, UNSAID_MAX, Oddities
 from firmware.bridge.vendor import Misconfigured, Outage
 from firmware.bridge.work import (
-    LEDGER_MEND,
     LEDGER_RETRY_S_MAX,
     RETRY_S_MAX,
     RETRY_S_MIN,
@@ -124,8 +123,8 @@ def test_a_wake_while_a_fault_lasts_changes_nothing() -> None:
         (Outage("a: no answer"), Fault("telling a", "Outage", "telling a: a: no answer")),
         (Misconfigured("wrong key"), Fault("telling a", "Misconfigured", "telling a: wrong key")),
         (
-            LedgerLost("db: locked"),
-            Fault("the ledger", "LedgerLost", f"the ledger: db: locked: {LEDGER_MEND}"),
+            LedgerLost("db: full: make room"),
+            Fault("the ledger", "LedgerLost", "the ledger: db: full: make room"),
         ),
         (
             FeedKeyChanged("put the key back"),

@@ -1,0 +1,152 @@
+"""What the ledger's database may answer: that it is lost, with the mend, or that it takes all but this."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
+
+from firmware.bridge import schema
+from firmware.bridge.database import MEND, Database, LedgerLost, NeverTaken
+
+ROW_BYTES = 1_000_000  # more than what SQLite has room for without a larger file
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def write(connection: Connection) -> None:
+    connection.execute(insert(schema.state), {"name": "much", "value": "x" * ROW_BYTES})
+
+
+def full(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")
+        write(connection)
+
+
+def broken_disk(database: Database) -> None:
+    with no_file_grows(), database.transaction() as connection:
+        write(connection)
+
+
+@contextmanager
+def no_file_grows() -> Iterator[None]:
+    """What a disk with a fault says, as far as SQLite is concerned: a write fails, and not for room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def read_only(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        write(connection)
+
+
+@pytest.mark.parametrize(
+    ("fails", "told"),
+    [
+        (full, "database or disk is full: make room on its disk"),
+        (broken_disk, "disk I/O error: its disk fails, or was taken away: look at the system's log"),
+        (read_only, "attempt to write a readonly database: let us write to the file and to its folder"),
+    ],
+)
+def test_a_database_that_takes_nothing_is_lost_and_the_mend_is_named(
+    tmp_path: Path, fails: Callable[[Database], None], told: str
+) -> None:
+    with Database(url(tmp_path)) as database, pytest.raises(LedgerLost) as lost:
+        fails(database)
+    assert str(lost.value) == f"{url(tmp_path)}: {told}"
+
+
+def test_a_file_that_is_damaged_is_lost_and_the_mend_is_named(tmp_path: Path) -> None:
+    with Database(url(tmp_path)):
+        pass
+    with (tmp_path / "ledger.db").open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    with pytest.raises(LedgerLost, match="malformed: the file is damaged: stop the bridge, and put the last"):
+        Database(url(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_lost_and_the_mend_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("not of this kind" * 1000)
+    with pytest.raises(LedgerLost, match="file is not a database: this is no ledger: check the path"):
+        Database(url(tmp_path))
+
+
+def test_a_folder_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(LedgerLost, match="unable to open database file: see that its folder is there"):
+        Database(url(tmp_path / "none"))
+
+
+def test_a_row_that_the_database_never_takes_is_no_lost_ledger(tmp_path: Path) -> None:
+    line = {"name": "once", "value": "secret"}
+    with Database(url(tmp_path)) as database:
+        with (
+            pytest.raises(NeverTaken, match="UNIQUE constraint failed") as refused,
+            database.transaction() as c,
+        ):
+            c.execute(insert(schema.state), [line, line])
+        assert "secret" not in f"{refused.value} {refused.value.__cause__}"
+        with database.transaction() as connection:
+            connection.execute(insert(schema.state), line)
+
+
+def _error(kind: type[DBAPIError], *, cut: bool = False) -> DBAPIError:
+    return kind("INSERT", {}, Exception("first\nDETAIL: secret"), connection_invalidated=cut)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (_error(OperationalError), LedgerLost),
+        (_error(InterfaceError), LedgerLost),
+        (_error(InternalError), LedgerLost),  # PostgreSQL: a standby that became no primary only reads
+        (_error(IntegrityError), NeverTaken),
+        (_error(DataError), NeverTaken),
+        (_error(ProgrammingError), NeverTaken),
+        (_error(ProgrammingError, cut=True), LedgerLost),
+    ],
+)
+def test_whatever_the_driver_calls_it_what_is_to_be_tried_again_is_told_apart(
+    tmp_path: Path, error: DBAPIError, kind: type[Exception]
+) -> None:
+    with Database(url(tmp_path)) as database, pytest.raises(kind) as told, database.transaction():
+        raise error
+    mend = f": {MEND}" if kind is LedgerLost else ""
+    assert str(told.value) == f"{url(tmp_path)}: first{mend}"
+
+
+def test_a_user_who_may_make_no_tables_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise _error(ProgrammingError)
+
+    monkeypatch.setattr(schema.metadata, "create_all", refused)
+    with pytest.raises(LedgerLost, match="first: let this user make tables there"):
+        Database(url(tmp_path))
+
+
+def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:
+    with Database(url(tmp_path)) as database:
+        with pytest.raises(LedgerLost):
+            broken_disk(database)
+        with database.look() as connection:
+            assert "much" not in connection.scalars(select(schema.state.c.name)).all()
