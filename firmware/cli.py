@@ -105,12 +105,24 @@ def expected(error: Exception) -> list[str]:
             *lines, last = str(error).splitlines() or [kind.__name__]
             return [*lines, f"{last}: {mend}" if mend else last]
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in OURS:
-        return [f'{error.name} is not installed: pip install "gatepost[gate]"']
+        return [f'{error.name} is not installed: pip install "gatepost[{extra_with(error)}]"']
     if isinstance(error, OSError) and error.strerror:
         mend = MENDS.get(error.errno or 0, "")
         said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         return [f"{said}: {mend}" if mend else said]
     return []
+
+
+def extra_with(error: ModuleNotFoundError) -> str:
+    """Which part of the product has this package: that of the file which wanted it."""
+    if error.name == "iotcore":  # the demo's broker, which no part that is put to use has
+        return "dev"
+    at = error.__traceback__
+    while at is not None:
+        if str(at.tb_frame.f_globals.get("__name__", "")).startswith("firmware.bridge."):
+            return "bridge"
+        at = at.tb_next
+    return "gate"
 
 
 def complain(line: str) -> None:

@@ -232,6 +232,19 @@ def test_a_setting_that_is_misspelt_is_told_with_the_nearest_one(door: Door) -> 
 def test_a_library_that_is_not_installed_is_named_with_the_mend() -> None:
     error = ModuleNotFoundError("No module named 'lmdb'", name="lmdb")
     assert cli.expected(error) == ['lmdb is not installed: pip install "gatepost[gate]"']
+    error = ModuleNotFoundError("No module named 'iotcore'", name="iotcore")
+    assert cli.expected(error) == ['iotcore is not installed: pip install "gatepost[dev]"']
+
+
+@pytest.mark.parametrize("package", ["msgspec", "sqlalchemy", "httpx"])
+def test_a_library_that_the_bridge_wants_is_named_with_the_bridges_extra(package: str) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; from firmware.cli import main; sys.exit(main())"
+    arguments = ["bridge", "--config", "bridge.toml", "--data", "data"]
+    found = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (
+        2,
+        f'gatepost: {package} is not installed: pip install "gatepost[bridge]"\n',
+    )
 
 
 @pytest.mark.parametrize(

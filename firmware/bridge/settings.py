@@ -60,6 +60,7 @@ VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organis
 EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
 SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB
 DATABASES = {"sqlite": "sqlite:////folder/file", "postgresql": "postgresql+psycopg://user@host/name"}
+DRIVER = '"psycopg[binary]"'  # as pip has it: with the library of PostgreSQL that it needs
 OWN_MEANING = frozenset({0, 1, 3})  # status numbers of Ingresse that are no refusals, or not always
 STATUS = re.compile(r"[0-9]{1,3}")  # Ingresse knows 0 to 6
 REFUSALS = tuple(verdict for verdict in Verdict if not verdict.admits)
@@ -275,9 +276,10 @@ def _check_ledger(complaints: Complaints, url: str) -> None:
         if found.get_backend_name() not in DATABASES:
             raise ArgumentError(choice)
         found.get_dialect().import_dbapi()
-    except ModuleNotFoundError as error:
-        mend = f"install it: pip install {error.name}"
-        complaints.add("bridge.ledger", f"its driver {error.name} is not there: {mend}")
+    except ImportError:  # also a driver that is there, and lacks the library under it
+        driver = found.get_driver_name()
+        mend = f"install {DRIVER}, and write {DATABASES['postgresql']}"
+        complaints.add("bridge.ledger", f"its driver {driver} cannot be used here: {mend}")
     except (ArgumentError, ValueError):  # ValueError: a port that is no number
         complaints.add("bridge.ledger", f"is no URL of a database that can be used: {choice}")
     else:

@@ -358,7 +358,21 @@ def test_a_bridge_needs_a_broker(secret: Path) -> None:
 
 def test_a_driver_that_is_not_installed_is_named() -> None:
     (told,) = problems('[bridge]\nledger = "postgresql+pg8000://u:hidden@h/d"\n' + BROKER)
-    assert told == "2: bridge.ledger: its driver pg8000 is not there: install it: pip install pg8000"
+    assert told == (
+        "2: bridge.ledger: its driver pg8000 cannot be used here: "
+        'install "psycopg[binary]", and write postgresql+psycopg://user@host/name'
+    )
+
+
+def test_a_driver_without_the_library_under_it_is_told_in_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "psycopg.py").write_text('raise ImportError("no pq wrapper available")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    (told,) = problems('[bridge]\nledger = "postgresql+psycopg://u:hidden@h/d"\n' + BROKER)
+    assert told.startswith(
+        '2: bridge.ledger: its driver psycopg cannot be used here: install "psycopg[binary]"'
+    )
 
 
 @pytest.mark.parametrize(
