@@ -102,6 +102,21 @@ _HOLD = (
 )  # fmt: skip
 
 
+_WAITING = (
+    select(schema.work.c.id)
+    .where(schema.work.c.id.in_(bindparam("works", expanding=True)), schema.work.c.state != "done")
+    .with_for_update()
+)
+_FINISH = (
+    update(schema.work)
+    .where(schema.work.c.id == bindparam("work"))
+    .values(
+        state="done", finished_ms=bindparam("now_ms"), result=bindparam("said"), verdict=bindparam("ours"),
+        text=bindparam("word"),
+    )
+)  # fmt: skip
+
+
 def _take(
     connection: Connection,
     which: Select[tuple[int, str, bool, int, int, int]],
@@ -144,17 +159,17 @@ def finish(
     now_utc_ms: int,
 ) -> None:
     """Keep what became of work, also of work whose lease has run out meanwhile."""
-    columns = schema.work.c
     ids = [claimed.work for claimed, _ in outcomes]
-    query = select(columns.id).where(columns.id.in_(ids), columns.state != "done").with_for_update()
-    waiting = set(connection.execute(query).scalars()) if ids else set()
+    waiting = set(connection.execute(_WAITING, {"works": ids}).scalars()) if ids else set()
     lines = []
     for claimed, outcome in outcomes:
         if claimed.work not in waiting:
             continue
         result, verdict, text = _said(outcome)
         text = text.replace("\0", "")[:TEXT_CHARACTERS_MAX]
-        lines.append({"work": claimed.work, "said": result, "ours": verdict, "word": text})
+        lines.append(
+            {"work": claimed.work, "said": result, "ours": verdict, "word": text, "now_ms": now_utc_ms}
+        )
         if result == UNCERTAIN:
             told = claimed.told
             reports.say(
@@ -165,15 +180,7 @@ def finish(
                 f"whether the vendor has it: {text}. Look it up there",
             )
     if lines:
-        connection.execute(
-            update(schema.work)
-            .where(columns.id == bindparam("work"))
-            .values(
-                state="done", finished_ms=now_utc_ms, result=bindparam("said"), verdict=bindparam("ours"),
-                text=bindparam("word"),
-            ),
-            lines,
-        )  # fmt: skip
+        connection.execute(_FINISH, lines)
 
 
 def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool, next_utc_ms: int) -> None:
