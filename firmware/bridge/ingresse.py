@@ -388,7 +388,8 @@ class Ingresse:
                 login = yield from mends.popleft()(before)
         if self._set.login == "token":
             raise Misconfigured(
-                f"{self._set.name}: {what}: the user token expired or is wrong: set a new one"
+                f"{self._set.name}: {what}: the user token expired, or it or the application key is wrong: "
+                "set a new token, or correct the key and `key_parameter`"
             )
         raise Misconfigured(
             f"{self._set.name}: {what}: a fresh log-in is refused: look at the key and the user's rights"
@@ -415,10 +416,12 @@ class Ingresse:
         body = yield from self._open(self._requests.login())
         fresh = None if isinstance(body, Expired) else replies.login(body)
         if fresh is None or not fresh.token:
-            why = "wrong e-mail or password" if isinstance(body, Expired) else replies.message(body)
+            wrong = "wrong application key, e-mail or password"  # it does not say which
+            why = wrong if isinstance(body, Expired) else replies.message(body)
             raise Misconfigured(
-                f"{self._set.name}: log-in refused: {why}. Correct e-mail and password; where Ingresse "
-                "wants a second factor, log in with a browser and set the user token"
+                f"{self._set.name}: log-in refused: {why}. Correct the key, `key_parameter`, the e-mail and "
+                "the password; where Ingresse wants a second factor, log in with a browser and set the user "
+                "token"
             )
         return self._keep(fresh)
 

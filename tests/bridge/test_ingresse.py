@@ -211,7 +211,7 @@ def test_a_guest_called_token_expired_expires_nothing() -> None:
 
 
 def test_a_pasted_token_that_expired_names_the_mend() -> None:
-    with pytest.raises(Misconfigured, match="set a new one"):
+    with pytest.raises(Misconfigured, match="set a new token, or correct the key"):
         Talk(ingresse().tickets(""), in_turn(reply({}, 401), reply({}, 401)))
 
 

@@ -107,10 +107,18 @@ def test_a_pasted_token_is_enough(sandbox: Sandbox) -> None:
         assert "no JWT" in pasted.run(pasted.vendor.probe())
 
 
-def test_a_wrong_password_is_said(sandbox: Sandbox) -> None:
-    wrong = Gate(sandbox, password="another")
-    with wrong.driver, pytest.raises(Misconfigured, match="log-in refused"):
-        wrong.sync()
+@pytest.mark.parametrize("wrong", ["password", "key", "email"])
+def test_a_wrong_secret_of_the_log_in_is_said_with_all_that_it_may_be(sandbox: Sandbox, wrong: str) -> None:
+    refused = Gate(sandbox, **{wrong: "another"})
+    told = "log-in refused: .*Correct the key, `key_parameter`, the e-mail and the password"
+    with refused.driver, pytest.raises(Misconfigured, match=told):
+        refused.sync()
+
+
+def test_a_wrong_key_beside_a_pasted_token_is_said(sandbox: Sandbox) -> None:
+    refused = Gate(sandbox, key="another", login="token", token=sandbox.token, email="", password="")
+    with refused.driver, pytest.raises(Misconfigured, match="correct the key and `key_parameter`"):
+        refused.sync()
 
 
 def test_the_whole_list_comes_as_the_sandbox_has_it(gate: Gate, sandbox: Sandbox) -> None:
