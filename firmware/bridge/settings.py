@@ -196,6 +196,13 @@ VENDOR = Section(
             INGRESSE,
         ),
         Key(
+            "look_timeout_ms",
+            Number(200, 3000, "no network answers sooner; twenty looks must end while a batch is held"),
+            round(DEFAULTS["look_timeout_s"] * 1000),
+            "How long such a look may take; then the check-in stays in doubt, and is looked up later.",
+            INGRESSE,
+        ),
+        Key(
             "refusals",
             Texts(3),
             tuple(f"{number}={verdict}" for number, verdict in DEFAULTS["status_map"].items()),
@@ -345,6 +352,7 @@ def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> Ing
         batch_size=values["batch_size"],
         overlap_s=values["overlap_s"],
         check_in_timeout_s=values["check_in_timeout_ms"] / 1000,
+        look_timeout_s=values["look_timeout_ms"] / 1000,
         status_map=refusals,
         key=secrets["key"],
         token=secrets["token"],

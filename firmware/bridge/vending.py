@@ -25,7 +25,7 @@ from firmware.bridge.vendor import (
 )
 from firmware.bridge.work import Fault, Faults, Wait, Worker
 
-# An update with the longest time-out that can be set takes 20 s, and twenty look-ups after it 4 s each; a
+# An update with the longest time-out that can be set takes 20 s, and twenty look-ups after it 6 s each; a
 # vendor that is slower than that is looked up again by whoever takes the work next.
 LEASE_MS = 180_000
 AGAINS_MAX = 50  # of one movement that the vendor neither takes nor refuses, in some 4 h: a person must look

@@ -147,6 +147,7 @@ def test_an_account_is_what_the_file_says(secret: Path) -> None:
         "batch_size": "5",
         "overlap_s": "9",
         "check_in_timeout_ms": "2500",
+        "look_timeout_ms": "1200",
         "refusals": '["2=blocked"]',
     }
     text = vendor(secret, "main", **more) + EVENT + EVENT.replace("1", "3").replace("2", "4") + BROKER
@@ -168,6 +169,7 @@ def test_an_account_is_what_the_file_says(secret: Path) -> None:
         batch_size=5,
         overlap_s=9,
         check_in_timeout_s=2.5,
+        look_timeout_s=1.2,
         status_map={2: Verdict.BLOCKED},
     )
 
