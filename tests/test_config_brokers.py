@@ -56,6 +56,15 @@ def test_a_host_with_a_scheme_or_a_port_is_refused(host: str) -> None:
     assert told.endswith("is not a name or address of a machine: write it without a scheme, port or space")
 
 
+@pytest.mark.parametrize("name", ["password_file", "key_file"])
+@pytest.mark.parametrize("written", ["geheim", "/geheim" * 40, r"/ge\theim"])
+def test_a_secret_in_the_place_of_its_file_is_never_shown(name: str, written: str) -> None:
+    told = problems(f'{CLOUD}username = "gate"\n{name} = "{written}"')
+    mend = "write the secret into a file, and the path of that file here"
+    assert f"gate.toml:4: broker[1].{name}: is no path that begins with /, or empty: {mend}" in told
+    assert "heim" not in "".join(told)
+
+
 def test_the_password_is_the_first_line_of_its_file_and_never_shown(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_bytes(b"geheim\r\nand a note\n")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from firmware.config import FILE_BYTES_MAX, PROBLEMS_MAX, SettingsError, load, parse
-from firmware.config.keys import SECTIONS, Key, Number, Section
+from firmware.config.keys import SECTIONS, Key, Number, SecretPath, Section
 from firmware.core.ticket import Direction
 from tests.test_config import KEYS, LANE, LINES, SERIAL, beginning, problems
 
@@ -317,7 +317,8 @@ def test_a_mistake_is_refused_with_its_line_its_key_and_the_mend(text: str, prob
 def test_every_setting_refuses_a_table_and_a_misspelt_name_finds_it(section: Section, key: Key) -> None:
     start, path = beginning(section, key)
     (told, *_) = problems(f"{start}{key.name} = {{}}")
-    assert f": {path}.{key.name}: a table is " in told
+    refused = "is no path " if isinstance(key.rule, SecretPath) else "a table is "
+    assert f": {path}.{key.name}: {refused}" in told
     misspelt = next(p for p in problems(f"{start}{key.name}x = 1") if "no such setting" in p)
     assert misspelt.endswith(f'{path}.{key.name}x: no such setting: did you mean "{key.name}"?')
 

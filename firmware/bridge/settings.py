@@ -42,7 +42,8 @@ from firmware.config import (
 from firmware.config.__main__ import page
 from firmware.config.keys import (
     BROKER,
-    FullPath,
+    SECRET,
+    SECRET_OR_NONE,
     Key,
     Name,
     Number,
@@ -66,16 +67,6 @@ STATUS = re.compile(r"[0-9]{1,3}")  # Ingresse knows 0 to 6
 REFUSALS = tuple(verdict for verdict in Verdict if not verdict.admits)
 
 
-class SecretPath(FullPath):
-    """A path to a secret. What stands there instead is perhaps the secret itself, so it is never shown."""
-
-    def fault(self, value: object) -> str | None:
-        """What is wrong."""
-        if super().fault(value) is None:
-            return None
-        return f"is no {self.words()}: write the secret into a file, and the path of that file here"
-
-
 class QuietText(Text):
     """A text that may hold a password, so it is never shown."""
 
@@ -84,7 +75,6 @@ class QuietText(Text):
         return None if super().fault(value) is None else f"is no {self.words()}, all of them visible"
 
 
-SECRET, SECRET_OR_NONE = SecretPath(), SecretPath(or_empty=True)
 DEFAULTS: Mapping[str, Any] = IngresseSettings._field_defaults
 UNSOLD = (
     "Codes that are listed and not sold yet: `refuse` blocks them at every gate; `admit` sends them down as "

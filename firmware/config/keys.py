@@ -166,6 +166,15 @@ class FullPath(NamedTuple):
         return f"{shown(value)} is not a {self.words()}"
 
 
+class SecretPath(FullPath):
+    """A path to a secret. What stands there instead is perhaps the secret itself, so it is never shown."""
+
+    def fault(self, value: object) -> str | None:
+        if super().fault(value) is None:
+            return None
+        return f"is no {self.words()}: write the secret into a file, and the path of that file here"
+
+
 class Host(NamedTuple):
     """A machine on the network."""
 
@@ -280,6 +289,7 @@ SERIAL, LINES = Only("kind", ("serial",)), Only("kind", ("lines",))
 ASKED = Only("authority", ("vendor",))
 NO_NAME = '`""` stands for tickets that name none.'
 FILE_OR_NONE = FullPath(or_empty=True)
+SECRET, SECRET_OR_NONE = SecretPath(), SecretPath(or_empty=True)
 CODE_LENGTH = Number(1, CODE_MAX, "no bar code holds more")
 
 GATE = Section(
@@ -576,9 +586,9 @@ BROKER = Section(
             "The authorities that its certificate may come from; empty: the system's.",
         ),
         Key("cert_file", FILE_OR_NONE, "", "Our certificate for it, where it asks for one."),
-        Key("key_file", FILE_OR_NONE, "", "The key of that certificate."),
+        Key("key_file", SECRET_OR_NONE, "", "The key of that certificate."),
         Key("username", Text(), "", "Our user name, where it asks for one."),
-        Key("password_file", FILE_OR_NONE, "", "The file whose first line is the user's password."),
+        Key("password_file", SECRET_OR_NONE, "", "The file whose first line is the user's password."),
     ),
 )
 
