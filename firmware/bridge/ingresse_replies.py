@@ -109,7 +109,11 @@ def read(response: httpx.Response, what: str) -> object:
     except (ValueError, RecursionError):
         body = None
     error = _error(body) if body is not None else None
-    if status == 401 or (error and (error.code in EXPIRED_CODES or EXPIRED_TEXT in error.text.lower())):
+    if status == 401 or (error and error.code in EXPIRED_CODES):
+        return EXPIRED
+    if EXPIRED_TEXT.encode() in response.content.lower() and (
+        error or not response.is_success or not _holds_rows(body)
+    ):
         return EXPIRED
     said = str(error) if error else f"answered {status}"
     if status >= 500 or status == 408:
@@ -153,6 +157,24 @@ def _error(body: object) -> _Error | None:
     if nothing and isinstance(body.get("message"), str) and "status" not in body:
         return _Error(text_of(body.get("code")) or "", body["message"][:TEXT_LENGTH_MAX])
     return None
+
+
+def _holds_rows(body: object) -> bool:
+    """Whether a reply has what was asked for: any word may be the name of a guest, a ticket or an event."""
+    if not isinstance(body, dict):
+        return False
+    for part in (body.get(name) for name in ("responseData", "data", "hits")):
+        rows = list(part.values()) if isinstance(part, dict) else part
+        if isinstance(rows, list) and any(isinstance(row, dict) and _is_row(row) for row in rows):
+            return True
+        if _holds_rows(part):
+            return True
+    return False
+
+
+def _is_row(row: Mapping[Any, Any]) -> bool:
+    """Whether this is a guest, a hit, or a session's or an update's answer; an error has code and message."""
+    return bool(row.keys() & {"id", "_source", "session"}) or ("code" in row and "message" not in row)
 
 
 def text_of(value: object) -> str | None:

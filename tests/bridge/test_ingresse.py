@@ -164,6 +164,22 @@ def test_a_refused_log_in_is_said_and_not_tried_again(refusal: httpx.Response) -
         reply({"responseData": "[Ingresse Exception Error]", "responseError": {"code": 2006}}),
         reply({"responseData": "[Ingresse Exception Error]", "responseError": {"code": "2012"}}),
         reply({"code": 2012, "message": "session"}, 400),
+        reply({"status": False, "message": "Token expired"}),
+        reply({"error": "TOKEN EXPIRED"}),
+        reply({"responseData": {"message": "token expired"}}),
+        reply({"responseData": {"error": {"code": 7, "message": "token expired"}}}),
+        reply({"responseData": [{"code": 7, "message": "token expired"}]}),
+        reply({"responseData": [], "responseError": None, "info": "token expired"}),
+        reply(
+            {"responseData": "[Ingresse Exception Error]", "responseError": {"details": ["Token expired"]}}
+        ),
+        reply({"responseData": f"[Ingresse Exception Error] {'x' * 300} token expired"}),
+        reply(["token expired"]),
+        reply("token expired"),
+        httpx.Response(200, text="<html>Token Expired</html>"),
+        httpx.Response(400, text="token expired"),
+        reply({"message": "token expired", "status": 403}, 403),
+        reply({"errors": [{"message": "token expired"}]}, 500),
     ],
 )
 def test_an_expired_token_is_renewed_and_the_request_sent_again(expired: httpx.Response) -> None:
@@ -208,6 +224,29 @@ def test_a_vendor_that_always_says_expired_is_not_asked_for_ever(more: dict[str,
 def test_a_guest_called_token_expired_expires_nothing() -> None:
     talk = Talk(ingresse().tickets(""), in_turn(page([row(name="Token expired")])))
     assert len(talk.tickets) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"responseData": {"data": {"0": row(ticket="Token expired")}, "paginationInfo": {"lastPage": 1}}},
+        {"data": [row(ticket="Token expired")], "message": "fine"},
+    ],
+)
+def test_a_ticket_type_called_token_expired_expires_nothing(body: dict[str, Any]) -> None:
+    talk = Talk(ingresse().tickets(""), in_turn(reply(body)))
+    assert [ticket.type for ticket in talk.tickets] == ["Token expired"]
+
+
+def test_a_code_or_an_owner_called_token_expired_expires_nothing() -> None:
+    entry = {"code": "token expired", "status": 1}
+    talk = Talk(ingresse().tell([told("token expired")]), in_turn(updated(entry)))
+    assert talk.result == (Accepted("status 1"),)
+    about = reply(
+        {"responseData": {"data": [{"session": {"id": 43058}, "owner": "token expired", "lastStatus": None}]}}
+    )
+    done = updated({"code": CODE, "status": 1})
+    assert Talk(ingresse().tell([told(doubt=True)]), in_turn(about, done)).result == (Accepted("status 1"),)
 
 
 def test_a_pasted_token_that_expired_names_the_mend() -> None:
