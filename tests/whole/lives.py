@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -231,32 +232,43 @@ def live_as_gate(connection: Connection, settings: GateSettings) -> None:
         Gate(settings).live(connection)
 
 
-class Haste:
-    """Time that goes by while a bridge waits for vendors, and not for whoever looks on."""
+class Haste(Enum):
+    """How a bridge waits for vendors."""
 
-    def __init__(self) -> None:
+    NONE = "as long as it means to"
+    RETRIES = "some milliseconds each time"
+    HOURS = "some milliseconds each time, and its clock goes on as if it had waited"
+
+
+class Patience:
+    """A bridge's clock, and its waiting for vendors."""
+
+    def __init__(self, haste: Haste) -> None:
+        self._haste = haste
         self._skipped_ms = 0.0
 
     def now_utc_ms(self) -> int:
         return time.time_ns() // 1_000_000 + int(self._skipped_ms)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
+        if self._haste is Haste.NONE:
+            return event.wait(seconds)
         came = event.wait(min(seconds, HASTE_S))
-        if not came:
+        if not came and self._haste is Haste.HOURS:
             self._skipped_ms += max(0.0, seconds - HASTE_S) * 1000
         return came
 
 
-def live_as_bridge(connection: Connection, settings: BridgeSettings, data: Path, hasty: bool) -> None:
-    """The whole life of a bridge. A hasty one takes milliseconds of waiting for hours."""
+def live_as_bridge(connection: Connection, settings: BridgeSettings, data: Path, haste: Haste) -> None:
+    """The whole life of a bridge."""
     said: list[str] = []
-    haste = Haste()
-    wait = haste.wait if hasty else threading.Event.wait
+    patience = Patience(haste)
+    clock, wait = patience.now_utc_ms, patience.wait
     with (
         telling(connection),
-        open_bridge(settings, data, said.append, QUICK, now_utc_ms=haste.now_utc_ms, wait=wait) as bridge,
+        open_bridge(settings, data, said.append, QUICK, now_utc_ms=clock, wait=wait) as bridge,
     ):
-        serve(connection, {"facts": lambda: bridge_facts(bridge, said, haste.now_utc_ms())})
+        serve(connection, {"facts": lambda: bridge_facts(bridge, said, clock())})
 
 
 def bridge_facts(bridge: Bridge, said: Sequence[str], now_utc_ms: int) -> BridgeFacts:

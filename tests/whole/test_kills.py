@@ -53,7 +53,7 @@ class Reaper:
 
 @pytest.mark.slow
 def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_twice() -> None:
-    reaper, pause = Reaper(), threading.Event()
+    reaper = Reaper()
     with world_at_work("a", "b", tickets=200, log=reaper.hears) as world:
         chance = Random(world.seed)
         world.add_bridge().begin()
@@ -62,7 +62,7 @@ def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_
                 if kill % 2:
                     reaper.strike(world.bridges)
                 else:
-                    pause.wait(chance.uniform(0, LIFE_S_MAX))
+                    world.pause(chance.uniform(0, LIFE_S_MAX))
                 for bridge in world.bridges:
                     world.kill_bridge(bridge)
                     bridge.begin()
@@ -75,7 +75,7 @@ def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_
 
 @pytest.mark.slow
 def test_promise_5_gates_killed_a_hundred_times_lose_no_row_and_tell_nothing_twice() -> None:
-    names, pause = ("a", "b", "c", "d"), threading.Event()
+    names = ("a", "b", "c", "d")
     with world_at_work(*names, tickets=200) as world:
         chance = Random(world.seed)
         codes = world.codes(20 * len(names))
@@ -87,7 +87,7 @@ def test_promise_5_gates_killed_a_hundred_times_lose_no_row_and_tell_nothing_twi
             gate = world.gates[names[kill % len(names)]]
             if chance.random() < 0.7:
                 gate.life.await_ready()  # the others die while they start
-            pause.wait(chance.uniform(0, LIFE_S_MAX / 2))
+            world.pause(chance.uniform(0, LIFE_S_MAX / 2))
             gate.life.kill()
             if kill >= KILLS - len(names):
                 gate.use(crowd=None)

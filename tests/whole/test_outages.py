@@ -2,7 +2,6 @@
 
 import resource
 import sqlite3
-import threading
 from contextlib import closing
 from functools import partial
 from random import Random
@@ -35,19 +34,19 @@ def more_changes(world: World, than: int) -> bool:
 @pytest.mark.parametrize("config", [ANYBODY, KEEPS], ids=["forgetful", "persistent"])
 def test_a_broker_that_is_killed_again_and_again_loses_no_row_and_no_movement(config: str) -> None:
     with world_at_work("a", "b", config=config) as world:
-        chance, pause = Random(world.seed), threading.Event()
+        chance = Random(world.seed)
         codes = world.codes(60)
         for at, gate in enumerate(world.gates.values()):
             gate.life.call("crowd", world.seed, codes[at::2], PACE_S)
         for kill in range(BROKER_KILLS):
             changes = world.sandbox.books().changes
             world.until(partial(more_changes, world, changes))  # all of the way works
-            pause.wait(chance.uniform(0, 0.5))
+            world.pause(chance.uniform(0, 0.5))
             if kill % 3:
                 world.broker.kill()
             else:
                 world.broker.stop()
-            pause.wait(chance.uniform(0, 0.5))
+            world.pause(chance.uniform(0, 0.5))
             world.broker.start()
         for gate in world.gates.values():
             gate.life.call("disperse")

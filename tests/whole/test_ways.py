@@ -1,9 +1,11 @@
 """The whole way, from a scan to the vendor and from a sale to the door, with the network there or away."""
 
+import signal
 import time
 
 from firmware.core.ticket import Verdict
 from tests.brokers import ANYBODY, mosquitto_broker
+from tests.commands import Running
 from tests.uplinks import rows_of
 from tests.whole.books import noted_in
 from tests.whole.cables import Cable
@@ -154,6 +156,57 @@ def test_a_copied_ticket_is_refused_at_the_other_gate_while_the_bridge_is_away()
         world.bridge.start()
         world.settle()
         assert world.audit().results() == {"accepted": 1}
+
+
+CONFIG = """
+[bridge]
+venue = "arena"
+[[broker]]
+host = "127.0.0.1"
+port = {port}
+tls = false
+[[vendor]]
+name = "hall"
+kind = "ingresse"
+poll_s = 1
+rate_max = 1000
+api_url = "{url}"
+key_file = "{folder}/key"
+login = "password"
+email = "{email}"
+password_file = "{folder}/password"
+unsold = "admit"
+check_in_timeout_ms = 10000
+"""
+
+
+def test_the_command_that_is_killed_and_started_again_goes_on_and_ends_in_order() -> None:
+    with world_at_work("a", start=False) as world:
+        sandbox, gate = world.sandbox, world.gates["a"]
+        text = CONFIG.format(
+            port=world.broker.port, url=sandbox.url, folder=world.folder, email=sandbox.email
+        )
+        for event in sandbox.events:
+            sessions = [str(session.id) for session in event.sessions]
+            text += f'[[vendor.event]]\nid = "{event.id}"\nsessions = {sessions}\n'
+        for name, content in (("key", sandbox.key), ("password", sandbox.password), ("bridge.toml", text)):
+            (world.folder / name).write_text(content, "utf-8")
+        bridge = ("bridge", "--config", world.folder / "bridge.toml", "--data", world.bridge_data)
+        gate.life.begin()
+        codes = world.codes(4)
+        with Running(*bridge) as first:
+            world.settle()
+            for code in codes[:2]:
+                assert gate.scan(code) == ADMITTED
+            first.process.kill()
+        world.leases_run_out(first.process.pid)
+        for code in codes[2:]:
+            assert gate.scan(code) == ADMITTED
+        with Running(*bridge) as second:
+            world.settle()
+            second.signal(signal.SIGTERM)
+            assert second.end() == 0
+        assert world.audit().results() == {"accepted": 4}
 
 
 # --- a split ----------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from tests.whole.lives import (
     BridgeFacts,
     GateFacts,
     GateSettings,
+    Haste,
     live_as_bridge,
     live_as_gate,
 )
@@ -193,8 +194,8 @@ class World:
         self.bridge_data.mkdir(mode=0o700)
         venue_key(self.bridge_data)
         self.settings = self.bridge_settings(broker.port)
-        self.hasty = False
-        self.bridges = [self._bridge()]
+        self.haste = Haste.NONE
+        self.bridges = [self._bridge(self.bridge_data)]
         self.gates: dict[str, WorldGate] = {}
         self._undo = ExitStack()
 
@@ -214,17 +215,18 @@ class World:
             account._replace(vendor=account.vendor._replace(**changed)) for account in self.settings.accounts
         )
         self.settings = self.settings._replace(accounts=accounts)
-        self.bridges = [self._bridge() for _ in self.bridges]
+        self.bridges = [self._bridge(self.bridge_data)]
 
-    def hurry(self) -> None:
-        """Start the bridge anew as one for which hours without a vendor go by in seconds."""
+    def hurry(self, haste: Haste) -> None:
+        """Start the bridge anew as one that waits for vendors like that."""
         self.bridge.stop()
-        self.hasty = True
-        self.bridges = [self._bridge()]
+        self.haste = haste
+        self.bridges = [self._bridge(self.bridge_data)]
         self.bridge.start()
 
-    def _bridge(self) -> Life:
-        return Life(live_as_bridge, self.settings, self.bridge_data, self.hasty)
+    def _bridge(self, data: Path) -> Life:
+        settings = self.settings._replace(ledger=f"sqlite:///{self.bridge_data / 'ledger.db'}")
+        return Life(live_as_bridge, settings, data, self.haste)
 
     @property
     def bridge(self) -> Life:
@@ -237,8 +239,11 @@ class World:
         return sandbox
 
     def add_bridge(self) -> Life:
-        """Another one, which shares the work; not started."""
-        self.bridges.append(self._bridge())
+        """Another one, which shares ledger, key and work; not started."""
+        data = self.folder / f"bridge-{len(self.bridges)}"
+        data.mkdir(mode=0o700)
+        shutil.copy2(self.bridge_data / "key", data / "key")
+        self.bridges.append(self._bridge(data))
         return self.bridges[-1]
 
     def bridge_facts(self) -> BridgeFacts:
@@ -278,12 +283,22 @@ class World:
             assert time.monotonic() < deadline_s, f"seed {self.seed}: it did not come about"
             pause.wait(LOOK_S)
 
+    def pause(self, seconds: float) -> None:
+        """Let the others work, for as long as chance has it."""
+        threading.Event().wait(seconds)
+
+    def minutes_go_by(self) -> None:
+        """What waits for its turn at a vendor may go now."""
+        self._change_ledger("UPDATE work SET next_ms = 0 WHERE state = 'due'")
+
     def leases_run_out(self, process_id: int) -> None:
         """Three minutes after this bridge died, what it had taken is anybody's."""
+        query = "UPDATE work SET lease_ms = 0 WHERE state = 'claimed' AND worker LIKE ?"
+        self._change_ledger(query, f"{process_id}-%")
+
+    def _change_ledger(self, query: str, *values: object) -> None:
         with closing(sqlite3.connect(self.bridge_data / "ledger.db", PATIENCE_S)) as ledger, ledger:
-            ledger.execute(
-                "UPDATE work SET lease_ms = 0 WHERE state = 'claimed' AND worker LIKE ?", (f"{process_id}-%",)
-            )
+            ledger.execute(query, values)
 
     def kill_bridge(self, bridge: Life | None = None) -> None:
         """End a bridge; what it held comes back as if its lease had run out."""
@@ -300,7 +315,10 @@ class World:
         return read_ledger(self.bridge_data / "ledger.db")
 
     def settle(self, *, vendors: bool = True, limit_s: float = SETTLE_S) -> None:
-        """Wait until nothing is left to do. `vendors` False: these may have something left."""
+        """Wait until nothing is left to do.
+
+        `vendors` False: these may not know all, because they are down, or a card is out with rows on it.
+        """
         left, deadline_s, pause = "", time.monotonic() + limit_s, threading.Event()
         while left := self._left(vendors):
             if time.monotonic() >= deadline_s:
@@ -320,8 +338,6 @@ class World:
             ledger = self.ledger()
         except sqlite3.OperationalError as error:
             return f"the ledger: {error}"
-        if ledger.loose:
-            return f"{ledger.loose} batches wait for rows in front of them"
         if vendors and (left := self._left_at_vendors(ledger)):
             return left
         for gate in running:
@@ -335,6 +351,8 @@ class World:
         return ""
 
     def _left_at_vendors(self, ledger: Ledger) -> str:
+        if ledger.loose:
+            return f"{ledger.loose} batches wait for rows in front of them"
         undone = [work for work in ledger.works if work.state != "done"]
         if undone:
             return f"{len(undone)} movements to be told, as {undone[0]}"
@@ -362,8 +380,8 @@ class World:
                 lines.append(f"bridge: {bridge.call('facts') if bridge.runs else 'stopped'}")
         return "\n".join(lines)
 
-    def audit(self, *reports: str, uncertain: int = 0) -> Ledger:
-        """Compare all books. `reports`: the kinds that there must be, and no others but `uncertain`.
+    def audit(self, *reports: str, maybe: Sequence[str] = (), uncertain: int = 0) -> Ledger:
+        """Compare all books. `reports`: the kinds that there must be; `maybe`: that there may be besides.
 
         `uncertain` is how many movements at most may be marked so.
         """
@@ -374,7 +392,10 @@ class World:
         for gate in self.gates.values():
             journals.setdefault(gate.name, []).extend(gate.folders)
         try:
-            return audit(self.bridge_data / "ledger.db", journals, self.sandboxes, set(reports), uncertain)
+            ledger = audit(self.bridge_data / "ledger.db", journals, self.sandboxes, uncertain)
+            found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
+            assert found == set(reports), ledger.reports
+            return ledger
         except AssertionError as error:
             raise AssertionError(f"seed {self.seed}: {error}\n{self._state()}") from error
 
