@@ -7,11 +7,12 @@ import msgspec
 
 from firmware.core.events import Scanned
 from firmware.core.movements import Movement
-from firmware.core.ticket import Authority
+from firmware.core.ticket import Authority, Perimeter
 from firmware.row import Named, Row, Unreadable, decode, event_of
 
 INTEGER_MAX = (1 << 63) - 1  # of a column
 UTC_MS_MAX = 1 << 53  # as `wire.UtcMs`
+SUBJECT_CHARACTERS_MAX = 256  # as `wire.Text`
 KIND_CHARACTERS_MAX = 32  # of a kind in a report
 
 
@@ -26,7 +27,11 @@ class Facts(NamedTuple):
 
 
 def read_row(body: bytes) -> Row:
-    """The row of a body that a gate sent. Raises `Unreadable`."""
+    """The row of a body that a gate sent. Raises `Unreadable`.
+
+    Its movement goes to all other gates, so what no message takes is stopped here: one gate that was tampered
+    with must not end the news of the others.
+    """
     row = decode(body)
     numbers, texts = [row.moment.utc_ms], [row.kind, row.lane]
     if row.movement is not None:
@@ -34,6 +39,10 @@ def read_row(body: bytes) -> Row:
         texts.append(row.movement.subject)
         if abs(row.movement.row) > INTEGER_MAX:
             raise Unreadable("a number of a row beyond 63 bits")
+        if len(row.movement.subject) > SUBJECT_CHARACTERS_MAX:
+            raise Unreadable(f"a ticket id longer than {SUBJECT_CHARACTERS_MAX} characters")
+        if len(row.movement.perimeters) > len(Perimeter):
+            raise Unreadable("more perimeters than there are")
     if (
         not all(0 <= number < UTC_MS_MAX for number in numbers)
         or not 0 <= row.moment.monotonic_ms < UTC_MS_MAX

@@ -36,8 +36,8 @@ class Reports:
 
     def say(self, kind: str, key: str, text: str) -> None:
         """Report this, if it is not reported yet."""
-        text = text.replace("\0", "")[:REPORT_CHARACTERS_MAX]
-        key = self.key_of(key).replace("\0", "")
+        text = whole_text(text)[:REPORT_CHARACTERS_MAX]
+        key = whole_text(self.key_of(key))
         line = {"kind": kind, "key": key, "text": text, "at_ms": self._now_utc_ms}
         if self._connection.execute(insert_new(self._connection, schema.report), line).rowcount:
             self.new.append(text)
@@ -49,6 +49,11 @@ def read_reports(connection: Connection, after_id: int, limit: int) -> list[Repo
     query = select(columns.id, columns.kind, columns.key, columns.text, columns.at_ms)
     query = query.where(columns.id > after_id).order_by(columns.id).limit(limit)
     return [Report(*line) for line in connection.execute(query)]
+
+
+def whole_text(text: str) -> str:
+    """PostgreSQL has no zero character in a text, and nobody half of one; a vendor's JSON may have both."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def time_of(utc_ms: int) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, Select, bindparam, exists, select, up
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.ledger.reports import Reports, time_of
+from firmware.bridge.ledger.reports import Reports, time_of, whole_text
 from firmware.bridge.vendor import Accepted, Refused, Told, Unsure
 from firmware.core.ticket import Direction, Verdict
 from firmware.row import name_of
@@ -166,7 +166,7 @@ def finish(
         if claimed.work not in waiting:
             continue
         result, verdict, text = _said(outcome)
-        text = text.replace("\0", "")[:TEXT_CHARACTERS_MAX]
+        text = whole_text(text)[:TEXT_CHARACTERS_MAX]
         lines.append(
             {"work": claimed.work, "said": result, "ours": verdict, "word": text, "now_ms": now_utc_ms}
         )
