@@ -26,12 +26,13 @@ import httpx
 
 from firmware.bridge import ingresse_replies as replies
 from firmware.bridge.ingresse_replies import EXPIRED, Entry, Expired, Failed, Login, Move, Rejected
-from firmware.bridge.ingresse_requests import SEARCH_SIZE, IngresseSettings, Requests, check
+from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
 from firmware.bridge.vendor import (
     Accepted,
     Again,
     Flow,
     Listing,
+    LogInRefused,
     Lost,
     Misconfigured,
     Outage,
@@ -64,6 +65,7 @@ class Ingresse:
         self._event_of = {session: event for event, sessions in settings.events for session in sessions}
         self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
         self._old: tuple[Login, ...] = ()
+        self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
 
     def secrets(self) -> Sequence[str]:
@@ -78,9 +80,7 @@ class Ingresse:
 
     def probe(self) -> Flow[str]:
         """Log in, find events and sessions, read the first row of each list, and say what was found."""
-        found = yield from self._search_events()
-        if found is not None:
-            self._compare(found)
+        searched = yield from self._search_events()
         tickets, odd = 0, set[str]()
         for event, sessions in self._set.events:
             for session in sessions:
@@ -88,35 +88,49 @@ class Ingresse:
                 tickets += page.total if page.total is not None else len(page.rows)
                 odd |= replies.oddities(page.rows)
         text = f"{len(self._set.events)} events, {len(self._event_of)} sessions, {tickets} tickets"
-        if found is None:
-            text += "; no JWT, so the producer search was left out"
-        return "; ".join((text, *sorted(odd)))
+        return "; ".join((text, *searched, *sorted(odd)))
 
-    def _search_events(self) -> Flow[dict[str, frozenset[str]] | None]:
-        """Sessions by event, as far as needed to find those that are set; `None` without a JWT."""
+    def _search_events(self) -> Flow[Sequence[str]]:
+        """What is wrong with the settings by the producer search, or with the search.
+
+        No trouble of it keeps any list from being read: the list itself says where an event or session is
+        not to be had.
+        """
         login = self._login or (yield from self._log_in(None))
         if login is None or not login.jwt:
-            return None
+            return ("no JWT, so the producer search was left out",)
+        try:
+            found = yield from self._found_events()
+        except LogInRefused:  # no list would come either, and another try may lock the account
+            raise
+        except (Outage, Misconfigured) as error:
+            return (f"events and sessions were not compared: {error}",)
+        self._unfound = dict(self._compare(found))
+        return tuple(self._unfound.values())
+
+    def _found_events(self) -> Flow[dict[str, frozenset[str]]]:
+        """Sessions by event, as far as needed to find those that are set."""
         found: dict[str, frozenset[str]] = {}
         for page in range(SEARCH_PAGES_MAX):
             build = partial(self._requests.search, page * SEARCH_SIZE)
-            hits, total = replies.search((yield from self._ask(build, "producer search", [])))
+            hits, total = replies.search((yield from self._ask(build, SEARCH, [])))
             found.update(hits)
             listed = not hits or (total is not None and (page + 1) * SEARCH_SIZE >= total)
             if listed or all(event in found for event, _ in self._set.events):
                 break
         return found
 
-    def _compare(self, found: Mapping[str, frozenset[str]]) -> None:
-        """Raise `Misconfigured` where an event or session that is set was not found."""
+    def _compare(self, found: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, str]]:
+        """Sessions that are set and were not found, each with what there is instead."""
         for event, sessions in self._set.events:
-            if event not in found:
-                raise Misconfigured(f"{self._set.name}: no event {event}; there are {_some(found)}")
             for session in sessions:
-                if session not in found[event]:
+                if event not in found:
+                    yield session, f"the producer search has no event {event}, but {_some(found)}"
+                elif session not in found[event]:
                     known = _some(found[event])
-                    raise Misconfigured(
-                        f"{self._set.name}: event {event} has no session {session}, but {known}"
+                    yield (
+                        session,
+                        f"the producer search has no session {session} of event {event}, but {known}",
                     )
 
     # --- the list ------------------------------------------------------------------------------------
@@ -144,6 +158,8 @@ class Ingresse:
         for _ in range(1 if run.from_ms else PASSES_MAX):
             before = len(seen)
             total = yield from self._pages(run, event, session, seen)
+            if not run.from_ms and not seen and session in self._unfound:
+                run.odd.append(f"session {session} has no tickets, and {self._unfound[session]}")
             if run.from_ms or total is None or len(seen) >= total:
                 return
             if before and len(seen) == before:
@@ -386,10 +402,14 @@ class Ingresse:
             before, login = login, None
             while mends and login is None:
                 login = yield from mends.popleft()(before)
+        if self._set.login == "token" and what == SEARCH:
+            raise Misconfigured(
+                f"{self._set.name}: {what}: the JWT expired or is wrong: set a new one and restart the bridge"
+            )
         if self._set.login == "token":
             raise Misconfigured(
                 f"{self._set.name}: {what}: the user token expired, or it or the application key is wrong: "
-                "set a new token, or correct the key and `key_parameter`"
+                "set a new token, or correct the key and `key_parameter`, and restart the bridge"
             )
         raise Misconfigured(
             f"{self._set.name}: {what}: a fresh log-in is refused: look at the key and the user's rights"
@@ -418,7 +438,7 @@ class Ingresse:
         if fresh is None or not fresh.token:
             wrong = "wrong application key, e-mail or password"  # it does not say which
             why = wrong if isinstance(body, Expired) else replies.message(body)
-            raise Misconfigured(
+            raise LogInRefused(
                 f"{self._set.name}: log-in refused: {why}. Correct the key, `key_parameter`, the e-mail and "
                 "the password; where Ingresse wants a second factor, log in with a browser and set the user "
                 "token"

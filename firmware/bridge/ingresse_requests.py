@@ -25,6 +25,7 @@ LOOK_TIMEOUT_S = 2.0  # as in Ingresse's app
 LOGIN_TIMEOUT_S = 10.0  # no figure is published; nobody stands at a gate meanwhile
 LIST_TRIES = 3  # a page that was cut costs less to ask again than the whole list
 LIST_PATIENCE_S = 60.0  # a `Retry-After` in the midst of a list, which would else begin anew
+SEARCH = "producer search"
 SEARCH_SIZE = 50  # as in Ingresse's app
 
 API_URL = "https://api.ingresse.com"
@@ -94,7 +95,7 @@ class Requests:
             self._search,
             params={"size": str(SEARCH_SIZE), "offset": str(offset)},
             headers={"Authorization": f"Bearer {login.jwt}"},
-            extensions=manner("producer search", LOGIN_TIMEOUT_S, LIST_TRIES),
+            extensions=manner(SEARCH, LOGIN_TIMEOUT_S, LIST_TRIES),
         )
 
     def list(
@@ -141,7 +142,7 @@ class Requests:
             "GET",
             f"{self._api}/login/renew-token",
             params=self._keyed(login),
-            extensions=manner("renewal of the token", LOGIN_TIMEOUT_S),
+            extensions=manner("renewal of the log-in", LOGIN_TIMEOUT_S),
         )
 
     def login(self) -> httpx.Request:

@@ -41,6 +41,10 @@ class Misconfigured(Exception):
     """The vendor refuses us, not a ticket: wrong key, password or event. The text names it and the mend."""
 
 
+class LogInRefused(Misconfigured):
+    """A log-in was refused. Each further try may be the one at which the vendor locks the user out."""
+
+
 class Accepted(NamedTuple):
     """The vendor has it. `text` is its own word."""
 

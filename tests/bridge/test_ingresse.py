@@ -10,6 +10,7 @@ from firmware.bridge.ingresse import PASSES_MAX
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.vendor import (
     Accepted,
+    LogInRefused,
     Lost,
     Misconfigured,
     NotSent,
@@ -277,22 +278,62 @@ def test_the_search_may_be_at_another_host() -> None:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (search((1, [2]), (3, [4])), "no event 28180; there are 1, 3"),
-        (search((28180, [5, 6])), "event 28180 has no session 43058, but 5, 6"),
-        (search(), "there are none"),
+        (search((1, [2]), (3, [4])), "no event 28180, but 1, 3"),
+        (search((28180, [5, 6])), "no session 43058 of event 28180, but 5, 6"),
+        (search(), "no event 28180, but none"),
+        (search((1, [2]), total={"value": 1, "relation": "eq"}), "no event 28180, but 1"),
+        (search((1, [2]), total="1"), "no event 28180, but 1"),
     ],
 )
-def test_an_event_or_session_that_is_not_there_is_named_with_those_that_are(
+def test_an_event_or_session_that_the_search_lacks_is_named_and_its_list_is_read(
     found: httpx.Response, text: str
 ) -> None:
-    with pytest.raises(Misconfigured, match=text):
-        Talk(ingresse(jwt="a.b.c").probe(), in_turn(found))
+    vendor = ingresse(jwt="a.b.c")
+    said = Talk(vendor.probe(), in_turn(found, page([row()]))).result
+    assert said == f"1 events, 1 sessions, 1 tickets; the producer search has {text}"
+    assert Talk(vendor.tickets(""), in_turn(page([row()]))).result.text == ""
 
 
-@pytest.mark.parametrize("total", [{"value": 1, "relation": "eq"}, "1", 1], ids=repr)
-def test_a_search_counts_in_several_ways(total: Any) -> None:
-    with pytest.raises(Misconfigured, match="no event 28180"):
-        Talk(ingresse(jwt="a.b.c").probe(), in_turn(search((1, [2]), total=total)))
+def test_a_session_that_the_search_lacks_and_that_has_no_tickets_is_a_fault_that_stays() -> None:
+    vendor = ingresse(jwt="a.b.c")
+    Talk(vendor.probe(), in_turn(search((28180, [5])), page([])))
+    talk = Talk(vendor.tickets(""), in_turn(page([])))
+    assert talk.result.text == (
+        "session 43058 has no tickets, and the producer search has no session 43058 of event 28180, but 5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        (reply({}, 404), "producer search: answered 404"),
+        (reply({}, 403), "producer search: answered 403"),
+        (HTML, "producer search: answered 500"),
+        (reply({"data": {}}), "the reply has no `data.hits`"),
+        (NotSent("no such host"), "no such host"),
+        (Lost("time-out"), "time-out"),
+    ],
+)
+@pytest.mark.parametrize("more", [{"jwt": "a.b.c"}, PASSWORD], ids=["token", "password"])
+def test_a_search_that_fails_is_said_and_the_lists_are_read(
+    more: dict[str, Any], trouble: Reply, text: str
+) -> None:
+    logs_in = [LOGGED_IN] if "password" in more else []
+    talk = Talk(ingresse(**more).probe(), in_turn(*logs_in, trouble, page([row()])))
+    assert talk.result.startswith("1 events, 1 sessions, 1 tickets; events and sessions were not compared: ")
+    assert text in talk.result
+
+
+def test_a_stale_jwt_is_named_and_the_user_token_still_lists() -> None:
+    talk = Talk(ingresse(jwt="a.b.c").probe(), in_turn(reply({}, 401), reply({}, 404), page([row()])))
+    assert "the JWT expired or is wrong: set a new one and restart the bridge" in talk.result
+    assert query(talk.requests[-1])["usertoken"] == "77-0123456789abcdef"
+
+
+def test_a_log_in_that_is_refused_during_the_search_is_not_tried_again_for_the_list() -> None:
+    no = reply({"status": False, "message": "locked"})
+    with pytest.raises(LogInRefused):
+        Talk(ingresse(**PASSWORD).probe(), in_turn(LOGGED_IN, reply({}, 401), no, no))
 
 
 # --- the list ------------------------------------------------------------------------------------------
