@@ -14,11 +14,11 @@ from firmware.bridge import schema
 from firmware.bridge.database import insert_many, insert_new, take_numbers
 from firmware.bridge.ledger.chains import Chains
 from firmware.bridge.ledger.doubles import report_doubles
-from firmware.bridge.ledger.facts import Facts, account_of, facts_of, kind_of, movement_of, read_row
+from firmware.bridge.ledger.facts import Facts, Read, account_of, facts_of, kind_of, movement_of, random_of, read_row
 from firmware.bridge.ledger.reports import Reports
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
-from firmware.row import SEQ_MAX, Row, Unreadable, decode_began, epoch_and_seq, name_of, row_id
+from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
 
 UNTIMED_MS_MAX = 900_000  # a gate with a network has the time within minutes; the vendor waits no longer
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
@@ -64,7 +64,7 @@ class _Read(NamedTuple):
     number: int
     digest: bytes
     code: str
-    row: Row
+    row: Read
     movement: Movement | None
 
 
@@ -121,8 +121,8 @@ class Derivation:
     def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:
         self._reports.say(
             "unreadable",
-            f"{chains.name}:{kind}",
-            f"gate {chains.name}: row {name_of(number)} of kind {kind!r} cannot be read by this release: "
+            f"{chains.name}:{kind[:KIND_CHARACTERS_MAX]}",
+            f"gate {chains.name}: row {name_of(number)} of kind {kind[:KIND_CHARACTERS_MAX]!r} cannot be read by this release: "
             f"{error}. It is kept as it is, and nothing follows from it; if the gate has a newer release, "
             "bring the bridge to the same one",
         )
@@ -304,7 +304,7 @@ class Derivation:
 
     def _begin(self, chains: Chains, each: _Read, number: int) -> Epoch:
         try:
-            random = decode_began(each.row.text).random
+            random = random_of(each.row)
         except Unreadable as error:
             self._unreadable(chains, each.number, each.row.kind, error)
             random = ""
