@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 from firmware.core.ticket import Credit, Direction, History, Pending, Perimeter, Spend, Track
 
+# Admissions at other gates that are open at once, for one ticket. A person stands at one gate, and a group
+# ticket at a few. Each takes 37 bytes of a history that is in every row of the ticket's scans.
+PENDING_ELSEWHERE_MAX = 8
+
 
 class Act(StrEnum):
     """What happened to an admission, or what became known of a ticket."""
@@ -47,7 +51,8 @@ def fold(history: History, movement: Movement) -> History:
     """The history after the movement. A movement of an admission that is not pending changes nothing.
 
     What other gates and the vendor tell comes late at times. A way out of theirs that is older than the last
-    known entry changes nothing either: in doubt a ticket counts as inside.
+    known entry changes nothing either: in doubt a ticket counts as inside. An admission elsewhere beyond
+    `PENDING_ELSEWHERE_MAX` counts as a walk at once.
     """
     match movement.act:
         case Act.OPENED:
@@ -116,6 +121,9 @@ def _pends(pending: Iterable[Pending], perimeter: Perimeter) -> bool:
 
 
 def _opened(history: History, movement: Movement) -> History:
+    elsewhere = sum(1 for p in history.pending if p.row < 0)
+    if movement.row < 0 and elsewhere >= PENDING_ELSEWHERE_MAX:
+        return _moved(history, movement.direction, movement.perimeters, movement.utc_ms, own=False)
     pending = Pending(movement.row, movement.direction, movement.perimeters, movement.utc_ms, movement.spend)
     unsure_until_utc_ms = max(history.unsure_until_utc_ms, movement.until_utc_ms)
     return history._replace(pending=(*history.pending, pending), unsure_until_utc_ms=unsure_until_utc_ms)

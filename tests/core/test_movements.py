@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.core.movements import (
+    PENDING_ELSEWHERE_MAX,
     Act,
     Movement,
     entered_utc_ms,
@@ -135,6 +136,17 @@ def test_an_admission_at_another_gate_is_settled_by_its_own_row_and_is_no_row_of
     pending = history_of(there)
     assert inside(pending, OUTER)
     assert fold(pending, there._replace(act=Act.PASSED)) == History(Track(1, IN, 1000))
+
+
+def test_more_open_admissions_elsewhere_than_a_ticket_can_have_count_as_walks_at_once() -> None:
+    there = [OPENED._replace(row=-number, utc_ms=1000 + number) for number in range(1, 20_000)]
+    full = history_of(OPENED, *there)
+    assert len(full.pending) == 1 + PENDING_ELSEWHERE_MAX
+    assert (entries(full, OUTER), inside(full, OUTER)) == (20_000, True)
+    assert fold(full, there[-1]._replace(act=Act.LAPSED)) == full
+    assert len(fold(full, OPENED._replace(row=8)).pending) == 2 + PENDING_ELSEWHERE_MAX
+    ends = [movement._replace(act=Act.PASSED) for movement in there[:PENDING_ELSEWHERE_MAX]]
+    assert reduce(fold, ends, full).pending == (PENDING,)
 
 
 def test_a_credit_ends_the_doubt_and_is_used_by_the_admission_that_settles() -> None:
