@@ -8,12 +8,15 @@ import msgspec
 from firmware.core.events import Scanned
 from firmware.core.movements import Movement
 from firmware.core.ticket import Authority, Moment, Perimeter, Verdict
-from firmware.row import Named, Story, Unreadable, decode, event_of, read
+from firmware.row import Named, Story, Unreadable, decode, decode_began, event_of, read
 
 INTEGER_MAX = (1 << 63) - 1  # of a column
 UTC_MS_MAX = 1 << 53  # as `wire.UtcMs`
 SUBJECT_CHARACTERS_MAX = 256  # as `wire.Text`
 KIND_CHARACTERS_MAX = 32  # of a kind in a report
+# Of names and words that no message limits: many times what any gate writes, and little enough for an index
+# of PostgreSQL, which takes 2,700 bytes.
+NAME_CHARACTERS_MAX = 256
 
 
 class Facts(NamedTuple):
@@ -78,10 +81,6 @@ def read_row(body: bytes) -> Read:
     if row.movement is not None:
         numbers += [row.movement.utc_ms, row.movement.until_utc_ms]
         texts.append(row.movement.subject)
-        if len(row.movement.subject) > SUBJECT_CHARACTERS_MAX:
-            raise Unreadable(f"a ticket's name of more than {SUBJECT_CHARACTERS_MAX} characters")
-        if len(row.movement.perimeters) > PERIMETERS_MAX:
-            raise Unreadable(f"more than {PERIMETERS_MAX} perimeters")
         if abs(row.movement.row) > INTEGER_MAX:
             raise Unreadable("a number of a row beyond 63 bits")
         if len(row.movement.subject) > SUBJECT_CHARACTERS_MAX:
@@ -97,7 +96,7 @@ def read_row(body: bytes) -> Read:
     return row
 
 
-def random_of(row: Row) -> str:
+def random_of(row: Read) -> str:
     """What tells the first row of an epoch from that of another journal. Raises `Unreadable`."""
     random = decode_began(row.text).random
     _check_names([random])
