@@ -14,7 +14,17 @@ from firmware.bridge import schema
 from firmware.bridge.database import insert_many, insert_new, take_numbers
 from firmware.bridge.ledger.chains import Chains
 from firmware.bridge.ledger.doubles import report_doubles
-from firmware.bridge.ledger.facts import Facts, Read, account_of, facts_of, kind_of, movement_of, random_of, read_row
+from firmware.bridge.ledger.facts import (
+    KIND_CHARACTERS_MAX,
+    Facts,
+    Read,
+    account_of,
+    facts_of,
+    kind_of,
+    movement_of,
+    random_of,
+    read_row,
+)
 from firmware.bridge.ledger.reports import Reports
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
@@ -119,10 +129,11 @@ class Derivation:
         return found
 
     def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:
+        kind = kind[:KIND_CHARACTERS_MAX]
         self._reports.say(
             "unreadable",
-            f"{chains.name}:{kind[:KIND_CHARACTERS_MAX]}",
-            f"gate {chains.name}: row {name_of(number)} of kind {kind[:KIND_CHARACTERS_MAX]!r} cannot be read by this release: "
+            f"{chains.name}:{kind}",
+            f"gate {chains.name}: row {name_of(number)} of kind {kind!r} cannot be read by this release: "
             f"{error}. It is kept as it is, and nothing follows from it; if the gate has a newer release, "
             "bring the bridge to the same one",
         )
