@@ -30,11 +30,12 @@ from firmware.bridge.work import Fault, Faults, Wait, Worker
 LEASE_MS = 180_000
 AGAINS_MAX = 50  # of one movement that the vendor neither takes nor refuses, in some 4 h: a person must look
 AGAIN_MS_MIN, AGAIN_MS_MAX = 500, 300_000  # before such a movement is sent again, doubled each time
-DOUBLINGS_MAX = 10  # of that wait; the longest is reached before
+DOUBLINGS_MAX = 10  # of a wait; the longest is reached before
 COUNTED_MAX = 10_000  # movements whose `Again` are counted: 1 MB; the oldest begins anew where there are more
 IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind, and for what may go again
 HOUR_MS = 3_600_000
-# Before a whole list where changes can be read meanwhile: after a start, and after one that broke off.
+# Before a whole list where changes can be read meanwhile: after a start, after one that broke off, and after
+# one that lacked some.
 WHOLE_AFTER_MS = 600_000
 
 _CHANCE = random.SystemRandom().randint
@@ -79,6 +80,7 @@ class Account:
         self._whole_every_ms = whole_every_h * HOUR_MS
         self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
         self._probed = False
+        self._short = 0  # whole lists in a row that lacked some
         self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
         # What the vendor said while the ledger was lost. Without it somebody would have to look.
         self._unkept: tuple[Sequence[Claimed], Sequence[Outcome]] | None = None
@@ -203,7 +205,11 @@ class Account:
             self._fed()
         self._heed(listing, whole=not since)
         if not since:
-            self._whole_at_ms = now_ms + self._whole_every_ms
+            # A list that lacks some takes nobody's ticket away: soon again, but later and later, because
+            # a vendor may count what it never lists.
+            self._short = 0 if listing.whole else min(self._short + 1, DOUBLINGS_MAX)
+            after_ms = WHOLE_AFTER_MS << (self._short - 1) if self._short else self._whole_every_ms
+            self._whole_at_ms = now_ms + min(after_ms, self._whole_every_ms)
         self.runs += 1
         self.heard_utc_ms = self._now_utc_ms()
         # Without a beginning for what changed, each look is a whole list.

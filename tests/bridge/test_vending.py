@@ -405,6 +405,33 @@ def test_the_whole_list_is_read_again_soon_after_a_start_and_then_each_day(at: O
     assert script(at).asked == ["", "since", "", "since", ""]
 
 
+def test_a_whole_list_that_lacked_some_is_read_again_soon_and_then_later_and_later(at: Office) -> None:
+    vendor = script(at)
+    vendor.listings = [Listing("since", False, 0, "4 of 5 rows")]
+    at.read()
+    for wait_ms in (WHOLE_AFTER_MS, 2 * WHOLE_AFTER_MS, 4 * WHOLE_AFTER_MS):
+        at.at_ms += wait_ms - 1
+        at.read()
+        at.at_ms += 1
+        vendor.listings = [Listing("since", False, 0, "4 of 5 rows")]
+        at.read()
+    at.at_ms += 8 * WHOLE_AFTER_MS
+    at.read()
+    assert vendor.asked == ["", "since", "", "since", "", "since", "", ""]
+    at.at_ms += 24 * HOUR_MS - 1
+    at.read()
+    assert vendor.asked[-1] == "since", "that one was whole"
+
+
+def test_a_list_that_always_lacks_some_is_read_each_day_at_least(at: Office) -> None:
+    vendor = script(at)
+    for _ in range(20):
+        vendor.listings = [Listing("since", False)]
+        at.read()
+        at.at_ms += 24 * HOUR_MS
+    assert set(vendor.asked) == {""}
+
+
 def test_a_whole_list_that_breaks_off_does_not_hold_up_what_changes(at: Office) -> None:
     at.read()
     at.at_ms += 24 * HOUR_MS
