@@ -39,6 +39,7 @@ LOOK_S = 1.0  # between two looks for faults
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
 EXPECTED = {
+    "firmware.bridge.database.ForeignLedger": "",
     "firmware.bridge.database.LedgerLost": "",
     "firmware.bridge.feed.FeedKeyChanged": "",
     "firmware.bridge.sandbox.command.PortUnusable": "",

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from firmware.bridge import schema
 
 BUSY_TIMEOUT_S = 10  # another process holds the file: a consistent copy of a large ledger takes seconds
-NUMBER = "number"
+NUMBER, VENUE = "number", "venue"
 ONLY_READS = "only_reads"
 
 
@@ -45,6 +45,10 @@ class NeverTaken(Exception):
     """The database takes everything but this, however often it is tried. The text has no value of it."""
 
 
+class ForeignLedger(Exception):
+    """The ledger is another venue's; the message names the mend."""
+
+
 class Database:
     """The ledger's database. `transaction` is the only way in: all of it or nothing, durable at its end."""
 
@@ -63,6 +67,21 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def belong_to(self, venue: str) -> None:
+        """Be the ledger of this venue, and of no other from then on. Raises `ForeignLedger`, `LedgerLost`.
+
+        Gates, tickets and reports of two venues would mix: nothing in the tables says whose they are.
+        """
+        with self.transaction() as connection:
+            connection.execute(insert_new(connection, schema.state), {"name": VENUE, "value": venue})
+            query = select(schema.state.c.value).where(schema.state.c.name == VENUE)
+            known = connection.execute(query).scalar_one()
+        if known != venue:
+            raise ForeignLedger(
+                f"{self.name}: this is the ledger of venue {known!r}, not {venue!r}: give each venue a "
+                "ledger of its own"
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -43,13 +43,13 @@ SHRUNK_TICKETS_MIN = 101
 # and nothing else. So long an account is not read after the machine that read it has died.
 READING_MS = 180_000
 
-_FEED, _KEY, _VENUE, _RUN = "feed", "feed key", "feed venue", "feed run"
+_FEED, _KEY, _RUN = "feed", "feed key", "feed run"
 _SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
 _READING = "reading:"  # and an account: the run that reads it now, until when it may, and for whom
 
 
 class FeedKeyChanged(Exception):
-    """The ledger is another venue's, or has digests of another key; the message names the mend."""
+    """The ledger has digests of another venue key; the message names the mend."""
 
 
 class ReadElsewhere(Exception):
@@ -88,23 +88,22 @@ class Feed:
     """The tickets of a venue, and the movements that only a vendor knows of."""
 
     def __init__(self, database: Database, venue: str, key: bytes, reader: str = "") -> None:
-        """Open it; its name is made on first use. Raises `FeedKeyChanged`, or `LedgerLost`.
+        """Open it; its name is made on first use. Raises `ForeignLedger`, `FeedKeyChanged`, or `LedgerLost`.
 
         `reader` tells the bridges of one ledger apart, and is the same after a restart, so that a bridge
         that was killed in the midst of a list does not wait for itself. Empty: like no other.
         """
         self.key_mark = key_mark(key)
         self._database = database
-        self._venue = venue
         self._codes = keyed(key)
         self._reader = reader or secrets.token_hex(8)
+        database.belong_to(venue)
         with database.transaction() as connection:
             last_number(connection)  # holds the lock: of two processes that start, one makes the name
             said = _states(connection)
-            _check_venue(database, said, venue)
             if _FEED not in said:
-                said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex(), _VENUE: venue}
-                for name in (_FEED, _KEY, _VENUE):
+                said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex()}
+                for name in (_FEED, _KEY):
                     _set(connection, name, said[name])
             self.name = said[_FEED]
             self._check_key(said)
@@ -115,10 +114,10 @@ class Feed:
 
         Every feed of the old key refuses from here on. What breaks off is done by calling it again.
         """
+        database.belong_to(venue)
         with database.transaction() as connection:
             last_number(connection)
             said = _states(connection)
-            _check_venue(database, said, venue)
             if said.get(_KEY, key_mark(key).hex()) != key_mark(key).hex():
                 _set(connection, _KEY, "")
         codes, last_id = keyed(key), ""
@@ -207,7 +206,7 @@ class Feed:
             _set(connection, _SINCE + run.account, listing.since)
             if doubt.text:
                 key = f"{run.account} {run.number}" if doubt.shrunk else run.account
-                Reports(connection, self._venue, now_utc_ms).say("missing tickets", key, doubt.text)
+                Reports(connection, now_utc_ms).say("missing tickets", key, doubt.text)
             complete = whole or _states(connection)[_STAMP + run.account] != "0"
             if complete and not doubt.shrunk:
                 _set(connection, _STAMP + run.account, str(now_utc_ms))
@@ -321,7 +320,7 @@ class Feed:
 
     def _take(self, connection: Connection, run: Run, tickets: Sequence[VendorTicket]) -> int:
         listed: dict[str, VendorTicket | None] = {}
-        reports = Reports(connection, self._venue, run.began_utc_ms)
+        reports = Reports(connection, run.began_utc_ms)
         for each in tickets:
             ticket_id = f"{run.account}:{each.ticket_id}"
             fault = fault_of(ticket_id, each)
@@ -374,14 +373,6 @@ class Feed:
                 after = before | {i: row._replace(code="", gone=True) for i, row in dropped.items()}
                 give_back(after, codes)
                 highest = max(highest, _stored(connection, store(connection, before, after, ())))
-
-
-def _check_venue(database: Database, said: dict[str, str], venue: str) -> None:
-    if said.get(_VENUE, venue) != venue:
-        mend = "give each venue a ledger of its own"
-        raise FeedKeyChanged(
-            f"{database.name}: this is the ledger of venue {said[_VENUE]!r}, not {venue!r}: {mend}"
-        )
 
 
 def _foreign_moves(connection: Connection, run: Run, listed: Listed) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The tables of the ledger, for SQLite and PostgreSQL alike.
+"""The tables of the ledger of one venue, for SQLite and PostgreSQL alike.
 
 Rows come first and are never changed; everything else is derived from them in the order of each gate's
 chain, or comes from a vendor. Times are UTC milliseconds. A row is known by (gate, row, digest): two rows of
@@ -32,10 +32,8 @@ gate = Table(
     "gate",
     metadata,
     Column("id", COUNTING, primary_key=True),
-    Column("venue", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
     Column("rows", BigInteger, nullable=False),  # how many are kept: nobody has to count a large table
-    UniqueConstraint("venue", "name"),
 )
 
 row = Table(

@@ -165,7 +165,7 @@ def open_bridge(
     `vendor` makes the other side of an account; a bench brings one that answers at once. `now_utc_ms` is the
     clock and `wait` the patience with vendors: a test has hours without a vendor go by in seconds. The folder
     holds the venue's key, made where there is none, and the ledger where the settings name no other. Raises
-    `SettingsError`, `BridgeRuns`, `LedgerLost`, `KeyUnusable`, `FeedKeyChanged`.
+    `SettingsError`, `BridgeRuns`, `LedgerLost`, `ForeignLedger`, `KeyUnusable`, `FeedKeyChanged`.
     """
     brokers = tuple(opened(broker) for broker in settings.brokers)
     with ExitStack() as stack:

@@ -95,7 +95,7 @@ class OwnGate:
         self._database = database
         self._row = 0
         with database.transaction() as connection:
-            _add(connection, schema.gate, id=1, venue="arena", name="north")
+            _add(connection, schema.gate, id=1, name="north")
             _add(connection, schema.epoch, id=1, gate=1)
 
     def moves(self, ticket: str, direction: Direction, at_utc_ms: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from firmware import wire
-from firmware.bridge.database import Database
+from firmware.bridge.database import Database, ForeignLedger
 from firmware.bridge.feed import SHRUNK_TICKETS_MIN, Feed, FeedKeyChanged
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
@@ -467,9 +467,9 @@ def test_the_feed_keeps_its_name(url: str, feed: Feed, tmp_path: Path) -> None:
 def test_a_ledger_whose_digests_have_another_key_is_refused(database: Database, feed: Feed) -> None:
     with pytest.raises(FeedKeyChanged, match="another venue key: put the key of"):
         Feed(database, "arena", OTHER_KEY)
-    with pytest.raises(FeedKeyChanged, match="ledger of venue 'arena', not 'club'"):
+    with pytest.raises(ForeignLedger, match="ledger of venue 'arena', not 'club': give each venue a ledger"):
         Feed(database, "club", KEY)
-    with pytest.raises(FeedKeyChanged, match="not 'club'"):
+    with pytest.raises(ForeignLedger, match="not 'club'"):
         Feed.rekey(database, "club", OTHER_KEY)
 
 

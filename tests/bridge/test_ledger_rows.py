@@ -7,9 +7,12 @@ from sqlalchemy.schema import CreateTable
 
 from firmware import wire
 from firmware.bridge import schema
+from firmware.bridge.database import ForeignLedger
+from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import LOOSE_MS_MAX, Ledger, check
 from firmware.core.movements import Act
-from tests.bridge.model_gate import ACCOUNTS, Books, ModelGate, books
+from tests.bridge.feeds import KEY
+from tests.bridge.model_gate import ACCOUNTS, VENUE, Books, ModelGate, books
 from tests.core.samples import NOON_MS
 
 
@@ -98,12 +101,14 @@ def test_several_batches_share_one_transaction(kept: Books) -> None:
     assert kept.ledger.store_many([], NOON_MS) == []
 
 
-def test_gates_of_two_venues_may_have_one_name(kept: Books) -> None:
-    here, there = gate_with(11), gate_with(5)
-    kept.store(here)
-    Ledger(kept.database, "other", ACCOUNTS).store(there.name, there.batch(), NOON_MS)
-    assert kept.kinds() == []
-    assert len(kept.lines(schema.tip)) == 2
+def test_a_ledger_is_one_venues_and_refuses_another(kept: Books) -> None:
+    with pytest.raises(
+        ForeignLedger, match="the ledger of venue 'hall', not 'other': give each venue a ledger"
+    ):
+        Ledger(kept.database, "other", ACCOUNTS)
+    with pytest.raises(ForeignLedger):
+        Feed(kept.database, "other", KEY)
+    assert Ledger(kept.database, VENUE, ACCOUNTS).counts().rows == 0
 
 
 # --- forks ----------------------------------------------------------------------------------------

@@ -66,9 +66,12 @@ class Ledger:
     """The ledger of one venue. Every call is one transaction, and raises `LedgerLost` where it cannot be."""
 
     def __init__(self, database: Database, venue: str, accounts: Collection[str]) -> None:
-        """`accounts` are the names of the vendor accounts that are told of admissions."""
+        """`accounts` are the names of the vendor accounts that are told of admissions.
+
+        Raises `ForeignLedger` for a database that is another venue's, and `LedgerLost`.
+        """
+        database.belong_to(venue)
         self._database = database
-        self._venue = venue
         self._accounts = frozenset(accounts)
 
     # --- rows --------------------------------------------------------------------------------------
@@ -84,7 +87,7 @@ class Ledger:
         if not batches:
             return []
         with self._database.transaction() as connection:
-            reports = Reports(connection, self._venue, now_utc_ms)
+            reports = Reports(connection, now_utc_ms)
             gates = self._lock(connection, {gate for gate, _ in batches}, now_utc_ms, reports)
             results = []
             for gate, batch in batches:
@@ -99,7 +102,7 @@ class Ledger:
     def release_untimed(self, now_utc_ms: int) -> tuple[str, ...]:
         """Let go what waited `UNTIMED_MS_MAX` for the true time of a gate; the texts of new reports."""
         with self._database.transaction() as connection:
-            reports = Reports(connection, self._venue, now_utc_ms)
+            reports = Reports(connection, now_utc_ms)
             release_untimed(connection, reports, now_utc_ms)
         return tuple(reports.new)
 
@@ -109,7 +112,7 @@ class Ledger:
         query = (
             select(schema.gate.c.name, columns.after, columns.previous, columns.upto, columns.digest)
             .join(schema.gate, schema.gate.c.id == columns.gate)
-            .where(schema.gate.c.venue == self._venue, columns.received_ms <= now_utc_ms - LOOSE_MS_MAX)
+            .where(columns.received_ms <= now_utc_ms - LOOSE_MS_MAX)
             .order_by(schema.gate.c.id, columns.after)
         )
         with self._database.look() as connection:
@@ -117,7 +120,7 @@ class Ledger:
         if not late:
             return ()
         with self._database.transaction() as connection:
-            reports = Reports(connection, self._venue, now_utc_ms)
+            reports = Reports(connection, now_utc_ms)
             gates = self._lock(connection, {line.name for line in late}, now_utc_ms, reports)
             for name, after, previous, upto, digest in late:
                 gates[name].release([Stretch((after, previous), (upto, digest))])
@@ -131,13 +134,13 @@ class Ledger:
         columns = schema.gate.c
         query = (
             select(columns.id, columns.name)
-            .where(columns.venue == self._venue, columns.name.in_(names))
+            .where(columns.name.in_(names))
             .order_by(columns.name)
             .with_for_update()
         )
         found = connection.execute(query).all()
         if missing := names - {line.name for line in found}:
-            lines = [{"venue": self._venue, "name": name, "rows": 0} for name in sorted(missing)]
+            lines = [{"name": name, "rows": 0} for name in sorted(missing)]
             connection.execute(insert_new(connection, schema.gate), lines)
             found = connection.execute(query).all()
         return {line.name: Chains(connection, line.id, line.name, now_utc_ms, reports) for line in found}
@@ -157,7 +160,7 @@ class Ledger:
         They are the worker's alone for `lease_ms`; after that they may be given to another, with doubt.
         """
         with self._database.transaction() as connection:
-            reports = Reports(connection, self._venue, now_utc_ms)
+            reports = Reports(connection, now_utc_ms)
             return telling.claim(connection, reports, account, worker, now_utc_ms, limit, lease_ms)
 
     def finish(
@@ -165,7 +168,7 @@ class Ledger:
     ) -> tuple[str, ...]:
         """Keep what the vendor said; the first word on each counts. Returns the texts of new reports."""
         with self._database.transaction() as connection:
-            reports = Reports(connection, self._venue, now_utc_ms)
+            reports = Reports(connection, now_utc_ms)
             telling.finish(connection, reports, outcomes, now_utc_ms)
         return tuple(reports.new)
 

@@ -44,14 +44,14 @@ def report_doubles(
     moves: dict[str, list[Move]] = {}
     wanted = sorted(subjects)
     for at in range(0, len(wanted), ASKED_AT_ONCE):
-        for move in _moves(connection, reports.venue, wanted[at : at + ASKED_AT_ONCE]):
+        for move in _moves(connection, wanted[at : at + ASKED_AT_ONCE]):
             moves.setdefault(move.subject, []).append(move)
     for found in moves.values():
         if len(found) > 1:
             _look(connection, reports, chains, sorted(found), settled)
 
 
-def _moves(connection: Connection, venue: str, subjects: Sequence[str]) -> Iterable[Move]:
+def _moves(connection: Connection, subjects: Sequence[str]) -> Iterable[Move]:
     admission, epoch, gate = schema.admission.c, schema.epoch.c, schema.gate.c
     query = (
         select(
@@ -62,7 +62,6 @@ def _moves(connection: Connection, venue: str, subjects: Sequence[str]) -> Itera
         .join(schema.gate, gate.id == admission.gate)
         .join(schema.epoch, epoch.id == admission.epoch)
         .where(
-            gate.venue == venue,
             admission.subject.in_(subjects),
             admission.state == "settled",
             admission.perimeters.contains("outer"),
@@ -111,14 +110,14 @@ def _explain(
     connection: Connection, reports: Reports, before: Sequence[Move], left: Move, after: Sequence[Move]
 ) -> None:
     """A way out that became known late may explain what was reported."""
-    keys = {reports.key_of(_key(one, other)): _key(one, other) for one in before for other in after}
+    keys = {_key(one, other) for one in before for other in after}
     columns = schema.report.c
     query = select(columns.key).where(columns.kind == "double", columns.key.in_(keys))
     for key in connection.execute(query).scalars().all() if keys else ():
         reports.say(
             "explained",
-            keys[key],
-            f"ticket {left.subject}: the double admission {keys[key]} was none: the ticket left in "
+            key,
+            f"ticket {left.subject}: the double admission {key} was none: the ticket left in "
             f"between, at gate {left.gate}, lane {left.lane}, row {name_of(left.row)}, "
             f"{time_of(left.utc_ms)}; this became known later",
         )

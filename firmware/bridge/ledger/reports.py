@@ -24,20 +24,15 @@ class Report(NamedTuple):
 class Reports:
     """Writes reports in one transaction; `new` are the texts of those that were not there before."""
 
-    def __init__(self, connection: Connection, venue: str, now_utc_ms: int) -> None:
-        self.venue = venue
+    def __init__(self, connection: Connection, now_utc_ms: int) -> None:
         self._connection = connection
         self._now_utc_ms = now_utc_ms
         self.new: list[str] = []
 
-    def key_of(self, key: str) -> str:
-        """The key as it is kept: a database may have several venues."""
-        return f"{self.venue}:{key}"
-
     def say(self, kind: str, key: str, text: str) -> None:
         """Report this, if it is not reported yet."""
         text = whole_text(text)[:REPORT_CHARACTERS_MAX]
-        key = whole_text(self.key_of(key))
+        key = whole_text(key)
         line = {"kind": kind, "key": key, "text": text, "at_ms": self._now_utc_ms}
         if self._connection.execute(insert_new(self._connection, schema.report), line).rowcount:
             self.new.append(text)
