@@ -45,7 +45,7 @@ from firmware.bridge.vendor import (
 from firmware.core.ticket import Direction, Verdict
 
 PAGES_MAX = 10_000  # of one session: fifteen million tickets
-PASSES_MAX = 3  # through one session's list, where rows moved between pages while it was read
+PASSES_MAX = 3  # through one session's list or changes, where rows moved between pages meanwhile
 SEARCH_PAGES_MAX = 20  # a producer with a thousand events
 NAMED_MAX = 20  # known events or sessions in an error's text
 OLD_LOGINS_MAX = 8  # whose tokens are still masked in logs
@@ -148,58 +148,63 @@ class Ingresse:
                 yield from self._session(run, event, session)
         start_ms = next((stamp_ms for stamp_ms in run.stamps_ms if stamp_ms), 0)
         until = f"{start_ms - self._set.overlap_s * 1000} {self._mark()}" if start_ms else ""
-        if not until and run.from_ms:
-            until = since  # no clock was heard: the next run begins where this one did
-        return Listing(until, run.whole and not run.from_ms, run.skipped, "; ".join(run.odd))
+        if run.from_ms and (not until or not run.whole):
+            until = since  # no clock was heard, or rows are missing: the next run begins where this one did
+        return Listing(until, run.whole and not run.from_ms, sum(run.skipped.values()), "; ".join(run.odd))
 
     def _session(self, run: "_Run", event: str, session: str) -> Flow[None]:
-        """All pages of a session; in a whole run once more, where rows moved between pages meanwhile."""
+        """All pages of a session; once more where rows moved between pages meanwhile."""
         seen: set[int] = set()  # hashes of ids: a million of them in some 70 MB
-        for _ in range(1 if run.from_ms else PASSES_MAX):
+        readings = 0
+        while readings < PASSES_MAX:
+            readings += 1
             before = len(seen)
             total = yield from self._pages(run, event, session, seen)
             if not run.from_ms and not seen and session in self._unfound:
                 run.odd.append(f"session {session} has no tickets, and {self._unfound[session]}")
-            if run.from_ms or total is None or len(seen) >= total:
+            if total is None or len(seen) >= total:
                 return
             if before and len(seen) == before:
-                run.odd.append(f"session {session}: {total} rows announced, {len(seen)} there, twice")
-                return
+                break  # it stands still, and still lacks some: another look in a moment finds no more
         run.whole = False
-        run.odd.append(f"session {session}: {len(seen)} of {total} rows, read {PASSES_MAX} times")
+        run.odd.append(f"session {session}: {len(seen)} of {total} rows, read {readings} times")
 
     def _pages(self, run: "_Run", event: str, session: str, seen: set[int]) -> Flow[int | None]:
         """One reading; how many rows there should be, the most that any page said."""
-        totals: list[int] = []
-        run.skipped -= run.skipped_here
-        run.skipped_here = 0
+        size, filled, totals = self._set.page_size, 0, list[int]()
+        here: set[int] = set()  # this reading's, where nothing else tells the last page
+        run.skipped[session] = 0
         for number in range(1, PAGES_MAX + 1):
-            size = self._set.page_size
             page = yield from self._page(event, session, number, size, run.from_ms, run.stamps_ms)
+            if page.total is not None:
+                totals.append(page.total)
+            if page.last is None:  # a short page may be the server's own limit: the end is one without news
+                rows = {hash(replies.row_id(row)) for row in page.rows}
+                if rows <= here:
+                    break
+                here |= rows
             if page.rows and page.current not in (None, number):
                 raise Outage(f"{self._set.name}: page {number} of session {session} came as {page.current}")
+            filled += bool(page.rows)
             tickets = []
             for row in page.rows:
                 ticket = replies.ticket(row, event, session, self._set.unsold)
                 if ticket is None:
-                    run.skipped_here += 1
-                    seen.add(-run.skipped_here)
+                    run.skipped[session] += 1
+                    seen.add(-run.skipped[session])
                 else:
                     tickets.append(ticket)
-                    if not run.from_ms:
-                        seen.add(hash(ticket.ticket_id))
+                    seen.add(hash(ticket.ticket_id))
             if page.rows:
                 yield Page(tuple(tickets), len(page.rows) - len(tickets))
-            if page.total is not None:
-                totals.append(page.total)
-            if page.last is None and len(page.rows) < size:
-                break
             if page.last is not None and page.last <= number:
                 break
         else:
             raise Outage(f"{self._set.name}: session {session} has more than {PAGES_MAX} pages")
-        run.skipped += run.skipped_here
-        return max(totals, default=None)
+        total = max(totals, default=None)
+        if run.from_ms and (filled <= 1 or (total and page.last is not None and total > page.last * size)):
+            return None  # of one page no row can move to another; or the whole list is counted, not this
+        return total
 
     def _page(
         self, event: str, session: str, number: int, size: int, from_ms: int, stamps_ms: list[int]
@@ -478,8 +483,7 @@ class _Run:
         self.from_ms = from_ms
         self.stamps_ms: list[int] = []
         self.whole = True
-        self.skipped = 0
-        self.skipped_here = 0
+        self.skipped: dict[str, int] = {}  # by session, in the last reading
         self.odd: list[str] = []
 
 

@@ -334,6 +334,11 @@ def guest_list(body: object, what: str) -> GuestList:
     raise Failed(f"{what}: the reply has no list of tickets")
 
 
+def row_id(row: object) -> str:
+    """What tells a row from the others of a list; of one without id the whole of it."""
+    return (text_of(row.get("id")) if isinstance(row, dict) else None) or repr(row)
+
+
 def ticket(row: object, event: str, session: str, unsold: Choice) -> VendorTicket | None:
     """A ticket of the list; `None` where there is no id or code that could ever be scanned."""
     if not isinstance(row, dict):

@@ -10,6 +10,7 @@ from firmware.bridge.ingresse import PASSES_MAX
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.vendor import (
     Accepted,
+    Listing,
     LogInRefused,
     Lost,
     Misconfigured,
@@ -235,7 +236,7 @@ def test_a_guest_called_token_expired_expires_nothing() -> None:
     ],
 )
 def test_a_ticket_type_called_token_expired_expires_nothing(body: dict[str, Any]) -> None:
-    talk = Talk(ingresse().tickets(""), in_turn(reply(body)))
+    talk = Talk(ingresse().tickets(""), in_turn(reply(body), page([])))
     assert [ticket.type for ticket in talk.tickets] == ["Token expired"]
 
 
@@ -454,11 +455,66 @@ def test_a_list_that_is_announced_and_does_not_come_is_not_whole() -> None:
     assert not talk.result.whole
 
 
-def test_a_total_that_counts_something_else_does_not_keep_a_list_from_being_whole() -> None:
+def test_a_list_that_stays_short_of_its_total_is_not_whole() -> None:
     talk = Talk(ingresse().tickets(""), lambda _: page([row()], 1, 1, 9))
-    assert talk.result.whole
-    assert talk.result.text == "session 43058: 9 rows announced, 1 there, twice"
+    assert not talk.result.whole
+    assert talk.result.text == "session 43058: 1 of 9 rows, read 2 times"
     assert len(talk.requests) == 2
+
+
+def test_entries_that_could_not_be_read_are_counted_in_every_session() -> None:
+    vendor = ingresse(events=(("1", ("10", "11")),))
+    talk = Talk(vendor.tickets(""), in_turn(page([row("1", "A"), None]), page([row("2", "B")])))
+    assert talk.result.skipped == 1
+
+
+def changes(total: int, *readings: list[list[str]]) -> tuple[str, Talk[Listing]]:
+    """A delta of which each reading has these pages of ids; the `since` that it began with."""
+    vendor = ingresse(page_size=2)
+    since = Talk(vendor.tickets(""), in_turn(page([]))).result.since
+    replies = []
+    for reading in readings:
+        for number, ids in enumerate(reading, 1):
+            replies.append(page([row(one, one) for one in ids], number, len(reading), total))
+            replies[-1].headers["Date"] = "Tue, 16 Oct 2018 22:03:56 GMT"
+    return since, Talk(vendor.tickets(since), in_turn(*replies))
+
+
+def test_a_change_that_moved_between_pages_is_found_by_reading_again() -> None:
+    since, talk = changes(4, [["1", "2"], ["4", "1"]], [["2", "3"], ["4", "1"]])
+    assert {ticket.ticket_id for ticket in talk.tickets} == set("1234")
+    assert talk.result.since > since
+    assert talk.result.text == ""
+
+
+def test_changes_that_never_stand_still_are_read_again_from_where_they_began() -> None:
+    since, talk = changes(5, *[[["1", "2"], ["2", "1"], [last]] for last in "345"][:PASSES_MAX])
+    assert talk.result.since > since, "all five came, in three readings"
+    since, talk = changes(5, *[[["1", "2"], ["2", "1"], [last]] for last in "343"])
+    assert talk.result.since == since
+    assert talk.result.text == "session 43058: 4 of 5 rows, read 3 times"
+
+
+def test_a_delta_whose_total_counts_the_whole_list_is_read_once() -> None:
+    since, talk = changes(4100, [["1", "2"], ["3"]])
+    assert talk.result.since > since
+
+
+def test_a_list_without_page_numbers_goes_on_behind_the_servers_own_limit() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        first = (int(query(request)["page"]) - 1) * 3
+        return reply({"data": [row(str(n), str(n)) for n in range(first, min(first + 3, 8))]})
+
+    talk = Talk(ingresse().tickets(""), answer)
+    assert [ticket.ticket_id for ticket in talk.tickets] == list("01234567")
+    assert len(talk.requests) == 4
+
+
+@pytest.mark.parametrize("info", [{}, {"currentPage": 1}])
+def test_a_server_that_has_one_page_for_every_number_is_asked_twice(info: dict[str, Any]) -> None:
+    same = reply({"responseData": {"data": [row(), None], "paginationInfo": info}})
+    talk = Talk(ingresse().tickets(""), in_turn(same, same))
+    assert (len(talk.tickets), talk.result.skipped, talk.result.whole) == (1, 1, True)
 
 
 def test_a_delta_is_read_once_and_is_never_whole() -> None:
@@ -501,7 +557,7 @@ def test_numbers_of_pages_are_text_or_numbers(info: dict[str, Any]) -> None:
     ],
 )
 def test_a_list_is_found_wherever_it_stands(body: dict[str, Any]) -> None:
-    talk = Talk(ingresse().tickets(""), in_turn(reply(body)))
+    talk = Talk(ingresse().tickets(""), in_turn(reply(body), page([])))
     assert [ticket.ticket_id for ticket in talk.tickets] == ["981"]
 
 
