@@ -266,6 +266,15 @@ def test_a_question_without_an_answer_is_asked_again_less_and_less_often(a: Side
     assert b.says(now_s + 1000) == []
 
 
+def test_where_something_was_missed_every_gate_is_asked(a: Side, b: Side) -> None:
+    meet(a, b)
+    a.rows.enter(1)
+    a.says()
+    b.peers.missed(0.0)
+    talk(a, b)
+    assert subjects(b) == ["t0"]
+
+
 def test_a_death_that_is_older_than_the_newest_birth_is_passed_over(a: Side, b: Side) -> None:
     b.peers.presence("a", a.birth(connection=2), 0.0)
     b.peers.presence("a", a.birth(connection=1, online=False), 0.0)

@@ -3,7 +3,8 @@
 One thread with one inbox. Rows go up and are confirmed by receipts; tickets come down; movements go to the
 other gates and come from them. The journal is the queue: nothing that matters is kept here alone, so a crash,
 a broker that is killed, or a week without network costs time and nothing else. What does not fit is counted,
-said once, and acknowledged: a message that nobody can read must not keep the ones behind it.
+said once, and acknowledged: a message that nobody can read must not keep the ones behind it. So is what finds
+the inbox full: rows, tickets and movements are asked for again, and outcomes stay in the ledger.
 """
 
 import re
@@ -76,6 +77,7 @@ class Uplink:
         self._unsaid: list[str] = []
         self.odd: Counter[str] = Counter()
         """What came and did not fit, by kind."""
+        self._without_receipt = self._overflowed = 0  # counted on the line's thread
         with ExitStack() as undo:
             self._folder = folder / "journal"
             self._rows = undo.enter_context(RowReader(self._folder))
@@ -138,8 +140,12 @@ class Uplink:
         self._inbox.put_always(partial(self._on_disconnected, session))
 
     def arrived(self, session: Session, arrived: Arrived) -> None:
-        """A message came. The line takes fewer unacknowledged ones than the inbox has room for."""
-        self._inbox.put(partial(self._on_arrived, session, arrived))
+        """A message came. One of QoS 0 is nobody's here, and no window bounds how many of them come."""
+        if not arrived.number:
+            self._without_receipt += 1
+        elif not self._inbox.put(partial(self._on_arrived, session, arrived)):
+            self._overflowed += 1  # only a broker that heeds no window gets here
+            session.acknowledge(arrived)
 
     def acknowledged(self, session: Session) -> None:
         """There is room in the window. The first message of a session is the birth."""
@@ -177,9 +183,23 @@ class Uplink:
         self._woken = False
         if taken is not None:
             taken.news()
+        self._look_at_dropped()
         self._say_faults()
         if self._session is not None:
             self._send(self._session, time.monotonic())
+
+    def _look_at_dropped(self) -> None:
+        """Count what the line's thread did not let in, and ask again for what may have been in it."""
+        if self._without_receipt != self.odd["QoS 0"]:
+            self.odd["QoS 0"] = self._without_receipt
+            text = "messages of QoS 0 came and were dropped: every part of a venue sends QoS 1. Who sends them?"
+            self._complain("QoS 0", text)
+        if self._overflowed != self.odd["inbox full"]:
+            self.odd["inbox full"] = self._overflowed
+            text = "more messages came than the broker was allowed to send at once: the rest is asked for again"
+            self._complain("inbox full", text)
+            self._peers.missed(time.monotonic())
+            self._sync.connected()
 
     def _send(self, session: Session, now_s: float) -> None:
         """All that is due, the most urgent first, as far as the window goes."""

@@ -97,6 +97,11 @@ class Peers:
         elif age >= peer.newest:
             peer.online = False
 
+    def missed(self, now_s: float) -> None:
+        """Something was not heard, and nobody knows of whom."""
+        for peer in self._peers.values():
+            peer.want(now_s)
+
     def request(self, asker: str, request: wire.AdmissionsRequest) -> None:
         """Another gate asks; its last question counts."""
         if request.of == self._gate and asker != self._gate and self._peer(asker) is not None:
