@@ -17,7 +17,7 @@ from firmware.signals import visible
 
 ASK_S = 5.0  # for the vendor's control port, which is never slow
 LOOKED_AT = 200  # codes asked for, to find one that would be admitted
-SHOWN = 3  # codes of each kind that are printed
+SHOWN = 2  # codes of each kind that are printed; more do not fit 80 columns
 SLOW_S = 1.0  # a slow vendor's replies: the bridge waits 1.5 s for a check-in
 LOST_SHARE = 0.5  # of a lossy vendor's replies
 CODE_SHOWN = 60  # characters of a code in a sentence
@@ -90,7 +90,7 @@ class Orders:
 
     def _of(self, part: Part, start: Callable[[], None]) -> dict[str, Act]:
         def begin() -> str:
-            if part.state != "down":
+            if part.state in {"up", "starting"}:
                 return f"the {part.name} runs already"
             start()
             return f"the {part.name} starts"

@@ -41,10 +41,12 @@ class Part:
 
     @property
     def state(self) -> str:
-        """`up`, `starting`, or `down`."""
+        """`up`, `starting`, `stopping`, or `down`."""
         process = self._process
         if process is None or process.poll() is not None:
             return "down"
+        if self._asked:
+            return "stopping"
         return "up" if self._ready.is_set() else "starting"
 
     @property

@@ -131,6 +131,8 @@ class Ways:
         """The gate has heard what the vendor said about a scan. On the uplink's thread."""
         now_ns = time.perf_counter_ns()
         epoch, seq = epoch_and_seq(outcome.scan)
+        if self._uplink is not None:
+            self._look(self._uplink)  # the receipt came first, and is told first
         with self._lock:
             way = self._ways.get(outcome.scan)
             if way is not None:

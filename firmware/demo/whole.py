@@ -180,8 +180,9 @@ class Whole:
         if unit.catalogue.count == 0:
             self._say("the tickets come from the vendor, through bridge and broker")
         until = time.monotonic() + START_S
-        while unit.catalogue.count == 0 and time.monotonic() < until and wait(LOOK_MS):
-            pass
+        while not (unit.catalogue.count and self.second.tickets):
+            if time.monotonic() > until or not wait(LOOK_MS):
+                break
 
     def start_broker(self) -> None:
         """Raises `OSError`, as all of these do."""

@@ -63,6 +63,7 @@ class Piped:
             bufsize=0,
         )
         self._kept = b""
+        self._passed_over: list[Scan] = []
 
     def type(self, *codes: str) -> None:
         """Feed these lines."""
@@ -84,6 +85,19 @@ class Piped:
         line, _, self._kept = self._kept.partition(b"\n")
         found: Scan = json.loads(line)
         return found
+
+    def told(self, **facts: object) -> Scan:
+        """An object with these facts, which must come; each is given once. A status is one from now on."""
+        if facts.get("told") != "status":
+            for found in self._passed_over:
+                if facts.items() <= found.items():
+                    self._passed_over.remove(found)
+                    return found
+        while (scan := self.scan()) is not None:
+            if facts.items() <= scan.items():
+                return scan
+            self._passed_over.append(scan)
+        raise AssertionError(f"the demo did not tell {facts}, only {self._passed_over[-20:]}")
 
     def sure_scan(self) -> Scan:
         """The next object, which must come."""
