@@ -13,7 +13,7 @@ from typing import NamedTuple
 from firmware import wire
 from firmware.bridge.database import LedgerLost
 from firmware.bridge.feed import Feed
-from firmware.bridge.ledger import Ledger, Stored
+from firmware.bridge.ledger import Ledger, Stored, check
 from firmware.bridge.oddities import Oddities
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.work import Faults, Worker, fault_of
@@ -79,6 +79,8 @@ class Relay:
         self._connection = connection
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
+        self._suspects: set[str] = set()  # gates with a batch that the ledger was lost over
+        self._took = False  # the ledger, since it was lost last
         self._wanted: dict[str, _Wanted] = {}
         self._heard_utc_ms: dict[str, int] = {}
         self.storing = Worker("storing", self._store_turn, faults)
@@ -137,6 +139,7 @@ class Relay:
             raise wire.Unfit("it is retained, and only a status may be: clear it at the broker")
         if where.topic is wire.JOURNAL:
             batch = wire.decode(arrived.payload, wire.Journal)
+            check(batch)
             with self._lock:
                 self._heard(where.gate)
                 full = len(self._batches) >= BATCHES_WAITING_MAX
@@ -162,26 +165,55 @@ class Relay:
 
     def _store_turn(self) -> float:
         """Store what waits; it leaves the queue only when it is safe, or can never be."""
-        with self._lock:
-            waiting = [self._batches[at] for at in range(min(len(self._batches), BATCHES_AT_ONCE))]
+        waiting = self._next()
         if not waiting:
             return IDLE_S
         try:
             stored = self._ledger.store_many([(one.gate, one.batch) for one in waiting], self._now_utc_ms())
-        except LedgerLost:
+        except LedgerLost as lost:
+            self._lost(waiting, lost)
             raise
         except Exception:  # one of them can never be stored: find it, and take the others
             for each in waiting:
                 self._store_one(each)
-            return 0.0
-        self._settle(waiting, stored)
+        else:
+            self._settle(waiting, stored)
         return 0.0
+
+    def _next(self) -> list[_Waiting]:
+        """What is stored now: all that wait, but for suspects, of which one goes at a time, after the others.
+
+        When the ledger is lost, nobody knows whether a batch is to blame. So each gate's is tried alone then,
+        and those of a gate that loses it again wait behind the rest: one gate cannot stop all receipts.
+        """
+        with self._lock:
+            self._suspects &= {one.gate for one in self._batches}
+            others = [one for one in self._batches if one.gate not in self._suspects]
+            return others[:BATCHES_AT_ONCE] or list(self._batches)[:1]
+
+    def _lost(self, waiting: Sequence[_Waiting], lost: LedgerLost) -> None:
+        """One of these may be what the ledger was lost over: all of their gates' go to the end, in order.
+
+        A batch that loses it again, alone, while it took others, is set aside: the broker sends only so many
+        that are not acknowledged.
+        """
+        gates = {one.gate for one in waiting}
+        again, self._took = self._took and gates <= self._suspects, False
+        with self._lock:
+            self._suspects |= gates
+            last = [one for one in self._batches if one.gate in gates]
+            self._batches = deque([one for one in self._batches if one.gate not in gates] + last)
+        if again and len(waiting) == 1:
+            (gate,) = gates
+            self.odd.add(gate, "rows: LedgerLost", f"rows of gate {gate} were not taken: {lost}")
+            self._done(waiting)
 
     def _store_one(self, each: _Waiting) -> None:
         """Store one batch, or set it aside. Its gate keeps the rows, and says that they have no receipt."""
         try:
             stored = self._ledger.store(each.gate, each.batch, self._now_utc_ms())
-        except LedgerLost:
+        except LedgerLost as lost:
+            self._lost([each], lost)
             raise
         except wire.Unfit as unfit:
             self.odd.add(each.gate, "rows: Unfit", f"rows of gate {each.gate} were not taken: {unfit}")
@@ -191,12 +223,15 @@ class Relay:
         else:
             self._settle([each], [stored])
             return
-        self._done(each)
+        self._done([each])
 
     def _settle(self, waiting: Sequence[_Waiting], stored: Sequence[Stored]) -> None:
         """These are safe: acknowledge them, and send their receipts."""
+        self._took = True
+        with self._lock:
+            self._suspects -= {one.gate for one in waiting}
         for each, told in zip(waiting, stored, strict=True):
-            self._done(each)
+            self._done([each])
             if told.receipt is not None:
                 topic = wire.address(wire.RECEIPT, self._venue, each.gate)
                 self._outbox.put_receipt(topic, told.receipt)
@@ -205,12 +240,13 @@ class Relay:
         if new_rows or reported:
             self._stored(reported)
 
-    def _done(self, each: _Waiting) -> None:
-        """The batch is done with. After a new connection it is not in the queue any more, others are."""
+    def _done(self, done: Sequence[_Waiting]) -> None:
+        """Done with. After a new connection they are not in the queue any more, others are."""
+        those = set(map(id, done))
         with self._lock:
-            if self._batches and self._batches[0] is each:
-                self._batches.popleft()
-        each.session.acknowledge(each.arrived)
+            self._batches = deque(one for one in self._batches if id(one) not in those)
+        for each in done:
+            each.session.acknowledge(each.arrived)
 
     # --- pages -------------------------------------------------------------------------------------
 
