@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from firmware import wire
 from firmware.mqtt import Arrived, Broker, Line, Pace, Publication, Session, Tls
-from tests.brokers import ANYBODY, QUICK, Ear, RunningBroker, free_port, mosquitto_broker, until
+from tests.brokers import ANYBODY, LIMIT_S, QUICK, Ear, RunningBroker, free_port, mosquitto_broker, until
 from tests.certificates import Certificate, authority, certificate
 
 JOURNAL = wire.address(wire.JOURNAL, "arena", "north")
@@ -269,6 +270,63 @@ def test_tls_and_no_tls_that_meet_are_told(tmp_path: Path, ours: Certificate, se
     with mosquitto_broker(tmp_path) as venue:
         told = fault_of(with_tls(venue, ours, None), HASTY)
     assert told == " breaks off the start of TLS: is this its TLS port?"
+
+
+def test_an_attempt_that_hangs_in_tls_is_left_behind_and_sends_nothing(
+    folder: Path, ours: Certificate
+) -> None:
+    own, came, go_on, sent = certificate(folder, "slow", ours), threading.Event(), threading.Event(), []
+
+    def dawdle(connection: socket.socket) -> None:
+        came.set()
+        assert go_on.wait(LIMIT_S)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(own.cert_file, own.key_file)
+        with context.wrap_socket(connection, server_side=True) as secured:
+            sent.append(secured.recv(100))
+
+    ear = Ear()
+    with server(dawdle) as broker:
+        tls = broker._replace(tls=Tls(str(ours.cert_file)))
+        line = Line([tls], "gate", (), ear, pace=Pace(connect_s=LIMIT_S, close_s=0.1))
+        line.start()
+        assert came.wait(LIMIT_S)
+        line.close()
+        assert line._thread.is_alive(), "nobody waits for it"
+        go_on.set()
+        line._thread.join(LIMIT_S)
+        until(lambda: sent)
+    assert sent == [b""], "not even CONNECT"
+    assert (ear.sessions, ear.ended) == ([], [])
+
+
+def test_a_look_that_hangs_does_not_cost_the_farewell(tmp_path: Path, ours: Certificate) -> None:
+    looks, go_on = threading.Event(), threading.Event()
+
+    def refuse_and_then_dawdle(connection: socket.socket) -> None:
+        if ear.sessions:
+            looks.set()
+            go_on.wait(3 * LIMIT_S)
+
+    watch, ear, bye = Ear(), Ear(), Publication(JOURNAL, b"bye")
+    pace = QUICK._replace(connect_s=3 * LIMIT_S, close_s=3 * LIMIT_S)
+    with (
+        mosquitto_broker(tmp_path, ANYBODY) as cloud,
+        Line([cloud.address], "watch", (JOURNAL,), watch, pace=QUICK),
+        server(refuse_and_then_dawdle) as venue,
+    ):
+        watch.session()
+        tls = venue._replace(tls=Tls(str(ours.cert_file)))
+        line = Line([tls, cloud.address], "gate", (), ear, None, lambda _: bye, pace=pace)
+        line.start()
+        assert looks.wait(LIMIT_S)
+        closing = threading.Thread(target=line.close)
+        closing.start()
+        try:
+            watch.wait(lambda: watch.payloads == [b"bye"])
+        finally:
+            go_on.set()
+            closing.join()
 
 
 def test_files_that_cannot_be_used_are_named(folder: Path, ours: Certificate, secured: RunningBroker) -> None:

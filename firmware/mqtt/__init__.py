@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 LEAVE_S = 2.0  # for the last acknowledgements and the farewell; whoever closes waits for it
-JOIN_S = 30.0  # to close: an attempt that hangs in TCP, in TLS and in CONNECT, and the farewell
 HEAD_BYTES = 16  # of a packet: its type, lengths and id
 STEPS_MAX = 16  # doublings of a wait; more would overflow, and the longest wait is reached long before
 
@@ -203,13 +202,17 @@ class Line:
             self._thread.start()
 
     def close(self) -> None:
-        """Say farewell and disconnect; the listener hears `disconnected` before. Twice is fine."""
+        """Say farewell and disconnect; the listener hears `disconnected` before. Twice is fine.
+
+        An attempt to connect that cannot be broken off in time is left behind: it sends nothing any more, and
+        the listener hears nothing of it.
+        """
         self._closing.set()
         self._wake()
         if self._thread.ident is None:
             self._wake.close()
         elif self._thread is not threading.current_thread():
-            self._thread.join(JOIN_S)
+            self._thread.join(self._pace.close_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -283,14 +286,14 @@ class Line:
         steady = time.monotonic() - began_s >= self._pace.steady_s
         self._session = None
         session._end()
-        self._end_look()
-        if left:
+        if left:  # first: a look that hangs must not cost the farewell
             self._leave(link, session)
         else:
             if not steady:
                 why += ", and so soon: do two clients have one name?"  # mosquitto 2.0.11 does not say so
             self._note(broker, why)
         link.abandon()
+        self._end_look()
         self._listener.disconnected(session, why)
         if left:
             return _End.LEFT
@@ -382,7 +385,7 @@ class _Look:
         """Break it off, or wait for its end."""
         self._closing.set()
         self._wake()
-        self._thread.join(JOIN_S)
+        self._thread.join(self._pace.close_s)
 
     def _run(self) -> None:
         for broker in self._brokers:

@@ -197,6 +197,8 @@ class Link:
             )
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise Fault(unreachable(self.broker, error, self._pace)) from None
+        if self._closing.is_set():  # perhaps long ago, and nobody waits for us any more
+            raise self._broken_off()
         for event in self.until(self._pace.answer_s, "the answer to CONNECT"):
             if isinstance(event, Accepted):
                 return event.limits
@@ -229,9 +231,12 @@ class Link:
         while (left_s := deadline_s - time.monotonic()) > 0:
             yield from self.turn(min(TURN_S, left_s))
             if self._closing.is_set():
-                raise Fault(f"broker {self.broker.name}: broken off, because we are closing")
+                raise self._broken_off()
         mend = "is it a broker, and is it overloaded?"
         raise Fault(f"broker {self.broker.name} did not send {what} within {limit_s:g} s: {mend}")
+
+    def _broken_off(self) -> Fault:
+        return Fault(f"broker {self.broker.name}: broken off, because we are closing")
 
     def turn(self, timeout_s: float) -> Iterator[Event]:
         """Wait for the socket, the wake or the time; read and write; hand out what happened."""
