@@ -65,6 +65,7 @@ class Ingresse:
         self._event_of = {session: event for event, sessions in settings.events for session in sessions}
         self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
         self._old: tuple[Login, ...] = ()
+        self._echoes = False  # whether it keeps the time that we send, by its last answer
         self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
 
@@ -258,8 +259,9 @@ class Ingresse:
             event, batch = batches.popleft()
             what = f"update of {len(batch)} tickets of event {event}"
             build = partial(self._requests.update, what, event, [call.movements[index] for index in batch])
+            stamps_ms: list[int] = []
             try:
-                entries = replies.updated((yield from self._ask(build, what, [])), what)
+                entries = replies.updated((yield from self._ask(build, what, stamps_ms)), what)
             except Rejected as error:
                 if len(batch) > 1:  # one of them may be to blame: each for itself
                     batches.extendleft((event, [index]) for index in reversed(batch))
@@ -280,7 +282,9 @@ class Ingresse:
                 for index in batch:
                     told = call.movements[index]
                     if told.code in entries:
-                        call.outcomes[index] = yield from self._judge(call, told, entries[told.code])
+                        call.outcomes[index] = yield from self._judge(
+                            call, told, entries[told.code], stamps_ms[-1]
+                        )
         if call.rejected is not None and not call.settled():
             raise call.rejected
 
@@ -297,47 +301,51 @@ class Ingresse:
     def _look_after(self, call: "_Call", batch: Sequence[int]) -> Flow[None]:
         """The reply was lost: find out what became of each."""
         for index in batch:
-            found = yield from self._look(call, call.movements[index])
+            found = yield from self._look(call, call.movements[index]._replace(doubt=True))
             if found is Stand.BEFORE:
                 call.outcomes[index] = Again(
                     "the update was lost; the look-up shows that it was not carried out"
                 )
-            elif found is Stand.THERE:
+            elif isinstance(found, Stand):
                 call.outcomes[index] = Again(
                     "the update was lost; another one may have been first", doubt=True
                 )
-            elif not isinstance(found, Stand):
+            else:
                 call.outcomes[index] = found
 
-    def _judge(self, call: "_Call", told: Told, entry: Entry) -> Flow[Outcome]:
+    def _judge(self, call: "_Call", told: Told, entry: Entry, now_ms: int) -> Flow[Outcome]:
         """What one answer to an update means."""
         status, text = entry.status, f"status {entry.status}"
         if status is None:
             return Again("the answer has no status that can be read", doubt=True)
         if status == 1:
+            if told.direction is Direction.IN and entry.last is not None and told.at_utc_ms % 1000:
+                self._echoes = entry.last.at_ms == told.at_utc_ms
             return Accepted(text)
         if status == 0:
             return Again("not executed (status 0)")
         if status == 3:
-            return (yield from self._already(call, told, entry.last))
+            return (yield from self._already(call, told, entry.last, now_ms))
         if status == 5:
             text = "status 5: Ingresse found no session in the request, which had one: report this"
         return Refused(self._set.status_map.get(status, Verdict.REFUSED), text)
 
-    def _already(self, call: "_Call", told: Told, last: Move | None) -> Flow[Outcome]:
+    def _already(self, call: "_Call", told: Told, last: Move | None, now_ms: int) -> Flow[Outcome]:
         """Already in that state: by our own update, whose reply was lost, or by somebody else."""
+        at_ms, mine = 0, None
         if last is not None and last.at_ms is not None and (last.direction or Direction.IN) is told.direction:
-            mine = replies.ours(last, told, self._login, self._set.email)
-            if mine:
-                return Accepted("status 3, of our own earlier update")
-            if mine is None:
-                return Unsure("status 3 in the second of our update: Ingresse keeps no milliseconds")
-            at_ms = last.at_ms
-        else:
+            at_ms, mine = last.at_ms, self._ours(last, told, now_ms)
+        if mine:
+            return Accepted("status 3, of our own earlier update")
+        if mine is None:
             found = yield from self._look(call, told)
-            if isinstance(found, Accepted) or (isinstance(found, Again) and found.doubt):
+            if isinstance(found, Accepted | Again):
                 return found
-            at_ms = 0
+            somebody = found is Stand.THERE or (found is Stand.BEFORE and told.direction is Direction.OUT)
+            if told.doubt and not somebody:
+                return Unsure(
+                    "status 3, maybe of our own update whose reply was lost: Ingresse does not say whose"
+                )
         verdict = Verdict.USED if told.direction is Direction.IN else Verdict.NOT_INSIDE
         return Refused(verdict, f"status 3, last moved at {at_ms} ms" if at_ms else "status 3")
 
@@ -350,8 +358,9 @@ class Ingresse:
             return Again("look-ups are out of order", doubt=True)
         what = "look-up of a ticket"
         build = partial(self._requests.look, what, told.code)
+        stamps_ms: list[int] = []
         try:
-            last = replies.looked((yield from self._ask(build, what, [])), told.session, what)
+            last = replies.looked((yield from self._ask(build, what, stamps_ms)), told.session, what)
         except (Failed, Rejected) as error:  # of this one code; others may do
             return Again(str(error), doubt=True)
         except Outage as error:
@@ -362,16 +371,19 @@ class Ingresse:
         call.down = None
         if last is None:
             return Stand.BEFORE
-        mine = replies.ours(last, told, self._login, self._set.email) if last.direction else False
-        if mine:
+        mine = self._ours(last, told, stamps_ms[-1])
+        if mine and last.direction:
             return Accepted("found by look-up")
         if last.direction is told.direction or (last.direction is None and told.direction is Direction.IN):
-            return Stand.THERE
+            return Stand.THERE if mine is False else Stand.UNCLEAR
         if last.at_ms is not None and last.at_ms <= told.at_utc_ms:
             return Stand.BEFORE
         return Unsure(
             "Ingresse knows of a later movement the other way; it may have followed this one, or not"
         )
+
+    def _ours(self, last: Move, told: Told, now_ms: int) -> bool | None:
+        return replies.ours(last, told, self._login, self._set.email, now_ms, self._echoes)
 
     def _unfit(self, told: Told) -> str:
         """Why Ingresse cannot be told of this; "" where it can."""
@@ -473,7 +485,8 @@ class Stand(Enum):
     """Where a look-up finds a ticket that is not provably where we moved it."""
 
     BEFORE = auto()  # our movement was certainly not carried out
-    THERE = auto()  # already in that state; to tell again changes nothing, and the answer says who was first
+    THERE = auto()  # already in that state, by somebody else; to tell again changes nothing
+    UNCLEAR = auto()  # already in that state, maybe by us; likewise
 
 
 class _Run:

@@ -29,6 +29,9 @@ OPERATIONS = {
     "checkout": Direction.OUT,
     "check-out": Direction.OUT,
 }
+# Between a gate's clock and Ingresse's: as much as `from` overlaps. A longer one would take an entry before,
+# at another gate of ours, for this one.
+CLOCK_SLACK_MS = 120_000
 MS_MIN, MS_MAX = (
     10**12,
     4 * 10**12,
@@ -443,20 +446,29 @@ def _move(value: object) -> Move | None:
     return Move(direction, at_ms, exact, value.get("operator"))
 
 
-def ours(move: Move, told: Told, login: Login | None, email: str) -> bool | None:
+def ours(move: Move, told: Told, login: Login | None, email: str, now_ms: int, echoes: bool) -> bool | None:
     """Whether a movement that Ingresse knows is the one we told; `None` where it may be.
 
-    Its time is the one we sent, to the millisecond, and no other operator made it. Where only the second is
-    kept, the operator has to be known as ours.
+    It is where its time is the one we sent, to the millisecond, and no other operator made it. Any other time
+    proves something only of a movement in doubt: one whose second is kept, or, unless Ingresse is known to
+    keep what we send (`echoes`), one by its own clock, between our reading and now (`now_ms` by the same
+    clock, 0 for not known). Then the operator has to be known as ours.
     """
     operator = _is_us(move.operator, login, email)
-    if move.at_ms is None or operator is False or move.direction not in (None, told.direction):
+    if operator is False or move.direction not in (None, told.direction):
         return False
-    if move.at_ms == told.at_utc_ms:
+    if move.exact and move.at_ms == told.at_utc_ms:
         return True
+    if not told.doubt:
+        return False
+    if move.at_ms is None:
+        return None
     if not move.exact and move.at_ms == told.at_utc_ms // 1000 * 1000:
         return operator
-    return False
+    until_ms = (now_ms or MS_MAX) + CLOCK_SLACK_MS
+    if echoes or not told.at_utc_ms - CLOCK_SLACK_MS <= move.at_ms <= until_ms:
+        return False
+    return operator
 
 
 def _is_us(operator: object, login: Login | None, email: str) -> bool | None:

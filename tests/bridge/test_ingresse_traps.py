@@ -178,14 +178,81 @@ def test_trap_7_a_status_3_without_its_check_in_is_looked_up() -> None:
     )
 
 
+SLACK_MS = 120_000
+UNSEEN = {"operation": "checkin", "timestamp": None}
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        AT_MS // 1000,
+        AT_MS - 5,
+        AT_MS - SLACK_MS,
+        DATE_MS + SLACK_MS,
+        str(AT_MS // 1000 + 1),
+        "2018-10-16T21:03:59+00:00",
+        "2018-10-16T18:03:59.5-03:00",
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize(
     ("operator", "kind"),
-    [({"id": 77}, Accepted), ("gate staff", Unsure), (None, Unsure), ({"id": 78}, Refused)],
+    [({"id": 77}, Accepted), ("77", Accepted), ("gate staff", Unsure), (None, Unsure), ({"id": 78}, Refused)],
+    ids=repr,
 )
-def test_trap_7_a_time_of_whole_seconds_needs_our_own_operator(operator: Any, kind: type) -> None:
-    last = {**LAST, "timestamp": AT_MS // 1000, "operator": operator}
-    talk = Talk(ingresse().tell([told()]), in_turn(updated({"code": CODE, "status": 3, "lastCheckin": last})))
+def test_trap_7_our_own_lost_update_is_known_by_its_operator_where_ingresse_keeps_its_own_time(
+    stamp: Any, operator: Any, kind: type
+) -> None:
+    last = {**LAST, "timestamp": stamp, "operator": operator}
+    entry = updated({"code": CODE, "status": 3, "lastCheckin": last})
+    unseen = looked(UNSEEN)
+    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(unseen, entry, unseen))
     assert [type(outcome) for outcome in talk.result] == [kind]
+    seen = Talk(ingresse().tell([told(doubt=True)]), in_turn(looked({**HISTORY, **last}), entry, unseen))
+    assert [type(outcome) for outcome in seen.result] == [kind]
+    assert len(seen.requests) == {Accepted: 1, Refused: 2, Unsure: 3}[kind]
+
+
+@pytest.mark.parametrize("stamp", ["2018-10-16T21:03:59", "16/10/2018 18:03", "", None, 10**30], ids=repr)
+def test_trap_7_a_time_that_cannot_be_read_is_for_a_person_where_it_may_be_ours(stamp: Any) -> None:
+    last = {**LAST, "timestamp": stamp}
+    entry = updated({"code": CODE, "status": 3, "lastCheckin": last})
+    look = looked({**HISTORY, **last})
+    doubted = Talk(ingresse().tell([told(doubt=True)]), in_turn(look, entry, look))
+    assert [type(outcome) for outcome in doubted.result] == [Unsure]
+    fresh = Talk(ingresse().tell([told()]), in_turn(entry, look))
+    assert fresh.result == (Refused(Verdict.USED, "status 3"),)
+
+
+@pytest.mark.parametrize(
+    "stamp", [AT_MS - SLACK_MS - 1, DATE_MS + SLACK_MS + 1, AT_MS // 1000 - 121], ids=repr
+)
+def test_trap_7_our_own_entry_of_another_time_is_used(stamp: int) -> None:
+    entry = updated({"code": CODE, "status": 3, "lastCheckin": {**LAST, "timestamp": stamp}})
+    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(looked(UNSEEN), entry))
+    assert [one.verdict for one in talk.result if isinstance(one, Refused)] == [Verdict.USED]
+
+
+@pytest.mark.parametrize("stamp", [AT_MS // 1000, "2018-10-16T21:03:56+00:00", AT_MS + 1], ids=repr)
+def test_trap_7_what_was_never_sent_before_is_ours_only_to_the_millisecond(stamp: Any) -> None:
+    entry = updated({"code": CODE, "status": 3, "lastCheckin": {**LAST, "timestamp": stamp}})
+    talk = Talk(ingresse().tell([told()]), in_turn(entry))
+    assert [one.verdict for one in talk.result if isinstance(one, Refused)] == [Verdict.USED]
+
+
+def test_trap_7_where_ingresse_keeps_our_times_another_one_is_another_entry() -> None:
+    vendor = ingresse()
+    Talk(vendor.tell([told("B")]), in_turn(updated({"code": "B", "status": 1, "lastCheckin": LAST})))
+    entry = updated({"code": CODE, "status": 3, "lastCheckin": {**LAST, "timestamp": AT_MS - 5}})
+    talk = Talk(vendor.tell([told(doubt=True)]), in_turn(looked(UNSEEN), entry))
+    assert [one.verdict for one in talk.result if isinstance(one, Refused)] == [Verdict.USED]
+
+
+def test_trap_7_a_reply_that_was_lost_just_now_is_found_by_ingresses_own_time() -> None:
+    found = looked({**HISTORY, "timestamp": AT_MS + 400})
+    assert Talk(ingresse().tell([told()]), in_turn(Lost("cut"), found)).result == (
+        Accepted("found by look-up"),
+    )
 
 
 def test_trap_7_already_outside_is_judged_by_the_last_movement_not_the_last_check_in() -> None:
