@@ -12,6 +12,7 @@ from firmware.journal import KEPT_ROWS_MIN, WAITING_ROWS_MAX
 from firmware.lists import CODE_CHARS_MAX, TEXT_CHARS_MAX
 from firmware.rows import RESERVED_ROWS
 from firmware.signals import SIGNALS, VERDICTS
+from firmware.uplink.peers import PEERS_MAX
 from hal.frames import LENGTH_MAX
 from hal.ports import Pattern
 from tests.handbook import HANDBOOK, MEANINGS, SOUNDS, STEWARD, renewed
@@ -28,6 +29,7 @@ LIMITS: Mapping[str, int] = {
     "RESERVED_ROWS": RESERVED_ROWS,
     "KEPT_ROWS_MIN": KEPT_ROWS_MIN,
     "LAPSES_MAX": LAPSES_MAX,
+    "PEERS_MAX": PEERS_MAX,
 }
 
 

@@ -10,7 +10,18 @@ from firmware.core.ticket import Direction, Moment
 from firmware.row import Row, chain, encode, row_id
 from firmware.rows import Stored
 from firmware.uplink.notes import Notes
-from firmware.uplink.peers import ANSWER_ROWS, ASK_S, ASK_S_MAX, LATER_S, PEERS_MAX, Peers
+from firmware.uplink.peers import (
+    ANSWER_ROWS,
+    ASK_S,
+    ASK_S_MAX,
+    CATCH_UP_A_SECOND,
+    CATCH_UP_MOVEMENTS,
+    LATER_S,
+    MOVEMENTS_A_SECOND,
+    MOVEMENTS_OF_A_NIGHT,
+    PEERS_MAX,
+    Peers,
+)
 from firmware.uplink.rows_up import Place
 from tests.core.samples import NOON_MS, OUTER
 
@@ -334,6 +345,73 @@ def test_more_gates_than_a_venue_has_fill_nothing(b: Side) -> None:
     for number in range(PEERS_MAX + 10):
         b.peers.presence(f"gate{number}", b.birth(), 0.0)
     assert len(b.says()) == PEERS_MAX
+    (text,) = b.peers.faults.values()
+    assert text.startswith(f'the venue has more than {PEERS_MAX} names of gates, and "gate265" is not heard')
+
+
+class CountingNotes(KeptNotes):
+    """Counts what is offered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def offer(self, movements: Iterable[wire.Moved], heard: bool = False) -> bool:
+        self.count += len(list(movements))
+        return True
+
+
+class Teller:
+    """A gate that tells as much as it likes; what it tells does not matter."""
+
+    ITEM = wire.Moved("a", 1, bytes(16), 1, Act.OPENED, "t", Direction.IN, (OUTER,), NOON_MS)
+
+    def __init__(self) -> None:
+        self.notes, self.row = CountingNotes(), 0
+        self.peers = Peers("b", KeptRows(), self.notes)
+
+    def tell(self, count: int, now_s: float) -> bool:
+        """Whether the message was taken."""
+        items = (self.ITEM,) * count
+        told = wire.Admissions(
+            to="b", after=self.row, upto=self.row + count, digest=b"", more=True, items=items
+        )
+        self.peers.admissions("a", told, now_s)
+        taken, self.row = self.notes.count > self.row, self.notes.count
+        return taken
+
+
+def test_a_gate_that_was_away_for_a_night_at_full_rush_is_caught_up_with_and_no_fault() -> None:
+    teller, now_s = Teller(), 0.0
+    for _ in range(8 * 60 * 60 * 8 // 400):
+        if not teller.tell(400, now_s):
+            now_s = teller.peers.wake_s()
+            assert teller.tell(400, now_s)
+    assert now_s < 8 * 60 * 60 * 8 / CATCH_UP_A_SECOND
+    assert teller.peers.faults == {}
+
+
+def test_four_lanes_at_full_rush_for_ever_are_noted_as_they_come() -> None:
+    teller = Teller()
+    for minute in range(60 * 72):
+        assert teller.tell(4 * 40 * 3, now_s=minute * 60.0)
+    assert teller.peers.faults == {}
+
+
+def test_a_gate_that_tells_without_end_is_a_fault_and_gets_its_share_and_no_more() -> None:
+    teller, now_s, day_s = Teller(), 0.0, 86_400.0
+    while now_s < day_s:
+        assert not teller.tell(wire.ITEMS_MAX, now_s) or teller.row <= (
+            CATCH_UP_MOVEMENTS + wire.ITEMS_MAX + CATCH_UP_A_SECOND * now_s
+        )
+        now_s += 3.0
+    assert teller.row <= MOVEMENTS_OF_A_NIGHT + wire.ITEMS_MAX + MOVEMENTS_A_SECOND * day_s
+    (text,) = teller.peers.faults.values()
+    assert text.startswith('gate "a" tells of more admissions than four lanes can make')
+    now_s = teller.peers.wake_s()
+    ((_, request),) = teller.peers.outgoing(0, now_s)
+    assert isinstance(request, wire.AdmissionsRequest)
+    assert request.after == teller.row, "nothing that was put off is passed over"
 
 
 def test_no_row_at_all_is_a_place_to_begin(a: Side) -> None:

@@ -192,11 +192,11 @@ class Uplink:
         """Count what the line's thread did not let in, and ask again for what may have been in it."""
         if self._without_receipt != self.odd["QoS 0"]:
             self.odd["QoS 0"] = self._without_receipt
-            text = "messages of QoS 0 came and were dropped: every part of a venue sends QoS 1. Who sends them?"
+            text = "messages of QoS 0 came and were dropped: all of Gatepost sends QoS 1. Who sends them?"
             self._complain("QoS 0", text)
         if self._overflowed != self.odd["inbox full"]:
             self.odd["inbox full"] = self._overflowed
-            text = "more messages came than the broker was allowed to send at once: the rest is asked for again"
+            text = "the broker sent more at once than it was allowed to: what was dropped is asked for again"
             self._complain("inbox full", text)
             self._peers.missed(time.monotonic())
             self._sync.connected()
@@ -350,6 +350,8 @@ class Uplink:
             self._complain(*self._up.faults.popleft())
         if self._notes.failure:
             self._complain("not written", self._notes.failure)
+        for kind, text in self._peers.faults.items():
+            self._complain(kind, text)
         if self._peers.unsent:
             text = "a ticket's name is too long for the venue's other gates to hear of its movements"
             self._complain("ticket name", text)

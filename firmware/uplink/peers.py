@@ -16,12 +16,22 @@ from firmware.uplink.rows_up import Place
 
 LIVE_ROWS = 200  # looked at for one message: what one commit takes at most
 ANSWER_ROWS = 2000  # looked at for an answer: 30 ms, in which nothing else goes up
-PEERS_MAX = 256  # gates of one venue that are known here
+# Gates of one venue that are known here. All gates hear all questions, though only the gate that is meant
+# answers: after a broker's restart N gates hear N * N of them. That is 2,450 for the fifty measured.
+PEERS_MAX = 256
 TEXT_LENGTH_MAX = 256  # of `wire.Text`
 ITEM_BYTES = 140  # of an item at most, besides the name of its ticket
 ASK_S = 5.0  # without an answer for so long, it or the request was lost
 ASK_S_MAX = 60.0
 LATER_S = 1.0  # until the loop has room for what a peer told
+# What a gate tells is a row here, and may be a ticket that nobody has heard of yet, whose history stays for
+# ever. Four lanes with 40 scans a minute and an opening, a walk and a lapse each make 8 movements a second:
+# so many are taken for ever, and more where a gate was away. A gate that does not keep to it costs 700,000
+# rows and histories a day (400 MB, which a receipt lets go, and 100 MB) after the first night's, and no more.
+MOVEMENTS_A_SECOND = 8.0
+MOVEMENTS_OF_A_NIGHT = 250_000.0  # of eight hours at that rate, once; it grows again with time
+CATCH_UP_A_SECOND = 200.0  # fifty gates at once are what a journal takes; a busy night is here in minutes
+CATCH_UP_MOVEMENTS = 2.0 * wire.ITEMS_MAX  # without waiting
 
 Outgoing = tuple[wire.Topic, wire.Message]
 
@@ -39,11 +49,31 @@ class Rows(Protocol):
         """The last row that each gate told of itself, and that row's digest there."""
 
 
+class _Allowance:
+    """How many movements may come: so many at once, and so many more with each second."""
+
+    def __init__(self, most: float, a_second: float) -> None:
+        self._most, self._a_second = most, a_second
+        self._left, self._at_s = most, float("-inf")
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until a message may come; 0 for now."""
+        self._left = min(self._most, self._left + max(0.0, now_s - self._at_s) * self._a_second)
+        self._at_s = now_s
+        return max(0.0, -self._left / self._a_second)
+
+    def spend(self, count: int) -> None:
+        """A message is taken whole, and what it has too much comes off the next."""
+        self._left -= count
+
+
 class _Peer:
     """Another gate: how far it was heard, and whether to ask it for more."""
 
     def __init__(self, heard: Place) -> None:
         self.heard = heard
+        self.of_a_night = _Allowance(MOVEMENTS_OF_A_NIGHT, MOVEMENTS_A_SECOND)
+        self.catching_up = _Allowance(CATCH_UP_MOVEMENTS, CATCH_UP_A_SECOND)
         self.newest = (0, 0)  # of its births
         self.online = True
         self.ask = False
@@ -72,6 +102,8 @@ class Peers:
         self._drops = notes.drops
         self.unsent = 0
         """Movements of tickets with names that are too long for a message."""
+        self.faults: dict[str, str] = {}
+        """What is wrong with other gates, by kind."""
 
     def connected(self, newest: int) -> None:
         """Others ask for what they missed when they hear of our birth, so we go on at the present."""
@@ -119,10 +151,14 @@ class Peers:
         if told.after > peer.heard.row:
             peer.want(now_s)
             return
+        if self._put_off(gate, peer, now_s):
+            return
         if not self._notes.offer(told.items, heard=True):
             peer.ask = False
             peer.want(now_s, LATER_S)
             return
+        peer.of_a_night.spend(len(told.items))
+        peer.catching_up.spend(len(told.items))
         answered = told.to == self._gate
         if told.upto > peer.heard.row or (answered and not told.after):
             peer.heard = Place(told.upto, told.digest)
@@ -131,10 +167,29 @@ class Peers:
             if told.more:
                 peer.want(now_s)
 
+    def _put_off(self, gate: str, peer: _Peer, now_s: float) -> bool:
+        """Whether it has told more than may come now: then it is asked for the rest when more may."""
+        night_s, catching_up_s = peer.of_a_night.wait_s(now_s), peer.catching_up.wait_s(now_s)
+        if night_s:
+            self.faults[f"gate {gate} tells too much"] = (
+                f'gate "{gate}" tells of more admissions than four lanes can make, so they come here late: '
+                "is it that gate? Its certificate can be withdrawn at the broker"
+            )
+        if not night_s and not catching_up_s:
+            return False
+        peer.ask = False
+        peer.want(now_s, max(LATER_S, night_s, catching_up_s))
+        return True
+
     def _peer(self, gate: str) -> _Peer | None:
         if gate == self._gate:
             return None
-        if gate not in self._peers and len(self._peers) < PEERS_MAX:
+        if gate not in self._peers and len(self._peers) >= PEERS_MAX:
+            self.faults["too many gates"] = (
+                f'the venue has more than {PEERS_MAX} names of gates, and "{gate}" is not heard: its tickets '
+                "can be used here again. Fewer gates, or a new journal where old names fill the list"
+            )
+        elif gate not in self._peers:
             self._peers[gate] = _Peer(Place())
         return self._peers.get(gate)
 
