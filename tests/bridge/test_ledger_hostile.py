@@ -3,22 +3,26 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.feed import Feed
+from firmware.bridge.ledger import doubles
+from firmware.bridge.ledger.doubles import NEAR_MAX
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Direction, Moment, Perimeter, Spend, Verdict
+from firmware.core.ticket import Direction, Moment, Perimeter, Reentry, Spend, Verdict
 from firmware.row import Began, Row, encode_began
 from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, Books, ModelGate, books
 from tests.core.samples import IN, NOON_MS, OUTER
 
+OUT = Direction.OUT
 NUMBERS = st.one_of(st.integers(-2, 2), st.integers(-(1 << 63), (1 << 64) - 1), st.just(NOON_MS))
 TEXTS = st.one_of(
     st.text(max_size=8), st.builds("{0}{1}".format, st.sampled_from(["a:", ""]), st.just("x" * 300))
@@ -113,3 +117,61 @@ def test_a_start_whose_random_no_database_takes_is_an_epoch_without_one(kept: Bo
     assert kept.store(gate).receipt == gate.receipt()
     assert [line.random for line in kept.lines(schema.epoch)] == [""]
     assert kept.kinds() == ["unreadable"]
+
+
+def looked_through(gate: ModelGate, kept: Books) -> list[str]:
+    """The statements that storing a gate costs."""
+    said: list[str] = []
+
+    def note(*call: Any) -> None:
+        said.append(call[2])
+
+    event.listen(kept.database._engine, "before_cursor_execute", note)
+    kept.ledger.store_many(
+        [(gate.name, gate.batch(at, at + 200)) for at in range(0, len(gate.rows), 200)], NOON_MS
+    )
+    event.remove(kept.database._engine, "before_cursor_execute", note)
+    return said
+
+
+def test_a_staff_pass_of_a_whole_season_costs_a_late_gate_no_more_than_another(kept: Books) -> None:
+    east, west = ModelGate("east"), ModelGate("west")
+    for _ in range(150):
+        east.person("acme:staff", reentry=Reentry.AFTER_EXIT)
+        east.person("acme:staff", OUT, reentry=Reentry.AFTER_EXIT)
+    looked_through(east, kept)
+    west.at_ms = east.at_ms // 2
+    for _ in range(150):
+        west.person("acme:staff", OUT, reentry=Reentry.AFTER_EXIT)
+    asked = [text for text in looked_through(west, kept) if "report" in text]
+    assert len(asked) < 10, "ways out between entries that are explained already are not paired"
+    assert kept.kinds() == []
+
+
+def test_a_ticket_that_enters_without_end_is_reported_without_pairing_all(kept: Books) -> None:
+    east, west = ModelGate("east"), ModelGate("west")
+    for _ in range(40):
+        east.person("acme:t1")
+    west.at_ms = east.at_ms + 1_000_000
+    west.person("acme:t1")
+    kept.store(east)
+    kept.store(west)
+    assert len(kept.reports("double")) == NEAR_MAX
+    late = ModelGate("late")
+    late.at_ms = east.at_ms + 500_000
+    late.person("acme:t1", OUT)
+    late.person("acme:t1", OUT)
+    kept.store(late)
+    assert len(kept.reports("explained")) == NEAR_MAX, "two ways out that come together explain it"
+
+
+def test_the_movements_of_a_ticket_that_are_looked_at_are_bounded(
+    kept: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubles, "MOVES_MAX", 2)
+    gates = [ModelGate(name) for name in ("a", "b", "c")]
+    for at, gate in enumerate(gates):
+        gate.at_ms = at * 100_000
+        gate.person("acme:t1")
+        kept.store(gate)
+    assert len(kept.reports("double")) == 2, "the first is not compared with the third"

@@ -4,10 +4,11 @@ While the network between two gates is down, each lets the same ticket in, for n
 That is the price of working without a network; afterwards a person has to hear of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from firmware.bridge import schema
 from firmware.bridge.ledger.chains import Chains
@@ -15,6 +16,10 @@ from firmware.bridge.ledger.reports import Reports, time_of
 from firmware.row import name_of
 
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
+MOVES_MAX = 1_000  # of a ticket that are looked at, the last to come; a staff pass has some thousand a season
+NEAR_MAX = (
+    8  # entries on either side that one is compared with: who enters that often without a way out is seen
+)
 
 
 class Move(NamedTuple):
@@ -53,6 +58,16 @@ def report_doubles(
 
 def _moves(connection: Connection, subjects: Sequence[str]) -> Iterable[Move]:
     admission, epoch, gate = schema.admission.c, schema.epoch.c, schema.gate.c
+    place = func.row_number().over(partition_by=admission.subject, order_by=admission.id.desc())
+    last = (
+        select(admission.id, place.label("place"))
+        .where(
+            admission.subject.in_(subjects),
+            admission.state == "settled",
+            admission.perimeters.contains("outer"),
+        )
+        .subquery()
+    )
     query = (
         select(
             admission.utc_ms, admission.id, admission.gate, gate.name, admission.lane, admission.row,
@@ -61,11 +76,8 @@ def _moves(connection: Connection, subjects: Sequence[str]) -> Iterable[Move]:
         )
         .join(schema.gate, gate.id == admission.gate)
         .join(schema.epoch, epoch.id == admission.epoch)
-        .where(
-            admission.subject.in_(subjects),
-            admission.state == "settled",
-            admission.perimeters.contains("outer"),
-        )
+        .join(last, last.c.id == admission.id)
+        .where(last.c.place <= MOVES_MAX)
     )  # fmt: skip
     for *fields, monotonic_ms, trusted, offset_ms in connection.execute(query):
         move = Move(*fields)
@@ -81,19 +93,31 @@ def _look(
     moves: Sequence[Move],
     settled: set[int],
 ) -> None:
-    for at, later in enumerate(moves):
-        if later.direction != "in" or later.reentry == "unlimited":
-            continue
-        for earlier in reversed(moves[:at]):
-            if earlier.direction != "in":
-                break
-            if earlier.reentry == "unlimited" or settled.isdisjoint((earlier.id, later.id)):
-                continue
-            if not _same_chain(chains, earlier, later):
-                reports.say("double", _key(earlier, later), _text(earlier, later))
-    for at, left in enumerate(moves):
-        if left.direction == "out" and left.id in settled:
-            _explain(connection, reports, moves[:at], left, moves[at + 1 :])
+    explained: dict[str, Move] = {}
+    for at, move in enumerate(moves):
+        before = (moves[place] for place in range(at - 1, -1, -1))
+        if move.direction == "in" and move.reentry != "unlimited":
+            for earlier in _near(before, frozenset()):
+                if not settled.isdisjoint((earlier.id, move.id)) and not _same_chain(chains, earlier, move):
+                    reports.say("double", _key(earlier, move), _text(earlier, move))
+        elif move.direction == "out" and move.id in settled:
+            after = list(_near((moves[place] for place in range(at + 1, len(moves))), settled))
+            for one in _near(before, settled):
+                explained |= {_key(one, other): move for other in after}
+    _explain(connection, reports, explained)
+
+
+def _near(moves: Iterable[Move], passed: Collection[int]) -> Iterator[Move]:
+    """The next entries up to a way out, `NEAR_MAX` at most; ways out in `passed` do not count."""
+
+    def entries() -> Iterator[Move]:
+        for move in moves:
+            if move.direction == "in" and move.reentry != "unlimited":
+                yield move
+            elif move.direction == "out" and move.id not in passed:
+                return
+
+    return islice(entries(), NEAR_MAX)
 
 
 def _same_chain(chains: dict[int, Chains], one: Move, other: Move) -> bool:
@@ -106,21 +130,22 @@ def _same_chain(chains: dict[int, Chains], one: Move, other: Move) -> bool:
     return known.is_before(one.branch, one.row, other.branch)
 
 
-def _explain(
-    connection: Connection, reports: Reports, before: Sequence[Move], left: Move, after: Sequence[Move]
-) -> None:
-    """A way out that became known late may explain what was reported."""
-    keys = {_key(one, other) for one in before for other in after}
-    columns = schema.report.c
-    query = select(columns.key).where(columns.kind == "double", columns.key.in_(keys))
-    for key in connection.execute(query).scalars().all() if keys else ():
-        reports.say(
-            "explained",
-            key,
-            f"ticket {left.subject}: the double admission {key} was none: the ticket left in "
-            f"between, at gate {left.gate}, lane {left.lane}, row {name_of(left.row)}, "
-            f"{time_of(left.utc_ms)}; this became known later",
+def _explain(connection: Connection, reports: Reports, ways_out: dict[str, Move]) -> None:
+    """Ways out that became known late may explain what was reported. They are by the key of the pair."""
+    columns, keys = schema.report.c, sorted(ways_out)
+    for at in range(0, len(keys), ASKED_AT_ONCE):
+        query = select(columns.key).where(
+            columns.kind == "double", columns.key.in_(keys[at : at + ASKED_AT_ONCE])
         )
+        for key in connection.execute(query).scalars().all():
+            left = ways_out[key]
+            reports.say(
+                "explained",
+                key,
+                f"ticket {left.subject}: the double admission {key} was none: the ticket left in "
+                f"between, at gate {left.gate}, lane {left.lane}, row {name_of(left.row)}, "
+                f"{time_of(left.utc_ms)}; this became known later",
+            )
 
 
 def _key(one: Move, other: Move) -> str:
