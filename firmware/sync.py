@@ -73,6 +73,7 @@ class Sync:
         self._behind = True
         self._heard = 0  # the newest number that live changes told of
         self._pages_due = 0
+        self._asked = 0  # the cursor of the last request
         self._answer_ends_s = self._not_before_s = self._whole_from_s = float("-inf")
         self._whole = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -117,6 +118,7 @@ class Sync:
             self._failed(error)
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, self._now_s() + ANSWER_S
+        self._asked = cursor
         return wire.CatalogueRequest(feed=feed, cursor=cursor, pages=REQUEST_PAGES)
 
     def take(self, page: wire.CataloguePage) -> Taken:
@@ -168,12 +170,17 @@ class Sync:
             self._heard = 0
         elif page.feed != feed or page.after > cursor:
             return self._later(GAP_S, self._fault)
+        elif page.after == 0 and self._asked and self._pages_due == REQUEST_PAGES:
+            # The first page of an answer begins where it was asked to, unless the feed never came so far.
+            self._begin_anew()
+            text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
+            return self._later(RETRY_S, f"{text} The whole list is fetched anew, at most once an hour")
         elif page.after < cursor:
             return self._take_again(page, cursor)
         if page.upto < page.after or (page.more and page.upto == page.after):
-            self._begin_anew()
-            text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
-            return self._later(RETRY_S, text)
+            return self._later(
+                RETRY_S, "a page from the bridge leads nowhere: is the bridge of another release?"
+            )
         if not self._noted(page.items):
             return self._later(NOTE_S, self._fault)
         self._pages_due -= 1

@@ -55,7 +55,7 @@ class Bridge:
         return sorted((pair for pair in self.entries.values() if pair[0] > cursor), key=lambda pair: pair[0])
 
     def pages(self, request: wire.CatalogueRequest) -> list[wire.CataloguePage]:
-        after = request.cursor if request.feed == self.feed else 0
+        after = request.cursor if request.feed == self.feed and request.cursor <= self.number else 0
         waiting = self.since(after)
         made = []
         for _ in range(request.pages):

@@ -287,15 +287,64 @@ def test_a_wrong_number_of_tickets_is_a_fault_and_mended_by_a_whole_list(gate: G
     assert gate.holds(bridge)
 
 
-def test_a_ledger_that_was_put_back_is_fetched_whole(gate: Gate, bridge: Bridge) -> None:
+@pytest.mark.parametrize("page_items", [3, 1000])
+def test_a_ledger_that_was_put_back_is_fetched_whole(gate: Gate, bridge: Bridge, page_items: int) -> None:
     gate.follow(bridge)
+    bridge.page_items = page_items
+    bridge.number = 6
+    del bridge.entries["a:g"], bridge.entries["a:h"]
+    bridge.refund("c")
+    gate.sync.connected()
+    (page, *rest) = bridge.pages(gate.ask())
+    assert page.after == 0
+    assert "put back to an older one" in gate.sync.take(page).fault
+    for late in rest:
+        gate.sync.take(late)
+    gate.wait(RETRY_S)
+    assert gate.ask().cursor == 0
+    assert gate.follow(bridge) == Taken(done=True)
+    assert gate.holds(bridge)
+    bridge.sell("i")
+    assert gate.follow(bridge) == Taken(done=True)
+    assert gate.holds(bridge)
+
+
+def test_a_ledger_that_was_put_back_while_its_list_comes_is_fetched_whole(gate: Gate, bridge: Bridge) -> None:
+    bridge.page_items = 1
+    request = gate.ask()
+    for page in bridge.pages(request)[:7]:
+        gate.sync.take(page)
     bridge.number = 6
     del bridge.entries["a:g"], bridge.entries["a:h"]
     gate.sync.connected()
-    page = msgspec.structs.replace(bridge.pages(gate.ask())[0], upto=6)
-    assert "put back to an older one" in gate.sync.take(page).fault
+    assert "put back to an older one" in gate.sync.take(bridge.pages(gate.ask())[0]).fault
     gate.wait(RETRY_S)
-    assert gate.ask().cursor == 0
+    assert gate.follow(bridge) == Taken(done=True)
+    assert gate.holds(bridge)
+
+
+def test_a_page_of_the_beginning_that_comes_late_is_no_ledger_put_back(gate: Gate, bridge: Bridge) -> None:
+    pages = bridge.pages(gate.ask())
+    gate.sync.take(pages[0])
+    gate.sync.take(pages[0])
+    assert gate.follow(bridge) == Taken(done=True)
+    bridge.sell("i")
+    gate.sync.connected()
+    (page,) = bridge.pages(gate.ask())
+    assert gate.sync.take(page) == Taken(done=True)
+    assert gate.sync.take(pages[0]).fault == ""
+    assert gate.sync.at_present
+
+
+@pytest.mark.parametrize("upto", [7, 8])
+def test_a_page_that_leads_nowhere_changes_nothing(gate: Gate, bridge: Bridge, upto: int) -> None:
+    gate.follow(bridge)
+    bridge.sell("i")
+    gate.sync.connected()
+    (page,) = bridge.pages(gate.ask())
+    taken = gate.sync.take(msgspec.structs.replace(page, upto=upto, more=True))
+    assert "leads nowhere" in taken.fault
+    gate.wait(RETRY_S)
     assert gate.follow(bridge) == Taken(done=True)
     assert gate.holds(bridge)
 
