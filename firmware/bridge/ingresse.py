@@ -65,6 +65,7 @@ class Ingresse:
         self._event_of = {session: event for event, sessions in settings.events for session in sessions}
         self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
         self._old: tuple[Login, ...] = ()
+        self._shared: dict[str, str] = {}  # as in the last whole run
         self._echoes = False  # whether it keeps the time that we send, by its last answer
         self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
@@ -147,6 +148,13 @@ class Ingresse:
         for event, sessions in self._set.events:
             for session in sessions:
                 yield from self._session(run, event, session)
+        if not run.from_ms:
+            self._shared = run.shared
+            if run.shared:
+                run.odd.append(
+                    f"{len(run.shared)} tickets are in lists of several sessions, and count in the first: "
+                    + _some(frozenset(f"{ticket} in {first}" for ticket, first in run.shared.items()))
+                )
         start_ms = next((stamp_ms for stamp_ms in run.stamps_ms if stamp_ms), 0)
         until = f"{start_ms - self._set.overlap_s * 1000} {self._mark()}" if start_ms else ""
         if run.from_ms and (not until or not run.whole):
@@ -155,7 +163,7 @@ class Ingresse:
 
     def _session(self, run: "_Run", event: str, session: str) -> Flow[None]:
         """All pages of a session; once more where rows moved between pages meanwhile."""
-        seen: set[int] = set()  # hashes of ids: a million of them in some 70 MB
+        seen = run.seen[session] = set()
         readings = 0
         while readings < PASSES_MAX:
             readings += 1
@@ -187,17 +195,19 @@ class Ingresse:
             if page.rows and page.current not in (None, number):
                 raise Outage(f"{self._set.name}: page {number} of session {session} came as {page.current}")
             filled += bool(page.rows)
+            skipped = run.skipped[session]
             tickets = []
             for row in page.rows:
                 ticket = replies.ticket(row, event, session, self._set.unsold)
                 if ticket is None:
                     run.skipped[session] += 1
                     seen.add(-run.skipped[session])
-                else:
+                    continue
+                seen.add(hash(ticket.ticket_id))
+                if self._first(run, ticket.ticket_id, session) == session:
                     tickets.append(ticket)
-                    seen.add(hash(ticket.ticket_id))
             if page.rows:
-                yield Page(tuple(tickets), len(page.rows) - len(tickets))
+                yield Page(tuple(tickets), run.skipped[session] - skipped)
             if page.last is not None and page.last <= number:
                 break
         else:
@@ -206,6 +216,16 @@ class Ingresse:
         if run.from_ms and (filled <= 1 or (total and page.last is not None and total > page.last * size)):
             return None  # of one page no row can move to another; or the whole list is counted, not this
         return total
+
+    def _first(self, run: "_Run", ticket_id: str, session: str) -> str:
+        """The session in whose list a ticket counts: the first, or it would change with every look."""
+        first = self._shared.get(ticket_id) if run.from_ms else None
+        key = hash(ticket_id)
+        if first is None:
+            first = next((other for other, ids in run.seen.items() if key in ids), session)
+        if first != session:
+            run.shared[ticket_id] = first
+        return first
 
     def _page(
         self, event: str, session: str, number: int, size: int, from_ms: int, stamps_ms: list[int]
@@ -496,6 +516,8 @@ class _Run:
         self.from_ms = from_ms
         self.stamps_ms: list[int] = []
         self.whole = True
+        self.seen: dict[str, set[int]] = {}  # by session, hashes of ids: a million of them in some 70 MB
+        self.shared: dict[str, str] = {}  # tickets of several sessions, with the first
         self.skipped: dict[str, int] = {}  # by session, in the last reading
         self.odd: list[str] = []
 

@@ -389,6 +389,26 @@ def test_trap_13_a_ticket_has_the_session_whose_list_it_is_in() -> None:
     assert [query(request)["sessionid"] for request in talk.requests] == ["10", "11", "20"]
 
 
+def test_trap_13_a_ticket_in_the_lists_of_two_sessions_counts_in_the_first_at_every_look() -> None:
+    vendor = ingresse(events=(("1", ("10", "11")),))
+    both = in_turn(page([row("1", "A"), row("2", "B")]), page([row("2", "B"), row("3", "C")]))
+    whole = Talk(vendor.tickets(""), both)
+    assert [(ticket.ticket_id, ticket.session) for ticket in whole.tickets] == [
+        ("1", "10"),
+        ("2", "10"),
+        ("3", "11"),
+    ]
+    assert (whole.result.whole, whole.result.skipped) == (True, 0)
+    assert whole.result.text == (
+        "1 tickets are in lists of several sessions, and count in the first: 2 in 10"
+    )
+    delta = Talk(vendor.tickets(whole.result.since), in_turn(page([]), page([row("2", "B"), row("3", "C")])))
+    assert [(ticket.ticket_id, ticket.session) for ticket in delta.tickets] == [("3", "11")]
+    assert delta.result.text == ""
+    alone = Talk(vendor.tickets(""), in_turn(page([row("1", "A")]), page([row("2", "B")])))
+    assert [(ticket.ticket_id, ticket.session) for ticket in alone.tickets] == [("1", "10"), ("2", "11")]
+
+
 def test_trap_14_all_that_is_secret_is_known_to_whoever_writes_logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     vendor: Vendor = ingresse(login="password", token="", email="a@b.example", password="pass-word-1")
