@@ -46,6 +46,7 @@ from firmware.core.ticket import Direction, Verdict
 
 PAGES_MAX = 10_000  # of one session: fifteen million tickets
 PASSES_MAX = 3  # through one session's list or changes, where rows moved between pages meanwhile
+PROBE_SIZE = 20  # rows of a list that a probe looks at: one alone may be the exception
 SEARCH_PAGES_MAX = 20  # a producer with a thousand events
 NAMED_MAX = 20  # known events or sessions in an error's text
 OLD_LOGINS_MAX = 8  # whose tokens are still masked in logs
@@ -81,12 +82,12 @@ class Ingresse:
     # --- what is there -----------------------------------------------------------------------------
 
     def probe(self) -> Flow[str]:
-        """Log in, find events and sessions, read the first row of each list, and say what was found."""
+        """Log in, find events and sessions, read the first rows of each list, and say what was found."""
         searched = yield from self._search_events()
         tickets, odd = 0, set[str]()
         for event, sessions in self._set.events:
             for session in sessions:
-                page = yield from self._page(event, session, 1, 1, 0, [])
+                page = yield from self._page(event, session, 1, PROBE_SIZE, 0, [])
                 tickets += page.total if page.total is not None else len(page.rows)
                 odd |= replies.oddities(page.rows)
         text = f"{len(self._set.events)} events, {len(self._event_of)} sessions, {tickets} tickets"

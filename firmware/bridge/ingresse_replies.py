@@ -382,13 +382,16 @@ def _named(value: object) -> bool:
 
 
 def oddities(rows: Sequence[object]) -> set[str]:
-    """What a first row has that this file was not written for."""
+    """What the first rows of a list have that this file was not written for."""
+    tickets = [row for row in rows if isinstance(row, dict) and ticket(row, "", "", Choice.REFUSE)]
     found = set()
-    for row in rows[:1]:
-        if ticket(row, "", "", Choice.REFUSE) is None:
-            found.add("the first row of a list has no id or code")
-        elif isinstance(row, dict) and "transactionId" not in row:
-            found.add("the first row of a list has no transactionId: without one it counts as not sold")
+    if len(tickets) < len(rows):
+        found.add(f"{len(rows) - len(tickets)} of a list's first {len(rows)} rows have no id or code")
+    if bare := sum("transactionId" not in row and not sold(row) for row in tickets):
+        found.add(
+            f"{bare} of a list's first {len(rows)} rows have no transactionId: "
+            "without one they count as not sold"
+        )
     return found
 
 

@@ -422,11 +422,12 @@ def test_trap_14_all_that_is_secret_is_known_to_whoever_writes_logs(caplog: pyte
 
 
 def test_trap_15_a_probe_says_what_is_there_and_what_is_odd() -> None:
-    strange = row()
-    del strange["transactionId"]
-    talk = Talk(ingresse().probe(), in_turn(page([strange], total=4100)))
+    strange, foreign = row(), row(external=True)
+    del strange["transactionId"], foreign["transactionId"]
+    talk = Talk(ingresse().probe(), in_turn(page([row(), foreign, strange, None], total=4100)))
     assert talk.result == (
         "1 events, 1 sessions, 4100 tickets; no JWT, so the producer search was left out; "
-        "the first row of a list has no transactionId: without one it counts as not sold"
+        "1 of a list's first 4 rows have no id or code; "
+        "1 of a list's first 4 rows have no transactionId: without one they count as not sold"
     )
-    assert query(talk.requests[0])["pageSize"] == "1"
+    assert query(talk.requests[0])["pageSize"] == "20"
