@@ -36,7 +36,7 @@ def run(count: int) -> Iterator[Figure]:
                 gate.ask("connected")
             taken = [_trial(east, west, world.code_of(number)) for number in range(TRIALS)]
     yield figure(
-        name, f"{TRIALS} tickets, two gates", taken, "ms", None, "stated", "the venue's broker alone"
+        NAME, f"{TRIALS} tickets, two gates", taken, "ms", None, "stated", "the venue's broker alone"
     )
 
 

@@ -24,6 +24,7 @@ from tests.bench.figures import PACE, SCRATCH, Figure, figure, median, single
 
 ROWS = 100_000
 ROUNDS = 3
+TIMES_BARE = 2  # as fast as this at least
 BARE_ROWS = 20_000  # of the same rows: enough for a rate
 LOOK_S = 0.05
 TELLING_S = 900.0  # for all scans to reach the vendor
@@ -99,9 +100,11 @@ def _receipts(folder: Path, rows: int, last: int) -> Iterator[Figure]:
             shutil.rmtree(data)
     size = f"{rows:,} rows of one gate"
     peers = {"bare QoS 1, paho": median(by_paho), "bare QoS 1, a socket": median(by_socket)}
-    yield figure(
-        "rows, journal to receipt", size, ours, "rows/s", peers, ">= 2 x bare QoS 1", "vendor at once"
-    )
+    note = "vendor at once"
+    if median(ours) < TIMES_BARE * median(by_paho):
+        note += "; missed: the bridge's one interpreter stores rows and tells the vendor in turns, see below"
+    target = f">= {TIMES_BARE} x bare QoS 1 with paho"
+    yield figure("rows, journal to receipt", size, ours, "rows/s", peers, target, note)
     yield figure("bare QoS 1 one by one, paho", size, by_paho, "rows/s", note="peer")
     yield figure("bare QoS 1 one by one, a socket", size, by_socket, "rows/s", note="floor")
     for name, used_s in cpu_s.items():
