@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from firmware import wire
@@ -13,6 +14,7 @@ from firmware.journal import Journal
 from firmware.row import Row, decode, row_id
 from firmware.rows import RowReader
 from firmware.uplink.notes import (
+    CLOCK_AHEAD_MS,
     TURN_ROWS,
     WAITING_ROWS_MAX,
     Notes,
@@ -239,6 +241,40 @@ def test_no_more_waits_for_the_loop_than_is_bounded(place: Place) -> None:
 def test_nobody_waits_for_a_gate_that_ends(place: Place) -> None:
     place.notes.close()
     assert not place.notes.note([moved(1)])
+
+
+YEARS_MS = 9 * 31_536_000_000
+
+
+def test_a_gate_whose_clock_stands_years_ahead_does_not_hide_the_way_out_at_a_third(place: Place) -> None:
+    ahead = msgspec.structs.replace(moved(1, "t", Act.SETTLED), subject="t1", utc_ms=NOON_MS + YEARS_MS)
+    left = msgspec.structs.replace(
+        moved(2, "t1", Act.SETTLED, gate="west"), direction=Direction.OUT, utc_ms=NOON_MS + CLOCK_AHEAD_MS
+    )
+    assert place.notes.offer([ahead])
+    assert place.notes.offer([left])
+    place.work()
+    assert not inside(place.journal.history("t1"), OUTER)
+    assert [row.movement.utc_ms for row in place.noted() if row.movement] == [NOON_MS + CLOCK_AHEAD_MS] * 2
+
+
+def test_a_doubt_of_a_gate_whose_clock_stands_ahead_ends_as_soon_as_it_would_there() -> None:
+    ahead = msgspec.structs.replace(
+        moved(1), utc_ms=NOON_MS + YEARS_MS, until_utc_ms=NOON_MS + YEARS_MS + 5_000
+    )
+    found = noted_row(ahead, NOW).movement
+    assert found is not None
+    assert (found.utc_ms, found.until_utc_ms) == (NOON_MS + CLOCK_AHEAD_MS, NOON_MS + CLOCK_AHEAD_MS + 5_000)
+    plain = noted_row(msgspec.structs.replace(ahead, until_utc_ms=0), NOW).movement
+    assert plain is not None
+    assert plain.until_utc_ms == 0
+
+
+def test_a_clock_that_is_not_trusted_says_nothing_of_others() -> None:
+    late = moved(1)
+    found = noted_row(late, Moment(7, 0, trusted=False)).movement
+    assert found is not None
+    assert found.utc_ms == late.utc_ms
 
 
 # --- own rows -----------------------------------------------------------------------------------------

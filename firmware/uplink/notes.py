@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from firmware import wire
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import History, Moment
@@ -20,6 +22,7 @@ from firmware.rows import Noted
 
 TURN_ROWS = 20  # in one turn of the loop: below a millisecond, because a scan may wait behind it
 WAITING_ROWS_MAX = 4000  # handed to the loop and not on disk; five pages
+CLOCK_AHEAD_MS = 60_000  # of another gate's clock, as far as it is believed; with NTP it is milliseconds
 SAFE_S_MAX = 2.0  # a caller who wants them on disk waits so long, and asks again later
 
 FROM_GATES = frozenset({Act.OPENED, Act.PASSED, Act.SETTLED, Act.LAPSED, Act.VOIDED})
@@ -249,7 +252,11 @@ def noted_row(
 
     The end of an admission whose beginning was not heard (that gate has dropped it, or tells of it later)
     still is a walk, and counts as one.
+
+    A time that is ahead of ours counts as the present: a gate whose clock stands years ahead would make every
+    later way out look older than its way in. Where our own clock is not trusted there is nothing to say that.
     """
+    moved = _not_ahead(moved, moment)
     gate, act = moved.gate, moved.act
     text = f"gate {gate}, row {name_of(moved.row)}" if gate else f"vendor, number {moved.row}"
     why = ""
@@ -272,3 +279,11 @@ def noted_row(
         moved.until_utc_ms,
     )
     return Row("noted", "", moment, movement=movement, text=text)
+
+
+def _not_ahead(moved: wire.Moved, moment: Moment) -> wire.Moved:
+    ahead_ms = moved.utc_ms - moment.utc_ms - CLOCK_AHEAD_MS
+    if ahead_ms <= 0 or not moment.trusted:
+        return moved
+    until_utc_ms = max(0, moved.until_utc_ms - ahead_ms)
+    return msgspec.structs.replace(moved, utc_ms=moved.utc_ms - ahead_ms, until_utc_ms=until_utc_ms)
