@@ -14,7 +14,8 @@ from tests.whole.world import Life, World, world_at_work
 
 KILLS = 100
 PACE_S = 0.08  # between two people at a gate; what is left of the machine is for those who start again
-LIFE_S_MAX = 0.8  # of a bridge or gate; some die before they are ready, others after hundreds of messages
+STRIKE_EVERY = 4  # deaths; the others come at any moment
+LIFE_S_MAX = 0.6  # of a bridge or gate; some die before they are ready, others after hundreds of messages
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_
         world.add_bridge().begin()
         with crowds(world):
             for kill in range(KILLS // 2):
-                if kill % 2:
+                if kill % STRIKE_EVERY == 0:
                     reaper.strike(world.bridges)
                 else:
                     world.pause(chance.uniform(0, LIFE_S_MAX))

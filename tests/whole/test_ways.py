@@ -10,7 +10,7 @@ from tests.uplinks import rows_of
 from tests.whole.books import noted_in
 from tests.whole.cables import Cable
 from tests.whole.lives import IN, OUT
-from tests.whole.world import World, world_at_work
+from tests.whole.world import TICKETS, World, world_at_work
 
 ADMITTED = Verdict.ADMITTED.value
 
@@ -192,9 +192,11 @@ def test_the_command_that_is_killed_and_started_again_goes_on_and_ends_in_order(
         for name, content in (("key", sandbox.key), ("password", sandbox.password), ("bridge.toml", text)):
             (world.folder / name).write_text(content, "utf-8")
         bridge = ("bridge", "--config", world.folder / "bridge.toml", "--data", world.bridge_data)
-        gate.life.begin()
         codes = world.codes(4)
         with Running(*bridge) as first:
+            first.err.expect("ready")
+            world.until(lambda: len(world.ledger().tickets) == TICKETS)
+            gate.life.start()
             world.settle()
             for code in codes[:2]:
                 assert gate.scan(code) == ADMITTED
