@@ -25,7 +25,7 @@ from functools import partial
 import httpx
 
 from firmware.bridge import ingresse_replies as replies
-from firmware.bridge.ingresse_replies import EXPIRED, Entry, Expired, Failed, Login, Move, Rejected
+from firmware.bridge.ingresse_replies import EXPIRED, Entry, Expired, Failed, Login, Move, Rejected, Said
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
 from firmware.bridge.vendor import (
     Accepted,
@@ -457,7 +457,10 @@ class Ingresse:
         """A renewed login, or `None` where there is none to have."""
         if before is None or self._login not in (None, before):
             return self._login  # another thread was faster
-        body = yield from self._open(self._requests.renew(before))
+        try:
+            body = yield from self._open(self._requests.renew(before))
+        except Misconfigured:
+            return None
         fresh = None if isinstance(body, Expired) else replies.login(body)
         if fresh is None:
             return None
@@ -471,7 +474,10 @@ class Ingresse:
             return None
         if self._login not in (None, before):
             return self._login
-        body = yield from self._open(self._requests.login())
+        try:
+            body = yield from self._open(self._requests.login())
+        except Misconfigured as error:
+            raise LogInRefused(*error.args) from error
         fresh = None if isinstance(body, Expired) else replies.login(body)
         if fresh is None or not fresh.token:
             wrong = "wrong application key, e-mail or password"  # it does not say which
@@ -489,6 +495,8 @@ class Ingresse:
             response = yield request
             assert isinstance(response, httpx.Response)
             return replies.read(response, f"{self._set.name}: log-in")
+        except Said as error:
+            raise Misconfigured(*error.args) from error
         except Lost as error:
             why, retry_after_s = str(error), error.retry_after_s
         except Rejected:

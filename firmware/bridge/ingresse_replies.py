@@ -49,6 +49,10 @@ class Failed(Lost):
     """Ingresse itself failed at this one request; it may have been carried out."""
 
 
+class Said(Failed):
+    """Ingresse answers this one request with an error, and HTTP 200."""
+
+
 class Rejected(Misconfigured):
     """Ingresse rejects this one request; nothing was carried out."""
 
@@ -130,7 +134,7 @@ def read(response: httpx.Response, what: str) -> object:
     if not response.is_success:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `api_url`")
     if error:
-        raise Failed(f"{what}: {said}")
+        raise Said(f"{what}: {said}")
     if body is None:
         raise Failed(f"{what}: the reply is no JSON, or was cut")
     return body

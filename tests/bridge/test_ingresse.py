@@ -149,10 +149,12 @@ def test_a_log_in_is_found_wherever_it_stands(body: dict[str, Any]) -> None:
         reply({"message": "two factors"}, 403),
         reply({"status": True, "data": {}}),
         reply({}, 400),
+        reply({}, 302),
+        ERROR,
     ],
 )
 def test_a_refused_log_in_is_said_and_not_tried_again(refusal: httpx.Response) -> None:
-    with pytest.raises(Misconfigured):
+    with pytest.raises(LogInRefused):
         Talk(ingresse(**PASSWORD).tickets(""), in_turn(refusal))
 
 
@@ -195,12 +197,13 @@ def test_an_expired_token_is_renewed_and_the_request_sent_again(expired: httpx.R
     assert {"77-fresh", "77-0123456789abcdef"} <= set(vendor.secrets())
 
 
-def test_a_token_that_cannot_be_renewed_leads_to_a_new_log_in() -> None:
+@pytest.mark.parametrize("no", [reply(EXPIRED), reply({}, 403), reply({}, 404), ERROR, reply({}, 302)])
+def test_a_token_that_cannot_be_renewed_leads_to_a_new_log_in(no: httpx.Response) -> None:
     expired = reply(EXPIRED)
     vendor = ingresse(**PASSWORD)
     Talk(vendor.tickets(""), in_turn(LOGGED_IN, page([])))
     fresh = reply({"status": True, "data": {"token": "9-third"}})
-    talk = Talk(vendor.tickets(""), in_turn(expired, expired, fresh, page([])))
+    talk = Talk(vendor.tickets(""), in_turn(expired, no, fresh, page([])))
     assert [request.url.path.split("/")[-1] for request in talk.requests] == [
         "guestlist",
         "renew-token",
