@@ -14,6 +14,7 @@ from firmware.bridge.vendor import (
     Accepted,
     Again,
     Listing,
+    LogInRefused,
     Lost,
     Misconfigured,
     Outage,
@@ -33,7 +34,12 @@ AGAIN_MS_MIN, AGAIN_MS_MAX = 500, 300_000  # before such a movement is sent agai
 DOUBLINGS_MAX = 10  # of a wait; the longest is reached before
 COUNTED_MAX = 10_000  # movements whose `Again` are counted: 1 MB; the oldest begins anew where there are more
 IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind, and for what may go again
+IDLE_S_MIN = 0.1  # a moment of rest, also where another bridge was faster at what may go again
+DUE_MAX = 1_000  # times at which something may go again that are remembered; behind them `IDLE_S` is enough
 HOUR_MS = 3_600_000
+# After a refused log-in: some services lock a user out after a handful of tries, and a right password is read
+# at a restart only. No longer, because the refusal may be the vendor's own trouble.
+LOG_IN_AFTER_MS = 300_000
 # Before a whole list where changes can be read meanwhile: after a start, after one that broke off, and after
 # one that lacked some.
 WHOLE_AFTER_MS = 600_000
@@ -84,6 +90,8 @@ class Account:
         self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
         # What the vendor said while the ledger was lost. Without it somebody would have to look.
         self._unkept: tuple[Sequence[Claimed], Sequence[Outcome]] | None = None
+        self._due_ms: list[int] = []  # when what was put back may go again, sorted
+        self._refused: tuple[int, LogInRefused] | None = None  # until when nobody logs in, and why
         self._singly = 0  # pieces of work that are told one by one, because one of them is our undoing
         self.heard_utc_ms = 0
         """When the vendor last answered as it should; 0 for never since the start."""
@@ -98,12 +106,13 @@ class Account:
         """Tell of a batch. Raises what is wrong with the vendor, after the batch was given back."""
         if self._unkept is not None:
             self._keep(*self._unkept)
+        self._heed_refusal()
         now_ms = self._now_utc_ms()
         most = 1 if self._singly else self._vendor.batch_max
         claimed = self._ledger.claim(self.name, self._worker, now_ms, most, LEASE_MS)
         self._singly = max(0, self._singly - 1)
         if not claimed:
-            return IDLE_S
+            return self._idle_s(now_ms)
         try:
             outcomes = self._driver.run(
                 self._vendor.tell([each.told for each in claimed]), stop=lambda: self.telling.stopping
@@ -112,6 +121,7 @@ class Account:
         except (Outage, Misconfigured) as error:
             rest_ms = round(error.retry_after_s * 1000) if isinstance(error, Outage) else 0
             self._give_back(claimed, doubt=isinstance(error, Lost), rest_ms=rest_ms)
+            self._remember_refusal(error)
             raise
         except Exception as error:
             self._unforeseen(claimed, error)
@@ -123,6 +133,22 @@ class Account:
             raise Outage(doubts[0])  # it took what we sent, and then nobody was there: leave it alone
         self.heard_utc_ms = self._now_utc_ms()
         return 0.0
+
+    def _idle_s(self, now_ms: int) -> float:
+        """How long there is nothing to do."""
+        self._due_ms = [due_ms for due_ms in self._due_ms if due_ms > now_ms]
+        left_s = (self._due_ms[0] - now_ms) / 1000 if self._due_ms else IDLE_S
+        return min(max(left_s, IDLE_S_MIN), IDLE_S)
+
+    def _remember_refusal(self, error: Exception) -> None:
+        if isinstance(error, LogInRefused):
+            self._refused = self._now_utc_ms() + LOG_IN_AFTER_MS, error
+
+    def _heed_refusal(self) -> None:
+        """Raise the last refusal again, without asking the vendor, until it is time for another log-in."""
+        refused = self._refused
+        if refused is not None and self._now_utc_ms() < refused[0]:
+            raise LogInRefused(*refused[1].args)
 
     def _give_back(self, claimed: Sequence[Claimed], *, doubt: bool, rest_ms: int = 0) -> None:
         """Nothing is known of these. What was in doubt before stays so. This thread pauses anyway."""
@@ -158,6 +184,7 @@ class Account:
         for (doubt, wait_ms), those in again.items():
             next_ms = now_ms + _CHANCE(wait_ms // 2, wait_ms)
             self._ledger.give_back(those, doubt=doubt, next_utc_ms=next_ms, now_utc_ms=now_ms)
+            self._due_ms = sorted((*self._due_ms, next_ms))[:DUE_MAX]
         reports = self._ledger.finish(final, now_ms) if final else ()
         self._unkept = None
         for each, _ in final:
@@ -177,10 +204,14 @@ class Account:
 
     def _read_turn(self) -> float:
         """Read what changed, unless another bridge does."""
+        self._heed_refusal()
         try:
             return self._read()
         except ReadElsewhere:
             return self._poll_s
+        except LogInRefused as error:
+            self._remember_refusal(error)
+            raise
 
     def _read(self) -> float:
         """Read what changed; now and then, and at first, the whole list."""

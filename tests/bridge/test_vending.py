@@ -19,7 +19,9 @@ from firmware.bridge.vending import (
     AGAINS_MAX,
     HOUR_MS,
     IDLE_S,
+    IDLE_S_MIN,
     LEASE_MS,
+    LOG_IN_AFTER_MS,
     WHOLE_AFTER_MS,
     Account,
 )
@@ -28,6 +30,7 @@ from firmware.bridge.vendor import (
     Again,
     Flow,
     Listing,
+    LogInRefused,
     Lost,
     Misconfigured,
     NotSent,
@@ -242,6 +245,44 @@ def test_one_that_must_go_again_does_not_hold_up_the_others(at: Office) -> None:
     script(at).answers = [(Again("not executed"), Accepted("1"))]
     assert at.tell() == 0.0
     assert [state for state, _, _ in at.work()] == ["due", "accepted"]
+
+
+def test_what_may_go_again_goes_when_its_time_comes(at: Office) -> None:
+    persons(at, "a", "b")
+    script(at).answers = [(Again("not executed"), Again("not executed"))]
+    at.tell()
+    (due_ms, _) = at.due_in_ms()
+    assert at.tell() == pytest.approx(due_ms / 1000)
+    at.at_ms += due_ms - 1
+    assert at.tell() == IDLE_S_MIN
+    at.at_ms += 1
+    assert at.tell() == 0.0
+    assert [state for state, _, _ in at.work()] == ["accepted"] * 2
+    assert at.tell() == IDLE_S
+
+
+def test_a_refused_log_in_is_tried_again_by_neither_thread_for_minutes(at: Office) -> None:
+    persons(at, "a")
+    vendor = script(at)
+    vendor.answers = [LogInRefused("locked"), LogInRefused("locked")]
+    with pytest.raises(LogInRefused, match="locked"):
+        at.tell()
+    assert at.work() == [("due", False, "")]
+    at.at_ms += LOG_IN_AFTER_MS - 1
+    for turn in (at.tell, at.read):
+        with pytest.raises(LogInRefused, match="locked"):
+            turn()
+    assert (len(vendor.told), vendor.asked) == (1, [])
+    at.at_ms += 1
+    vendor.probes = [LogInRefused("still locked")]
+    with pytest.raises(LogInRefused):
+        at.read()
+    with pytest.raises(LogInRefused, match="still locked"):
+        at.tell()
+    assert len(vendor.told) == 1
+    at.at_ms += LOG_IN_AFTER_MS
+    vendor.answers.clear()
+    assert (at.tell(), at.read()) == (0.0, 10.0)
 
 
 def test_a_vendor_that_took_it_and_fell_silent_is_left_alone(at: Office) -> None:
