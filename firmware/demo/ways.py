@@ -151,9 +151,9 @@ class Ways:
             return self._ways.get(row)
 
     def under_way(self) -> int:
-        """Scans from which something is still to come."""
+        """Scans and changes of which something is still to come."""
         with self._lock:
-            return sum(not way.done for way in self._ways.values())
+            return sum(not way.done for way in self._ways.values()) + len(self._changes)
 
     def news(self) -> Iterator[Told]:
         """What is new since the last look."""

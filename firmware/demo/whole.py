@@ -289,13 +289,14 @@ class Whole:
         return "no tickets yet" if age_s is None else f"{self._status.tickets:,} tickets, {age_s} s old"
 
     def settles(self) -> bool:
-        """Whether a demo whose feed has ended should wait: all parts work, and something is under way.
+        """Whether a demo whose feed has ended should wait: nothing is cut or stopped, and not all is told.
 
         Not longer than `SETTLE_S` after the first question.
         """
         self._settle_ends_s = min(self._settle_ends_s, time.monotonic() + SETTLE_S)
         status = self.status()
-        at_work = (status.broker, status.bridge, status.vendor) == ("connected", "up", "up")
+        parts = (self.broker, self.bridge, self.vendor)
+        at_work = not self.network.is_cut and all(part.state in {"starting", "up"} for part in parts)
         waits = bool(status.rows or status.scans or self.ways.under_way())
         return at_work and waits and time.monotonic() < self._settle_ends_s
 

@@ -172,6 +172,14 @@ def until_it_knows(journal: Path, ticket: str) -> None:
         until(noted)
 
 
+def test_a_script_that_cannot_wait_sees_it_heal(tmp_path: Path) -> None:
+    demo = run("/sell\n/net cut\nA1\n/net mend\n", "--data", tmp_path / "data")
+    kinds = [scan.get("told", "scan") for scan in demo.scans if scan.get("told") != "status"]
+    assert Counter(kinds) == Counter(("report", "sell", "scan", "receipt", "change"))
+    assert "every row is in the ledger" in demo.said
+    assert demo.code == 0
+
+
 def test_what_was_cut_heals_and_meanwhile_people_get_in(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with venue(data) as here:
