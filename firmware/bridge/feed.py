@@ -43,7 +43,11 @@ SHRUNK_TICKETS_MIN = 101
 # and nothing else. So long an account is not read after the machine that read it has died.
 READING_MS = 180_000
 
-_FEED, _KEY, _RUN = "feed", "feed key", "feed run"
+# Between two new names of a feed. Each makes all gates fetch the whole list, 60 MB perhaps, and a single gate
+# that was tampered with could bring it about.
+RENAME_MS_MIN = 3_600_000
+
+_FEED, _KEY, _RUN, _RENAMED = "feed", "feed key", "feed run", "feed renamed"
 _SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
 _READING = "reading:"  # and an account: the run that reads it now, until when it may, and for whom
 
@@ -105,7 +109,6 @@ class Feed:
                 said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex()}
                 for name in (_FEED, _KEY):
                     _set(connection, name, said[name])
-            self.name = said[_FEED]
             self._check_key(said)
 
     @classmethod
@@ -248,16 +251,23 @@ class Feed:
         with self._database.look() as connection:
             return int(_states(connection)[NUMBER])
 
-    def page(self, cursor: int, feed: str) -> wire.CataloguePage:
-        """What comes after a gate's cursor; from the start where it is 0 or not of this feed."""
+    def page(self, cursor: int, feed: str, now_utc_ms: int = 0) -> wire.CataloguePage:
+        """What comes after a gate's cursor; from the start where it is 0 or not of this feed.
+
+        A cursor of this feed above its newest number means that the ledger was put back from an older copy:
+        its numbers will be given out again, for other changes. So the feed takes a new name, and every gate
+        fetches the whole list; else one would pass over what bears a number that it has seen.
+        """
         with self._database.look() as connection:
             said = _states(connection)  # first: what is numbered later is not in this page
             self._check_key(said)
-            head = int(said[NUMBER])
-            after = cursor if feed == self.name and cursor <= head else 0
+            head, same = int(said[NUMBER]), feed == said[_FEED]
+            after = cursor if same and cursor <= head else 0
             found = window(connection, after, head, live=False)
+        if same and cursor > head and self._rename(cursor, feed, now_utc_ms):
+            return self.page(0, "")
         return wire.CataloguePage(
-            feed=self.name,
+            feed=said[_FEED],
             key_mark=self.key_mark,
             after=after,
             upto=found.upto,
@@ -291,7 +301,7 @@ class Feed:
 
     def _changes(self, said: dict[str, str], after: int, found: Window) -> wire.Changes:
         return wire.Changes(
-            feed=self.name,
+            feed=said[_FEED],
             key_mark=self.key_mark,
             after=after,
             upto=found.upto,
@@ -300,8 +310,28 @@ class Feed:
             items=found.items,
         )
 
+    def _rename(self, cursor: int, feed: str, now_utc_ms: int) -> bool:
+        """Take a new name, unless that was done within the hour, or meanwhile; whether it was done."""
+        with self._database.transaction() as connection:
+            last_number(connection)
+            said = _states(connection)
+            head, since_ms = int(said[NUMBER]), now_utc_ms - int(said.get(_RENAMED, -RENAME_MS_MIN))
+            if feed != said[_FEED] or cursor <= head or 0 <= since_ms < RENAME_MS_MIN:
+                return feed != said[_FEED]
+            _set(connection, _FEED, secrets.token_hex(8))
+            _set(connection, _RENAMED, str(now_utc_ms))
+            Reports(connection, now_utc_ms).say(
+                "feed renamed",
+                feed,
+                f"a gate has change {cursor:,} of the list, and the ledger ends with {head:,}: it was put "
+                "back from an older copy, or that gate was tampered with. Every gate fetches the whole list "
+                "anew. For the rows of gates since that copy, see the reports of gaps",
+            )
+        return True
+
     def _check_key(self, said: dict[str, str]) -> None:
-        if said[_KEY] != self.key_mark.hex() or said[_FEED] != self.name:
+        self.name = said[_FEED]  # another bridge of this ledger may have given it a new one
+        if said[_KEY] != self.key_mark.hex():
             raise FeedKeyChanged(
                 f"{self._database.name}: the digests there were made with another venue key: put the key of "
                 "the venue's gates back, or make them anew with this one"

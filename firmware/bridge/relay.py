@@ -258,7 +258,7 @@ class Relay:
             if not self._outbox.has_room(self.paging.wake):
                 return IDLE_S
             try:
-                page = self._feed.page(want.cursor, want.feed)
+                page = self._feed.page(want.cursor, want.feed, self._now_utc_ms())
             except LedgerLost:
                 raise
             except Exception:  # of this request perhaps: the next gate must have its turn

@@ -414,7 +414,7 @@ def test_a_page_is_found_by_number_and_not_by_looking_at_all_tickets(database: D
 
     engine = database._engine
     event.listen(engine, "before_cursor_execute", explain)
-    feed.page(1, feed.name)
+    feed.page(0, feed.name)
     assert len(plans) == 2
     for plan in plans:
         assert "(number>? AND number<?)" in plan or "PRIMARY KEY (rowid>? AND rowid<?)" in plan

@@ -465,10 +465,10 @@ def test_a_request_that_breaks_us_costs_no_other_gate_its_pages(watched: tuple[D
     at, _ = watched
     page = at.feed.page
 
-    def failing(cursor: int, feed: str) -> wire.CataloguePage:
+    def failing(cursor: int, feed: str, now_utc_ms: int = 0) -> wire.CataloguePage:
         if cursor == 13:
             raise ValueError("nobody has foreseen this")
-        return page(cursor, feed)
+        return page(cursor, feed, now_utc_ms)
 
     at.feed.page = failing  # type: ignore[method-assign]  # a fault of ours
     line = TapeSession()
