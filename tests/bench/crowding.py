@@ -58,8 +58,8 @@ def run(count: int) -> Iterator[Figure]:
     yield figure(
         "row to receipt", size, [each * 1000 for each in late_s], "ms", None,
         f"none later than {LATE_S_MAX:g} s",
-        f"{late} of {len(late_s):,} later; the latest {max(late_s):.2f} s; {came - scans} of {came:,} people met a "
-        "busy lane: if more than a few did, this machine was too busy to simulate the gates",
+        f"{late} of {len(late_s):,} later; the latest {max(late_s):.2f} s; {came - scans} of {came:,} people "
+        "met a busy lane: if more than a few did, this machine was too busy to simulate the gates",
     )  # fmt: skip
     quarter = len(memory.mb) // 4
     before, after = median(memory.mb[quarter : 2 * quarter]), median(memory.mb[-quarter:])
