@@ -1,6 +1,7 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
 import fcntl
+import hashlib
 import os
 import platform
 import threading
@@ -126,6 +127,11 @@ def vendor_of(settings: AccountSettings) -> Vendor:
     return Ingresse(settings.vendor)
 
 
+def workers_at(place: str) -> str:
+    """How the names of all workers of one folder end, of whichever process."""
+    return f"@{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+
+
 @contextmanager
 def hold(data: Path) -> Iterator[None]:
     """Keep every other bridge off this folder: two would read one vendor's list against each other.
@@ -172,7 +178,9 @@ def open_bridge(
         stack.enter_context(hold(data))
         database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
-        feed = Feed(database, settings.venue, venue_key(data), f"{platform.node()}:{data.resolve()}")
+        place = f"{platform.node()}:{data.resolve()}"
+        ledger.release(workers_at(place))  # this folder is held, so whoever worked here before is dead
+        feed = Feed(database, settings.venue, venue_key(data), place)
         faults = Faults()
         outbox = Outbox(faults)
         for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
@@ -197,7 +205,18 @@ def open_bridge(
         relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, announcing.wake)
         accounts = tuple(
             _account(
-                each, vendor(each), stack, ledger, feed, faults, told, announcing.wake, say, now_utc_ms, wait
+                each,
+                vendor(each),
+                stack,
+                ledger,
+                feed,
+                faults,
+                told,
+                announcing.wake,
+                say,
+                now_utc_ms,
+                wait,
+                f"{os.getpid()}-{os.urandom(4).hex()}{workers_at(place)}",
             )
             for each in settings.accounts
         )
@@ -226,6 +245,7 @@ def _account(
     found: Callable[[str], None],
     now_utc_ms: Callable[[], int],
     wait: Wait,
+    worker: str,
 ) -> Account:
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
@@ -239,7 +259,7 @@ def _account(
         told=told,
         fed=fed,
         found=found,
-        worker=f"{os.getpid()}-{os.urandom(4).hex()}",
+        worker=worker,
         poll_s=settings.poll_s,
         whole_every_h=settings.whole_every_h,
         wait=wait,

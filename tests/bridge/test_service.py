@@ -1,7 +1,8 @@
 import os
+import platform
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from firmware.bridge.service import (
     Clerk,
     hold,
     open_bridge,
+    workers_at,
 )
 from firmware.bridge.settings import load
-from firmware.bridge.vendor import Accepted, VendorTicket
+from firmware.bridge.vending import LEASE_MS
+from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told, VendorTicket
 from firmware.bridge.work import Fault, Worker
 from firmware.mqtt import Line, Publication
 from tests import commands
 from tests.bridge.feeds import read_whole
-from tests.bridge.model_gate import VENUE, ModelGate
+from tests.bridge.model_gate import VENUE, ModelGate, books
 from tests.bridge.relays import Desk, TapeSession, desk, topic, walk_in
 from tests.brokers import QUICK, Ear, RunningBroker, free_port, mosquitto_broker, until
 from tests.core.samples import NOON_MS
@@ -420,6 +423,47 @@ def test_a_second_bridge_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert f"another bridge works on this folder (process {os.getpid()}): stop it" in done.stderr
     with hold(place.data):
         assert (place.data / "bridge.lock").read_text() == f"{os.getpid()}\n"
+
+
+class Listener:
+    """A vendor that takes everything, and keeps what it was told."""
+
+    batch_max = 20
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def secrets(self) -> Sequence[str]:
+        return ()
+
+    def probe(self) -> Flow[str]:
+        yield Page(())
+        return ""
+
+    def tickets(self, since: str) -> Flow[Listing]:
+        yield Page(())
+        return Listing("since", not since)
+
+    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        yield Page(())
+        self.told += movements
+        return tuple(Accepted() for _ in movements)
+
+
+def test_what_a_killed_bridge_held_is_told_at_once_by_the_next_one_of_the_same_folder(tmp_path: Path) -> None:
+    place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
+    place.data.mkdir(mode=0o700)
+    here = workers_at(f"{platform.node()}:{place.data.resolve()}")
+    gate, vendor = ModelGate(), Listener()
+    with books(place.data) as found:
+        for ticket in ("t1", "t2"):
+            gate.person(f"acme:{ticket}")
+            found.store(gate)
+            who = f"1-a{here if ticket == 't1' else '@elsewhere'}"
+            assert len(found.ledger.claim("acme", who, NOON_MS, 20, LEASE_MS)) == 1
+    with open_bridge(load(place.config), place.data, vendor=lambda _: vendor, now_utc_ms=lambda: NOON_MS):
+        until(lambda: vendor.told)
+    assert [(told.ticket_id, told.doubt) for told in vendor.told] == [("t1", True)]
 
 
 def test_reports_of_no_ledger_make_none(tmp_path: Path) -> None:

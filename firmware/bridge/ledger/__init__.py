@@ -163,6 +163,11 @@ class Ledger:
             reports = Reports(connection, now_utc_ms)
             return telling.claim(connection, reports, account, worker, now_utc_ms, limit, lease_ms)
 
+    def release(self, workers: str) -> None:
+        """Workers whose names end so are dead: what they held may be taken at once, with doubt."""
+        with self._database.transaction() as connection:
+            telling.release(connection, workers)
+
     def finish(
         self, outcomes: Sequence[tuple[Claimed, Accepted | Refused | Unsure]], now_utc_ms: int
     ) -> tuple[str, ...]:

@@ -117,6 +117,16 @@ _FINISH = (
 )  # fmt: skip
 
 
+def release(connection: Connection, workers: str) -> None:
+    """End the leases of all whose name ends so: they are dead, and what they held may have been told."""
+    held = schema.work.c
+    connection.execute(
+        update(schema.work)
+        .where(held.state == "claimed", held.worker.endswith(workers, autoescape=True))
+        .values(lease_ms=0)
+    )
+
+
 def _take(
     connection: Connection,
     which: Select[tuple[int, str, bool, int, int, int]],
