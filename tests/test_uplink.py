@@ -450,37 +450,6 @@ def test_what_does_not_fit_is_counted_said_once_and_holds_nothing_up(
     gate.until(lambda: gate.uplink.receipt == last)
 
 
-def test_messages_of_qos_0_are_counted_and_dropped_however_many_come(
-    bridge: Bridge, gate: RunningGate
-) -> None:
-    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
-    payload = wire.encode(wire.Presence(online=True, epoch=1, connection=1, random="x"))
-    thief = Publication(wire.address(wire.STATUS, VENUE, "thief"), payload, qos=0)
-    for _ in range(500):
-        gate.until(lambda: bridge.sessions[-1].publish(thief))
-    last = gate.write("after it")
-    gate.until(lambda: gate.uplink.receipt >= last and gate.texts("fault"))
-    assert "messages of QoS 0 came and were dropped" in gate.texts("fault")[0]
-    assert set(gate.uplink.odd) == {"QoS 0"}
-
-
-def test_what_finds_the_inbox_full_is_acknowledged_and_asked_for_again(
-    bridge: Bridge, gate: RunningGate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
-    bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
-    asked = len(bridge.messages(wire.CatalogueRequest))
-    with monkeypatch.context() as changed:
-        changed.setattr("firmware.inbox.WAITING_MAX", 0)
-        for number in range(80):  # more than are taken without an acknowledgement
-            presence = wire.Presence(online=True, epoch=1, connection=number, random="x")
-            bridge.send(wire.STATUS, "b", presence)
-        gate.until(lambda: gate.uplink.odd["inbox full"] == 80)
-    last = gate.write("after it")
-    gate.until(lambda: gate.uplink.receipt >= last)
-    bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
-
-
 def test_a_name_that_is_none_is_no_gate(bridge: Bridge, gate: RunningGate) -> None:
     gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
     presence = wire.Presence(online=True, epoch=1, connection=1, random="x")

@@ -33,6 +33,7 @@ class KeptRows:
         self.stored: list[Stored] = []
         self.heard: dict[str, tuple[int, bytes]] = {}
         self.epoch = epoch
+        self.reads = 0
 
     def write(self, *movements: Movement | None) -> int:
         for movement in movements:
@@ -53,6 +54,7 @@ class KeptRows:
         return self.stored[-1].id if self.stored else 0
 
     def after(self, row: int, limit: int) -> list[Stored]:
+        self.reads += 1
         return [stored for stored in self.stored if stored.id > row][:limit]
 
     def digest(self, row: int) -> bytes | None:
@@ -155,6 +157,31 @@ def test_a_message_that_did_not_go_out_is_made_again(a: Side) -> None:
     a.rows.enter(1)
     unsent = next(a.peers.outgoing(a.rows.newest, 0.0))
     assert next(a.peers.outgoing(a.rows.newest, 0.0)) == unsent
+
+
+@pytest.mark.parametrize("room", range(4))
+def test_nothing_is_made_that_there_is_no_room_for_and_nothing_is_said_twice(
+    a: Side, b: Side, room: int
+) -> None:
+    said = list[wire.Message]()
+
+    def say(room: int) -> None:
+        most = len(said) + room
+        said.extend(m for _, m in a.peers.outgoing(a.rows.newest, 0.0, lambda: len(said) < most))
+
+    a.peers.presence("b", b.birth(), 0.0)
+    a.hears(b, [wire.AdmissionsRequest(of="a", after=0, digest=b"")])
+    a.rows.enter(1)
+    read = a.rows.reads
+    say(0)
+    assert (said, a.rows.reads) == ([], read)
+    say(room)
+    assert len(said) == room
+    say(9)
+    shapes = [(type(message), getattr(message, "to", "")) for message in said]
+    assert shapes == [(wire.Admissions, ""), (wire.Admissions, "b"), (wire.AdmissionsRequest, "")]
+    say(9)
+    assert len(said) == 3
 
 
 def test_rows_without_an_own_movement_are_nobody_elses_business(a: Side) -> None:

@@ -67,6 +67,7 @@ class Uplink:
         self._journal, self._watch = journal, watch
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._woken = False
+        self._has_room = False  # what is due can go out; without, a PUBACK wakes
         self._ending = threading.Event()
         self._session: Session | None = None
         self._born = False
@@ -177,7 +178,7 @@ class Uplink:
         """What came next, then all that is due."""
         now_s = time.monotonic()
         wake_s = min(now_s + TURN_S, self._up.wake_s(self._journal.committed, now_s), self._peers.wake_s())
-        if self._session is None:
+        if self._session is None or not self._has_room:
             wake_s = now_s + TURN_S
         taken = self._inbox.take(max(0.0, wake_s - now_s))
         self._woken = False
@@ -186,7 +187,7 @@ class Uplink:
         self._look_at_dropped()
         self._say_faults()
         if self._session is not None:
-            self._send(self._session, time.monotonic())
+            self._has_room = self._send(self._session, time.monotonic())
 
     def _look_at_dropped(self) -> None:
         """Count what the line's thread did not let in, and ask again for what may have been in it."""
@@ -201,23 +202,28 @@ class Uplink:
             self._peers.missed(time.monotonic())
             self._sync.connected()
 
-    def _send(self, session: Session, now_s: float) -> None:
-        """All that is due, the most urgent first, as far as the window goes."""
+    def _send(self, session: Session, now_s: float) -> bool:
+        """All that is due, the most urgent first, as far as the window goes. False: something did not go."""
+
+        def has_room() -> bool:
+            return session.in_flight < session.window
+
         if not self._born:
             self._born = session.publish(self._presences.birth(session.number))
         if not self._born:
-            return
+            return False
         newest = self._journal.committed
-        for topic, message in self._peers.outgoing(newest, now_s):
+        for topic, message in self._peers.outgoing(newest, now_s, has_room):
             if not self._publish(session, topic, message):
-                return
-        if not self._ask_for_tickets(session, now_s):
-            return
+                return False
+        if not has_room() or not self._ask_for_tickets(session, now_s):
+            return False
         room = session.payload_bytes_max
         while (batch := self._up.next_message(newest, session.window, room, now_s)) is not None:
             if not self._publish(session, wire.JOURNAL, batch):
-                return
+                return False
             self._up.sent(now_s)
+        return True
 
     def _publish(self, session: Session, topic: wire.Topic, message: wire.Message) -> bool:
         address = wire.address(topic, self._venue, self._gate)

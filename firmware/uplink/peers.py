@@ -5,7 +5,7 @@ Whoever has not heard up to that row asks for the rest, from where it stands. So
 enough for a copied ticket to be refused at the second gate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from firmware import wire
@@ -195,24 +195,31 @@ class Peers:
 
     # --- what to send --------------------------------------------------------------------------------------
 
-    def outgoing(self, newest: int, now_s: float) -> Iterator[Outgoing]:
-        """Messages in the order of their haste. Each counts as sent when the next one is asked for."""
-        yield from self._live(newest)
+    def outgoing(
+        self, newest: int, now_s: float, has_room: Callable[[], bool] = lambda: True
+    ) -> Iterator[Outgoing]:
+        """Messages in the order of their haste. Each counts as sent when the next one is asked for.
+
+        None is made that there is no room for: an answer takes 30 ms.
+        """
+        yield from self._live(newest, has_room)
         if self._notes.drops != self._drops:
             self._begin_again(now_s)
-        yield from self._answers()
-        yield from self._asks(now_s)
+        yield from self._answers(has_room)
+        yield from self._asks(now_s, has_room)
 
-    def _live(self, newest: int) -> Iterator[Outgoing]:
-        while self._looked.row < newest:
+    def _live(self, newest: int, has_room: Callable[[], bool]) -> Iterator[Outgoing]:
+        while self._looked.row < newest and has_room():
             found = self._movements(self._looked, LIVE_ROWS)
             if found.items:
                 yield wire.ADMISSIONS, self._message("", self._told.row, found, more=False)
                 self._told = found.upto
             self._looked = found.upto
 
-    def _answers(self) -> Iterator[Outgoing]:
+    def _answers(self, has_room: Callable[[], bool]) -> Iterator[Outgoing]:
         for asker, request in list(self._requests.items()):
+            if not has_room():
+                return
             start = Place(request.after, request.digest)
             if request.after and self._rows.digest(request.after) != request.digest:
                 start = Place()
@@ -221,8 +228,10 @@ class Peers:
             yield wire.ADMISSIONS, self._message(asker, start.row, found, more)
             del self._requests[asker]
 
-    def _asks(self, now_s: float) -> Iterator[Outgoing]:
+    def _asks(self, now_s: float, has_room: Callable[[], bool]) -> Iterator[Outgoing]:
         for gate, peer in self._peers.items():
+            if not has_room():
+                return
             if peer.ask and peer.online and now_s >= peer.due_s:
                 row, digest = peer.heard
                 yield wire.ADMISSIONS_REQUEST, wire.AdmissionsRequest(of=gate, after=row, digest=digest)

@@ -1,0 +1,101 @@
+"""Messages that nobody asked for, and a broker that takes none: the uplink goes on, or waits in peace."""
+
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from firmware import wire
+from firmware.mqtt import Publication
+from firmware.uplink.peers import ASK_S
+from tests.brokers import RunningBroker, mosquitto_broker
+from tests.gate_bench import data_directory
+from tests.uplinks import VENUE, Bridge, RunningGate, admit, bridge_at, fill_catalogue, gate_at_work
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RunningBroker]:
+    tmp_path.chmod(0o755)
+    with mosquitto_broker(tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture
+def bridge(broker: RunningBroker) -> Iterator[Bridge]:
+    with bridge_at(broker.address) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def gate(broker: RunningBroker) -> Iterator[RunningGate]:
+    with data_directory() as folder:
+        fill_catalogue(folder)
+        with gate_at_work(folder, "a", broker.port) as gate:
+            yield gate
+
+
+def confirmed(gate: RunningGate) -> bool:
+    return gate.uplink.receipt >= gate.unit.journal.committed
+
+
+def test_messages_of_qos_0_are_counted_and_dropped_however_many_come(
+    bridge: Bridge, gate: RunningGate
+) -> None:
+    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
+    payload = wire.encode(wire.Presence(online=True, epoch=1, connection=1, random="x"))
+    thief = Publication(wire.address(wire.STATUS, VENUE, "thief"), payload, qos=0)
+    for _ in range(500):
+        gate.until(lambda: bridge.sessions[-1].publish(thief))
+    last = gate.write("after it")
+    gate.until(lambda: gate.uplink.receipt >= last and gate.texts("fault"))
+    assert "messages of QoS 0 came and were dropped" in gate.texts("fault")[0]
+    assert set(gate.uplink.odd) == {"QoS 0"}
+
+
+def test_what_finds_the_inbox_full_is_acknowledged_and_asked_for_again(
+    bridge: Bridge, gate: RunningGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
+    bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
+    asked = len(bridge.messages(wire.CatalogueRequest))
+    with monkeypatch.context() as changed:
+        changed.setattr("firmware.inbox.WAITING_MAX", 0)
+        for number in range(80):  # more than are taken without an acknowledgement
+            presence = wire.Presence(online=True, epoch=1, connection=number, random="x")
+            bridge.send(wire.STATUS, "b", presence)
+        gate.until(lambda: gate.uplink.odd["inbox full"] == 80)
+    last = gate.write("after it")
+    gate.until(lambda: gate.uplink.receipt >= last)
+    bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
+
+
+def test_while_the_window_is_full_nothing_is_done_until_a_message_is_acknowledged(
+    broker: RunningBroker, bridge: Bridge, gate: RunningGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, waits_s = gate.uplink._inbox, list[float]()
+    take = inbox.take
+
+    def waiting(timeout_s: float) -> object:
+        waits_s.append(timeout_s)
+        return take(timeout_s)
+
+    monkeypatch.setattr(inbox, "take", waiting)
+    gate.until(lambda: confirmed(gate) and gate.uplink.receipt)
+    bridge.send(wire.STATUS, "b", wire.Presence(online=True, epoch=1, connection=1, random="x"))
+    os.kill(broker.process_id, signal.SIGSTOP)
+    try:
+        session = gate.uplink._session
+        assert session is not None
+        gate.write(*["x"] * 4000)
+        for number in range(session.window):
+            gate.unit.gate.do(partial(admit, gate.unit, f"a:T{number}"))
+            gate.write("x")
+        gate.until(lambda: session.in_flight == session.window)
+        before = len(waits_s)
+        # A question to the gate that never answers falls due meanwhile.
+        gate.until(lambda: len([wait_s for wait_s in waits_s[before:] if wait_s > 0.5]) > 2 * ASK_S)
+    finally:
+        os.kill(broker.process_id, signal.SIGCONT)
