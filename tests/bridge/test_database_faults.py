@@ -17,8 +17,12 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
+from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import MEND, Database, LedgerLost, NeverTaken
+from firmware.bridge.relay import IDLE_S
+from tests.bridge.relays import TapeSession, desk, topic
+from tests.bridge.test_relay import batch, gate_of
 
 ROW_BYTES = 1_000_000  # more than what SQLite has room for without a larger file
 
@@ -150,3 +154,22 @@ def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:
             broken_disk(database)
         with database.look() as connection:
             assert "much" not in connection.scalars(select(schema.state.c.name)).all()
+
+
+def test_rows_that_the_database_never_takes_hold_up_no_other_gate(tmp_path: Path) -> None:
+    with desk(tmp_path) as at:
+        line = TapeSession()
+        at.relay.connected(line.session)
+        with at.database.transaction() as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER refusal BEFORE INSERT ON gate WHEN new.name = 'bad' "
+                "BEGIN SELECT RAISE(ABORT, 'never'); END"
+            )
+        for name in ("a", "bad", "c"):
+            line.bring(at.relay, topic(wire.JOURNAL, name), batch(gate_of(name)))
+        assert (at.store(), at.store()) == (0.0, IDLE_S)
+        tape = ["acknowledged 1", "a/receipt", "acknowledged 2", "acknowledged 3", "c/receipt"]
+        assert line.link.tape == tape
+        (said,) = at.relay.odd.news()
+        assert said.startswith("rows of gate bad were not taken: ")
+        assert "never" in said

@@ -230,25 +230,6 @@ def test_one_bad_batch_holds_up_no_other(watched: tuple[Desk, WatchedLedger]) ->
     assert "report it" in said
 
 
-def test_rows_that_the_database_never_takes_hold_up_no_other_gate(tmp_path: Path) -> None:
-    with desk(tmp_path) as at:
-        line = TapeSession()
-        at.relay.connected(line.session)
-        with at.database.transaction() as connection:
-            connection.exec_driver_sql(
-                "CREATE TRIGGER refusal BEFORE INSERT ON gate WHEN new.name = 'bad' "
-                "BEGIN SELECT RAISE(ABORT, 'never'); END"
-            )
-        for name in ("a", "bad", "c"):
-            line.bring(at.relay, topic(wire.JOURNAL, name), batch(gate_of(name)))
-        assert (at.store(), at.store()) == (0.0, IDLE_S)
-        tape = ["acknowledged 1", "a/receipt", "acknowledged 2", "acknowledged 3", "c/receipt"]
-        assert line.link.tape == tape
-        (said,) = at.relay.odd.news()
-        assert said.startswith("rows of gate bad were not taken: ")
-        assert "never" in said
-
-
 def test_a_ledger_that_is_lost_between_single_batches_keeps_the_rest(
     watched: tuple[Desk, WatchedLedger],
 ) -> None:
