@@ -10,6 +10,8 @@ import pytest
 
 from firmware import wire
 from firmware.mqtt import Publication
+from firmware.sync import Taken
+from firmware.uplink import FAULTS_MAX
 from firmware.uplink.peers import ASK_S
 from tests.brokers import RunningBroker, mosquitto_broker
 from tests.gate_bench import data_directory
@@ -99,3 +101,23 @@ def test_while_the_window_is_full_nothing_is_done_until_a_message_is_acknowledge
         gate.until(lambda: len([wait_s for wait_s in waits_s[before:] if wait_s > 0.5]) > 2 * ASK_S)
     finally:
         os.kill(broker.process_id, signal.SIGCONT)
+
+
+def test_a_count_that_goes_on_to_change_is_one_fault_and_silences_no_other(gate: RunningGate) -> None:
+    uplink = gate.uplink
+    for count in range(100):
+        text = f"the catalogue has {count:,} tickets and the bridge {count + 1:,}: see the reports"
+        uplink._on_taken(Taken(fault=text))
+    uplink._on_taken(Taken(fault="another"))
+    assert [text for text in uplink._faults.values() if "catalogue from the bridge" in text] == [
+        "the catalogue from the bridge: the catalogue has 0 tickets and the bridge 1: see the reports",
+        "the catalogue from the bridge: another",
+    ]
+
+
+def test_more_faults_than_are_told_are_a_fault_that_is_told_last(gate: RunningGate) -> None:
+    for letter in range(FAULTS_MAX + 10):
+        gate.uplink._complain(f"kind {letter}", f"text {letter}")
+    faults = list(gate.uplink.faults().values())
+    assert len([text for text in faults if text.startswith("text ")]) <= FAULTS_MAX
+    assert "more is wrong than is told: mend what is told, and restart the gate" in faults

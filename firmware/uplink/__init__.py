@@ -36,6 +36,7 @@ LOOK_S = 60.0  # between questions for news of the catalogue where none came: it
 RETRY_S = 1.0  # after a turn that failed, on a disk that hangs for instance
 FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
 JOIN_S = 5.0  # a closing gate waits so long for the turn in hand
+COUNT = re.compile(r"[0-9][0-9,.]*")
 GATE_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
 WHEN_WRITTEN = Moment(0, 0, False)  # stands for the time at which the loop writes the row
@@ -325,7 +326,8 @@ class Uplink:
         if taken.ask:
             self._ask_s = 0.0
         if taken.fault:
-            self._complain(taken.fault, f"the catalogue from the bridge: {taken.fault}")
+            kind = COUNT.sub("", taken.fault)  # a list that goes on to change is no other fault
+            self._complain(kind, f"the catalogue from the bridge: {taken.fault}")
         self._catalogue_place = self._sync.feed, self._sync.cursor
 
     def _on_outcomes(self, outcomes: Iterable[wire.Outcome]) -> None:
@@ -347,7 +349,9 @@ class Uplink:
 
     def _complain(self, kind: str, text: str) -> None:
         """Say it once: as a row, and to those who ask for faults."""
-        if kind not in self._faults and len(self._faults) < FAULTS_MAX:
+        if len(self._faults) >= FAULTS_MAX and kind not in self._faults:
+            kind, text = "more faults", "more is wrong than is told: mend what is told, and restart the gate"
+        if kind not in self._faults:
             self._faults[kind] = text
             self._unsaid.append(text)
 
