@@ -1,5 +1,7 @@
+"""What a vendor is told, and what becomes of its answers."""
+
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -7,29 +9,23 @@ from typing import Any
 import httpx
 import pytest
 
-from firmware.bridge import schema
 from firmware.bridge.database import LedgerLost
 from firmware.bridge.driver import Driver
-from firmware.bridge.feed import Feed
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Claimed
 from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.vending import (
     AGAIN_MS_MAX,
     AGAINS_MAX,
-    HOUR_MS,
     IDLE_S,
     IDLE_S_MIN,
     LEASE_MS,
     LOG_IN_AFTER_MS,
-    WHOLE_AFTER_MS,
-    Account,
 )
 from firmware.bridge.vendor import (
     Accepted,
     Again,
     Flow,
-    Listing,
     LogInRefused,
     Lost,
     Misconfigured,
@@ -40,97 +36,14 @@ from firmware.bridge.vendor import (
     Refused,
     Told,
     Unsure,
-    VendorTicket,
 )
-from firmware.bridge.work import Faults, at_work
+from firmware.bridge.work import at_work
 from firmware.core.ticket import Choice, Verdict
-from tests.bridge.feeds import KEY
-from tests.bridge.model_gate import VENUE, Books, ModelGate, books
+from tests.bridge.model_gate import Books, ModelGate, books
+from tests.bridge.offices import Office, Script, persons, script
 from tests.bridge.relays import walk_in
 from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
-
-Answer = tuple[Outcome, ...] | Exception
-
-
-class Script:
-    """A vendor that does what it is told to, without requests."""
-
-    def __init__(self, batch_max: int = 20) -> None:
-        self.batch_max = batch_max
-        self.answers: list[Answer] = []
-        self.told: list[tuple[Told, ...]] = []
-        self.listings: list[Listing | Exception] = []
-        self.pages: tuple[Page, ...] = ()
-        self.asked: list[str] = []
-        self.probes: list[Exception] = []
-        self.before: Callable[[], None] = lambda: None
-
-    def secrets(self) -> Sequence[str]:
-        return ()
-
-    def probe(self) -> Flow[str]:
-        yield Page(())
-        if self.probes:
-            raise self.probes.pop(0)
-        return "2 events"
-
-    def tickets(self, since: str) -> Flow[Listing]:
-        self.asked.append(since)
-        yield from self.pages
-        listing = self.listings.pop(0) if self.listings else Listing("since", not since)
-        if isinstance(listing, Exception):
-            raise listing
-        return listing
-
-    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
-        self.told.append(tuple(movements))
-        yield Page(())
-        self.before()
-        answer = self.answers.pop(0) if self.answers else tuple(Accepted("ok") for _ in movements)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class Office:
-    """An account with its ledger and feed. `at_ms` is the clock; turns are taken by the test."""
-
-    def __init__(self, found: Books, vendor: Script | Ingresse, name: str = "acme", **driver: object) -> None:
-        self.books = found
-        self.vendor = vendor
-        self.at_ms = NOON_MS
-        self.faults = Faults()
-        self.told: list[bool] = []
-        self.fed = 0
-        self.found: list[str] = []
-        self.feed = Feed(found.database, VENUE, KEY)
-        self.driver = Driver(name, vendor, 1e6, **driver)  # type: ignore[arg-type]  # clock and wait, handed on
-        self.account = self.another()
-
-    def another(self, worker: str = "w") -> Account:
-        """As another process has it."""
-        return Account(
-            self.driver._account, self.vendor, self.driver, self.books.ledger, self.feed, self.faults,
-            lambda: self.at_ms, self.told.append, self._fed, self.found.append, worker, 10.0, 24,
-        )  # fmt: skip
-
-    def _fed(self) -> None:
-        self.fed += 1
-
-    def tell(self) -> float:
-        return self.account.telling._turn()
-
-    def read(self) -> float:
-        return self.account.reading._turn()
-
-    def work(self) -> list[tuple[str, bool, str]]:
-        """State or result, doubt, text of all work."""
-        return [(line.result or line.state, line.doubt, line.text) for line in self.books.lines(schema.work)]
-
-    def due_in_ms(self) -> list[int]:
-        """When each piece of work that is due may go again."""
-        return [line.next_ms - self.at_ms for line in self.books.lines(schema.work) if line.state == "due"]
 
 
 @pytest.fixture
@@ -139,20 +52,6 @@ def at(tmp_path: Path) -> Iterator[Office]:
         office = Office(found, Script())
         with office.driver:
             yield office
-
-
-def script(at: Office) -> Script:
-    assert isinstance(at.vendor, Script)
-    return at.vendor
-
-
-def persons(at: Office, *tickets: str) -> ModelGate:
-    """So many people walk in."""
-    gate = ModelGate()
-    for ticket in tickets:
-        gate.person(f"acme:{ticket}", code=ticket.upper())
-    at.books.store(gate)
-    return gate
 
 
 # --- what becomes of an answer -----------------------------------------------------------------------------
@@ -420,122 +319,6 @@ def test_a_vendor_that_hangs_holds_up_no_other_account(at: Office) -> None:
             until(lambda: [state for state, _, _ in at.work()] == ["claimed", "accepted"])
             go_on.set()
             until(lambda: [state for state, _, _ in at.work()] == ["accepted"] * 2)
-
-
-# --- the list ----------------------------------------------------------------------------------------------
-
-
-def test_the_whole_list_is_read_at_first_and_then_what_changed(at: Office) -> None:
-    assert [at.read() for _ in range(3)] == [10.0] * 3
-    assert script(at).asked == ["", "since", "since"]
-    assert at.found == ["acme: 2 events"]
-    assert at.account.runs == 3
-
-
-def test_the_whole_list_is_read_again_soon_after_a_start_and_then_each_day(at: Office) -> None:
-    at.read()
-    at.account = at.another()
-    at.at_ms += WHOLE_AFTER_MS - 1
-    at.read()
-    at.at_ms += 1
-    at.read()
-    at.at_ms += 24 * HOUR_MS - 1
-    at.read()
-    at.at_ms += 1
-    at.read()
-    assert script(at).asked == ["", "since", "", "since", ""]
-
-
-def test_a_whole_list_that_lacked_some_is_read_again_soon_and_then_later_and_later(at: Office) -> None:
-    vendor = script(at)
-    vendor.listings = [Listing("since", False, 0, "4 of 5 rows")]
-    at.read()
-    for wait_ms in (WHOLE_AFTER_MS, 2 * WHOLE_AFTER_MS, 4 * WHOLE_AFTER_MS):
-        at.at_ms += wait_ms - 1
-        at.read()
-        at.at_ms += 1
-        vendor.listings = [Listing("since", False, 0, "4 of 5 rows")]
-        at.read()
-    at.at_ms += 8 * WHOLE_AFTER_MS
-    at.read()
-    assert vendor.asked == ["", "since", "", "since", "", "since", "", ""]
-    at.at_ms += 24 * HOUR_MS - 1
-    at.read()
-    assert vendor.asked[-1] == "since", "that one was whole"
-
-
-def test_a_list_that_always_lacks_some_is_read_each_day_at_least(at: Office) -> None:
-    vendor = script(at)
-    for _ in range(20):
-        vendor.listings = [Listing("since", False)]
-        at.read()
-        at.at_ms += 24 * HOUR_MS
-    assert set(vendor.asked) == {""}
-
-
-def test_a_whole_list_that_breaks_off_does_not_hold_up_what_changes(at: Office) -> None:
-    at.read()
-    at.at_ms += 24 * HOUR_MS
-    script(at).listings = [Outage("cut")]
-    with pytest.raises(Outage):
-        at.read()
-    at.read()
-    at.at_ms += WHOLE_AFTER_MS
-    at.read()
-    assert script(at).asked == ["", "", "since", ""]
-
-
-def test_a_first_list_that_breaks_off_is_read_again_at_once(at: Office) -> None:
-    script(at).listings = [Outage("cut")]
-    with pytest.raises(Outage):
-        at.read()
-    at.read()
-    assert script(at).asked == ["", ""]
-
-
-def test_a_vendor_that_tells_no_time_is_not_asked_for_whole_lists_all_the_time(at: Office) -> None:
-    script(at).listings = [Listing("", True)]
-    assert at.read() == WHOLE_AFTER_MS / 1000
-
-
-def test_a_probe_that_fails_is_made_again(at: Office) -> None:
-    script(at).probes = [Misconfigured("no event 7"), Outage("down")]
-    for kind in (Misconfigured, Outage):
-        with pytest.raises(kind):
-            at.read()
-    assert script(at).asked == []
-    at.read()
-    assert at.found == ["acme: 2 events"]
-
-
-def test_tickets_are_handed_on_page_by_page_and_news_is_told(at: Office) -> None:
-    script(at).pages = (Page((VendorTicket("a", "A"),)), Page((VendorTicket("b", "B"),)))
-    at.read()
-    assert at.fed == 2
-    at.read()
-    assert at.fed == 2, "nothing changed"
-
-
-def test_an_account_that_another_bridge_reads_is_left_to_it(at: Office) -> None:
-    other = Feed(at.books.database, VENUE, KEY)
-    run = other.begin_run("acme", True, at.at_ms)
-    assert at.read() == at.account._poll_s
-    assert (script(at).asked, at.faults.now()) == ([], [])
-    other.finish_run(run, Listing("theirs", True), at.at_ms)
-    at.read()
-    assert script(at).asked == ["theirs"]
-
-
-def test_what_is_odd_about_a_list_is_a_fault_until_a_whole_list_is_fine(at: Office) -> None:
-    script(at).listings = [Listing("since", True, 3, "session 1: odd"), Listing("since", False)]
-    at.read()
-    (fault,) = at.faults.now()
-    assert fault.text == "the list of acme: 3 entries could not be read as tickets; session 1: odd"
-    at.read()
-    assert at.faults.now() == [fault], "it was a look at what changed"
-    at.at_ms += 24 * HOUR_MS
-    at.read()
-    assert at.faults.now() == []
 
 
 # --- with Ingresse's sandbox -------------------------------------------------------------------------------
