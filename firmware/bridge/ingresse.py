@@ -109,7 +109,7 @@ class Ingresse:
         except (Outage, Misconfigured) as error:
             return (f"events and sessions were not compared: {error}",)
         self._unfound = dict(self._compare(found))
-        return tuple(self._unfound.values())
+        return tuple(dict.fromkeys(self._unfound.values()))  # an event once, whatever its sessions
 
     def _found_events(self) -> Flow[dict[str, frozenset[str]]]:
         """Sessions by event, as far as needed to find those that are set."""

@@ -298,6 +298,12 @@ def test_an_event_or_session_that_the_search_lacks_is_named_and_its_list_is_read
     assert Talk(vendor.tickets(""), in_turn(page([row()]))).result.text == ""
 
 
+def test_an_event_that_the_search_lacks_is_named_once_whatever_its_sessions() -> None:
+    vendor = ingresse(jwt="a.b.c", events=(("1", ("10", "11")),))
+    talk = Talk(vendor.probe(), in_turn(search(), page([row()]), page([row()])))
+    assert talk.result == "1 events, 2 sessions, 2 tickets; the producer search has no event 1, but none"
+
+
 def test_a_session_that_the_search_lacks_and_that_has_no_tickets_is_a_fault_that_stays() -> None:
     vendor = ingresse(jwt="a.b.c")
     Talk(vendor.probe(), in_turn(search((28180, [5])), page([])))
