@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ LOOK_S = 1.0  # between two looks for faults
 LINES_MAX = 30  # a minute: a broker that comes and goes must not fill the disk with log
 MINUTE_S = 60.0
 REPORTS_AT_ONCE = 200
+UNSAID_MAX = 100  # reports that came since the last look; more than are said in a minute
 
 
 def add_bridge(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +52,15 @@ def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     news = News()
-    with open_bridge(settings, arguments.data, complain) as bridge:
-        complain(_ready(bridge))
-        while not over.wait(LOOK_S):
-            for line in news.of(bridge.faults(), bridge.relay.odd.news()):
-                complain(line)
+    try:
+        with open_bridge(settings, arguments.data, news.report) as bridge:
+            complain(_ready(bridge))
+            while not over.wait(LOOK_S):
+                for line in news.of(bridge.faults(), bridge.relay.odd.news()):
+                    complain(line)
+    finally:
+        for line in news.rest():
+            complain(line)
     return 128 + signal.SIGINT if signal.SIGINT in caught else 0
 
 
@@ -65,6 +71,15 @@ class News:
         self._now_s = now_s
         self._known: dict[str, Fault] = {}
         self._left, self._minute_ends_s = 0, float("-inf")
+        self._reports = deque[str](maxlen=UNSAID_MAX)
+
+    def report(self, text: str) -> None:
+        """Say this at the next look; any thread."""
+        self._reports.append(text)
+
+    def rest(self) -> list[str]:
+        """Reports that were not said yet."""
+        return [self._reports.popleft() for _ in range(len(self._reports))]
 
     def of(self, faults: Sequence[Fault], odd: Sequence[str]) -> list[str]:
         """A line for each; `LINES_MAX` in a minute, and the last of them says that there are more."""
@@ -76,14 +91,14 @@ class News:
             if thing not in known or known[thing].kind != fault.kind
         ]
         lines += [f"{thing} works again" for thing in known if thing not in found]
-        lines += odd
+        lines += [*self.rest(), *odd]
         now_s = self._now_s()
         if now_s >= self._minute_ends_s:
             self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
         told = lines[: max(0, self._left - 1)]
         self._left -= len(told)
         if len(told) < len(lines) and self._left == 1:
-            told.append("more faults than are told in a minute")
+            told.append("more than is told in a minute: see gatepost reports")
             self._left = 0
         return told
 

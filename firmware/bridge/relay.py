@@ -215,8 +215,6 @@ class Relay:
         except LedgerLost as lost:
             self._lost([each], lost)
             raise
-        except wire.Unfit as unfit:
-            self.odd.add(each.gate, "rows: Unfit", f"rows of gate {each.gate} were not taken: {unfit}")
         except Exception as error:
             fault = fault_of(f"rows of gate {each.gate} were not taken", error)
             self.odd.add(each.gate, f"rows: {fault.kind}", fault.text)
@@ -232,6 +230,8 @@ class Relay:
             self._suspects -= {one.gate for one in waiting}
         for each, told in zip(waiting, stored, strict=True):
             self._done([each])
+            if told.refused:
+                self.odd.add(each.gate, "rows: refused", f"rows were not taken: {told.refused}")
             if told.receipt is not None:
                 topic = wire.address(wire.RECEIPT, self._venue, each.gate)
                 self._outbox.put_receipt(topic, told.receipt)

@@ -157,6 +157,15 @@ report = Table(
     UniqueConstraint("kind", "key"),
 )
 
+# How many reports of a kind one gate has brought about: they are bounded, whatever it sends.
+report_count = Table(
+    "report_count",
+    metadata,
+    Column("gate", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
 # The vendors' tickets, as last heard. `ticket_id` begins with the account and a colon. `number` is that of
 # its last change that gates must hear of.
 ticket = Table(

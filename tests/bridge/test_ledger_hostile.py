@@ -13,7 +13,8 @@ from sqlalchemy import event, update
 from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.feed import Feed
-from firmware.bridge.ledger import doubles
+from firmware.bridge.ledger import chains, doubles, reports
+from firmware.bridge.ledger.chains import TIPS_MAX
 from firmware.bridge.ledger.doubles import NEAR_MAX
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter, Reentry, Spend, Verdict
@@ -175,3 +176,54 @@ def test_the_movements_of_a_ticket_that_are_looked_at_are_bounded(
         gate.person("acme:t1")
         kept.store(gate)
     assert len(kept.reports("double")) == 2, "the first is not compared with the third"
+
+
+def made_up(gate: ModelGate, number: int, after: int) -> wire.Journal:
+    """A row after one that nobody has, said to be confirmed."""
+    digest = number.to_bytes(16)
+    row = wire.SentRow(after + 1, gate.rows[0].body, None)
+    return wire.Journal(cursor=after, cursor_digest=digest, after=after, previous=digest, rows=(row,))
+
+
+def test_a_gate_that_makes_up_gaps_without_end_is_refused_and_its_true_rows_are_taken(kept: Books) -> None:
+    gate = ModelGate("thief")
+    gate.person()
+    kept.store(gate, 0, 2)
+    told = kept.ledger.store_many(
+        [(gate.name, made_up(gate, number, (1 << 32) + 50)) for number in range(1, TIPS_MAX + 10)], NOON_MS
+    )
+    refused = [each for each in told if each.refused]
+    assert len(refused) == 10
+    assert {(each.receipt, each.new_rows) for each in refused} == {(None, 0)}
+    assert len(kept.lines(schema.tip)) == TIPS_MAX
+    assert len(kept.reports("too_many_branches")) == 1
+    assert kept.store(gate, 2, cursor=2).receipt == gate.receipt()
+    assert kept.store(gate, 0).receipt == gate.receipt(), "what is known is confirmed again"
+
+
+def test_batches_that_wait_for_rows_in_front_of_them_are_bounded(
+    kept: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "LOOSE_MAX", 3)
+    gate = ModelGate()
+    for _ in range(5):
+        gate.person()
+    told = [kept.store(gate, at, at + 1) for at in range(1, 6)]
+    assert [bool(each.refused) for each in told] == [False] * 3 + [True] * 2
+    assert kept.store(gate, 5).refused
+    kept.store(gate, 0, 1)
+    assert kept.store(gate, 4).receipt == gate.receipt(), "nothing stays stuck"
+
+
+def test_reports_of_one_kind_that_one_gate_makes_up_are_bounded(
+    kept: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "REPORTS_OF_GATE_MAX", 3)
+    thief, honest = ModelGate("thief"), ModelGate("honest")
+    for gate in (thief, honest):
+        for number in range(1, 3 if gate is honest else 20):
+            kept.ledger.store(gate.name, made_up(gate, number, (1 << 32) + 50), NOON_MS)
+    gaps = kept.reports("gap")
+    assert [sum(f"gate {name}:" in text for text in gaps) for name in ("thief", "honest")] == [3, 2]
+    (more,) = kept.reports("more")
+    assert more.startswith("gate thief: there are 3 reports of kind 'gap' of it")

@@ -174,10 +174,22 @@ def test_no_more_lines_are_told_in_a_minute_than_a_person_reads() -> None:
     clock = [0.0]
     news = News(lambda: clock[0])
     lines = [line for _ in range(100) for line in news.of([], ["odd"])]
-    assert lines == ["odd"] * (LINES_MAX - 1) + ["more faults than are told in a minute"]
+    assert lines == ["odd"] * (LINES_MAX - 1) + ["more than is told in a minute: see gatepost reports"]
     clock[0] = 60.0
     assert news.of([], ["odd"]) == ["odd"]
     assert len(news.of([], ["odd"] * 1000)) == LINES_MAX - 1
+
+
+def test_a_flood_of_reports_does_not_fill_the_log() -> None:
+    news = News(lambda: 0.0)
+    news.report("missing tickets")
+    assert news.of([], []) == ["missing tickets"]
+    for number in range(10_000):
+        news.report(f"fork {number}")
+    lines = [*news.of([fault("a")], []), *news.of([], []), *news.rest()]
+    assert len(lines) < LINES_MAX
+    assert lines[0] == "fault: a: down", "faults come first"
+    assert lines[-1] == "more than is told in a minute: see gatepost reports"
 
 
 # --- the command -------------------------------------------------------------------------------------------

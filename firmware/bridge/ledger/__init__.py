@@ -16,7 +16,7 @@ from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
 from firmware.bridge.ledger import telling
-from firmware.bridge.ledger.chains import Chains, Stretch, check
+from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, check
 from firmware.bridge.ledger.derive import UNTIMED_MS_MAX, Derivation, release_untimed
 from firmware.bridge.ledger.reports import Report, Reports, read_reports
 from firmware.bridge.ledger.telling import Claimed
@@ -41,13 +41,14 @@ class Stored(NamedTuple):
 
     `receipt` is `None` where nothing may be confirmed yet. `new_rows` were not known before.
     `movements_upto` is the highest change number made (0: none); `reports` are the texts of new reports, in
-    the last result of the transaction and in no other.
+    the last result of the transaction and in no other. `refused` tells why nothing of the batch was kept.
     """
 
     receipt: wire.Receipt | None
     new_rows: int
     movements_upto: int
     reports: tuple[str, ...]
+    refused: str = ""
 
 
 class Counts(NamedTuple):
@@ -92,12 +93,18 @@ class Ledger:
             results = []
             for gate, batch in batches:
                 chains = gates[gate]
-                before = chains.new_rows
-                receipt = chains.add(batch)
-                results.append((receipt, chains.new_rows - before))
+                before, receipt, refused = chains.new_rows, None, ""
+                try:
+                    receipt = chains.add(batch)
+                except TooMany as error:
+                    refused = str(error)
+                results.append((receipt, chains.new_rows - before, refused))
             upto = self._derive(connection, list(gates.values()), now_utc_ms, reports)
         said = [()] * (len(results) - 1) + [tuple(reports.new)]
-        return [Stored(*result, upto, texts) for result, texts in zip(results, said, strict=True)]
+        return [
+            Stored(receipt, rows, upto, texts, refused)
+            for (receipt, rows, refused), texts in zip(results, said, strict=True)
+        ]
 
     def release_untimed(self, now_utc_ms: int) -> tuple[str, ...]:
         """Let go what waited `UNTIMED_MS_MAX` for the true time of a gate; the texts of new reports."""

@@ -17,11 +17,19 @@ from firmware.bridge.database import insert_many, insert_new
 from firmware.bridge.ledger.reports import Reports
 from firmware.row import chain, name_of
 
+# Of a gate. A fork, a new card or a gap makes one; all of them are looked at for each batch.
+TIPS_MAX = 64
+# Of a gate: batches that wait for rows in front of them. A gate sends some dozen ahead, cut anew a few times.
+LOOSE_MAX = 512
 DIGEST_BYTES = 16
 DIGEST_CHARACTERS = 8  # of a digest in a report: enough to tell two apart
 
 Key = tuple[int, bytes]
 START: Key = (0, b"")
+
+
+class TooMany(Exception):
+    """These rows would begin another branch at a gate that has very many; the text names the mend."""
 
 
 class Link(NamedTuple):
@@ -89,7 +97,10 @@ class Chains:
         }
 
     def add(self, batch: wire.Journal) -> wire.Receipt | None:
-        """Take a batch that was checked; what may be confirmed to its sender after the commit."""
+        """Take a batch that was checked; what may be confirmed to its sender after the commit.
+
+        Raises `TooMany`, and then takes nothing of it.
+        """
         after = (batch.after, batch.previous)
         links = _links(batch)
         tip = next((tip for tip in self.tips.values() if tip.end == after), None)
@@ -121,6 +132,8 @@ class Chains:
     def release(self, stretches: Iterable[Stretch]) -> None:
         """Let loose rows begin a branch of their own: what is in front of them will not come."""
         for stretch in stretches:
+            if len(self.tips) >= TIPS_MAX:
+                return
             if self._branch_of(stretch.after) is None:
                 self._begin_after_gap(stretch.after)
             self._hang_loose({})
@@ -149,6 +162,8 @@ class Chains:
         self._write_rows()
         known = self._known(links[0].number, links[-1].number)
         new = [link for link in links if (link.number, link.digest) not in known]
+        if new:
+            self._check_room(after, links, known)
         self._insert(new, None)
         self._write_rows()
         known.update({(link.number, link.digest): None for link in new})
@@ -170,6 +185,30 @@ class Chains:
         if branch is not None and cursor != START and self._is_whole(branch, batch.cursor):
             return _receipt(self.tips[branch].end)
         return None
+
+    def _check_room(self, after: Key, links: Sequence[Link], known: dict[Key, int | None]) -> None:
+        """What follows on a branch is always taken. Raises `TooMany`."""
+        if len(self.tips) < TIPS_MAX and len(self._loose) < LOOSE_MAX:
+            return
+        before = after
+        for link in links:
+            key = (link.number, link.digest)
+            if key not in known:
+                break
+            before = key
+        if len(self.tips) >= TIPS_MAX:
+            fits = any(tip.end == before for tip in self.tips.values())
+        else:
+            fits = before == START or self._branch_of(before) is not None
+        if fits:
+            return
+        text = (
+            f"gate {self.name}: its rows go {len(self.tips)} ways, and {len(self._loose)} batches wait for "
+            "rows in front of them: what begins yet another way is not taken. See the reports of forks and "
+            "gaps, and give the gate a new name"
+        )
+        self._reports.say("too_many_branches", self.name, text)
+        raise TooMany(text)
 
     def _parts(
         self, after: Key, links: Sequence[Link], known: dict[Key, int | None]
@@ -257,6 +296,7 @@ class Chains:
                 f"digest {digest}, and before it one with {there}. Two gates use this name, or an old card "
                 "or an image of one was put back. Both are kept: give each gate a name of its own, and look "
                 "at the reports of double admissions",
+                self.name,
             )
         elif not first:
             self._reports.say(
@@ -265,6 +305,7 @@ class Chains:
                 f"gate {self.name}: a new journal begins with row {name_of(link.number)}, digest {digest}, "
                 "under a name that has rows already. A new card, a journal that was set aside, or a second "
                 "gate with this name. Both are kept",
+                self.name,
             )
         return self._new_tip(at, parent)
 
@@ -276,6 +317,7 @@ class Chains:
             f"gate {self.name}: rows up to {name_of(at[0])} (digest {digest}) are missing here, and were "
             "confirmed once, or did not come for too long: the ledger was put back from an older copy, or "
             "rows were lost. Those after them are kept and count; what still comes goes in front",
+            self.name,
         )
         self._new_tip(at, None)
         for stretch in list(self._loose):

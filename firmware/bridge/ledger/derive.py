@@ -136,6 +136,7 @@ class Derivation:
             f"gate {chains.name}: row {name_of(number)} of kind {kind!r} cannot be read by this release: "
             f"{error}. It is kept as it is, and nothing follows from it; if the gate has a newer release, "
             "bring the bridge to the same one",
+            chains.name,
         )
 
     def _load(self, chains: Chains, rows: Sequence[_Read]) -> None:
@@ -234,6 +235,7 @@ class Derivation:
                     f"gate {chains.name}: row {name_of(row)} settles the admission in row "
                     f"{name_of(admission_row)}, which is not in the ledger: no vendor is told of it. See the "
                     "reports of gaps and unreadable rows for the reason",
+                    chains.name,
                 )
             return
         admission = known[0]
@@ -463,6 +465,7 @@ def report_untimed(reports: Reports, gate: str, number: int, random: str) -> Non
         f"{gate}:{number}:{random}",
         f"gate {gate}: its clock was not trusted in its start {number}, or not in time: the vendor is told "
         "the times as the gate said them. Give the gate a time server, or a clock with a battery",
+        gate,
     )
 
 

@@ -99,7 +99,8 @@ def _look(
         if move.direction == "in" and move.reentry != "unlimited":
             for earlier in _near(before, frozenset()):
                 if not settled.isdisjoint((earlier.id, move.id)) and not _same_chain(chains, earlier, move):
-                    reports.say("double", _key(earlier, move), _text(earlier, move))
+                    gate = (move if move.id in settled else earlier).gate  # whose rows have just come
+                    reports.say("double", _key(earlier, move), _text(earlier, move), gate)
         elif move.direction == "out" and move.id in settled:
             after = list(_near((moves[place] for place in range(at + 1, len(moves))), settled))
             for one in _near(before, settled):
@@ -145,6 +146,7 @@ def _explain(connection: Connection, reports: Reports, ways_out: dict[str, Move]
                 f"ticket {left.subject}: the double admission {key} was none: the ticket left in "
                 f"between, at gate {left.gate}, lane {left.lane}, row {name_of(left.row)}, "
                 f"{time_of(left.utc_ms)}; this became known later",
+                left.gate,
             )
 
 
