@@ -20,7 +20,7 @@ SYSTEM_PACKAGES := e2fsprogs fuse3 mosquitto mount openssl qemu-system-common
 .PHONY: help demo test lint bench lock system clean
 
 help:
-	@echo 'make demo    a whole gate on this machine: type or scan codes   (ARGS="--tickets FILE")'
+	@echo 'make demo    the whole way on this machine: type or scan codes   (ARGS="--alone --tickets FILE")'
 	@echo 'make test    lint, then all tests with branch coverage           (ARGS="-k lane" to choose)'
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make bench   every figure beside a floor and a peer'

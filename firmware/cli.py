@@ -1,4 +1,4 @@
-"""The `gatepost` command: one gate, its list, its journal, and the demo.
+"""The `gatepost` command: a gate, a bridge, a stand-in for a vendor, and all of them together.
 
 Nothing is imported before the command is known, so that each starts as fast as it can. Exit codes: 0 done,
 1 a finding (a list refused, a journal that is not as the core makes it), 2 wrong use or a start refused.
@@ -285,7 +285,7 @@ def number_from(least: int) -> Callable[[str], int]:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "demo": ("a whole gate on this machine: type or scan codes", add_demo),
+    "demo": ("the whole way on this machine: gates, broker, bridge and a vendor", add_demo),
     "gate": ("run a gate", add_gate),
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
