@@ -163,7 +163,8 @@ class Feed:
             last_number(connection)
             said = _states(connection)
             held = _reading(said, account)
-            if wait and held.reader != self._reader and held.until_ms > now_utc_ms:
+            ahead_ms = held.until_ms - now_utc_ms  # too far: the other's clock was wrong
+            if wait and held.reader != self._reader and 0 < ahead_ms <= 2 * READING_MS:
                 raise ReadElsewhere(f"{account}: another bridge reads its list ({held.reader})")
             number = int(said.get(_RUN, "0")) + 1
             _set(connection, _RUN, str(number))

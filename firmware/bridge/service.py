@@ -34,6 +34,7 @@ LOOK_S = 30.0  # between two looks for rows and times that will not come, and fo
 TOLD_MAX = 1_000  # outcomes sent in one turn
 OUTCOMES_MAX = 50  # in one message: with 256 characters of 4 bytes in each they still fit
 REPORTS_MAX = 100  # told in one turn
+UNKNOWN_ACCOUNTS = "accounts that are not in the settings"
 
 
 def now_utc_ms() -> int:
@@ -186,7 +187,7 @@ def open_bridge(
         for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
             feed.forget(name)
             say(f'account "{name}" is not in the settings any more: its tickets were withdrawn')
-        clerk = Clerk(ledger, say, now_utc_ms=now_utc_ms)
+        clerk = Clerk(ledger, say, faults, now_utc_ms=now_utc_ms)
         clerking = Worker("reports", clerk.turn, faults)
         announcer = Announcer(settings.venue, feed, ledger, outbox)
         announcing = announcer.worker = Worker("announcing", announcer.turn, faults)
@@ -317,11 +318,13 @@ class Clerk:
         self,
         ledger: Ledger,
         say: Callable[[str], None],
+        faults: Faults,
         clock_s: Callable[[], float] = time.monotonic,
         now_utc_ms: Callable[[], int] = now_utc_ms,
     ) -> None:
         self._ledger = ledger
         self._say = say
+        self._faults = faults
         self._now_utc_ms = now_utc_ms
         self._clock_s = clock_s
         self._last = 0
@@ -330,6 +333,7 @@ class Clerk:
         self._look_s = clock_s()
         self.counts = ledger.counts()
         self.counted_utc_ms = now_utc_ms()
+        self._look_for_unknown_accounts()
 
     def turn(self) -> float:
         """Look for new ones."""
@@ -339,6 +343,7 @@ class Clerk:
             self._ledger.release_untimed(now_ms)
             self._ledger.release_loose(now_ms)
             self.counts, self.counted_utc_ms = self._ledger.counts(), now_ms
+            self._look_for_unknown_accounts()
             self._look_s = self._clock_s() + LOOK_S
             left_s = LOOK_S
         found = self._ledger.reports(self._last, REPORTS_MAX)
@@ -346,3 +351,16 @@ class Clerk:
             self._last = each.id
             self._say(each.text)
         return 0.0 if len(found) == REPORTS_MAX else left_s
+
+    def _look_for_unknown_accounts(self) -> None:
+        unknown = self._ledger.unknown_accounts(self.counts)
+        if not unknown:
+            self._faults.clear(UNKNOWN_ACCOUNTS)
+            return
+        waiting = ", ".join(f"{count:,} of {name!r}" for name, count in sorted(unknown.items()))
+        text = (
+            f"{UNKNOWN_ACCOUNTS}: admissions wait that no vendor is told of, for the settings have no such "
+            f"account: {waiting}. If it was renamed, give it its name back until they are told; if it was "
+            "removed by mistake, name it again"
+        )
+        self._faults.set(UNKNOWN_ACCOUNTS, Fault(UNKNOWN_ACCOUNTS, ",".join(sorted(unknown)), text))

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from firmware import wire
 from firmware.bridge.database import Database
-from firmware.bridge.feed import RENAME_MS_MIN, Feed
+from firmware.bridge.feed import RENAME_MS_MIN, Feed, ReadElsewhere
 from firmware.bridge.ledger import Ledger
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Status
@@ -98,3 +100,11 @@ def test_two_bridges_of_one_ledger_have_the_same_new_name(tmp_path: Path) -> Non
         assert other.nothing_new().feed == new
         sell(other, ["t2"])
         assert one.page(1, new, NOW_MS).after == 1
+
+
+def test_a_reading_begun_while_another_clock_ran_ahead_keeps_nobody_off(tmp_path: Path) -> None:
+    with feed_in(tmp_path / "l.db") as (_, one), feed_in(tmp_path / "l.db") as (_, other):
+        one.begin_run("a", True, NOW_MS + 86_400_000)
+        other.begin_run("a", True, NOW_MS)
+        with pytest.raises(ReadElsewhere):
+            one.begin_run("a", True, NOW_MS)

@@ -7,6 +7,7 @@ import pytest
 
 from firmware import wire
 from firmware.bridge import schema
+from firmware.bridge.ledger.telling import AHEAD_MS_MAX
 from firmware.bridge.vendor import Accepted, Refused, Unsure
 from firmware.core.ticket import Route, Verdict
 from tests.bridge.model_gate import Books, ModelGate, books
@@ -143,3 +144,49 @@ def test_an_admission_that_nothing_names_is_left_to_a_person(kept: Books) -> Non
     assert len(kept.reports("uncertain")) == 1
     ((_, outcome, _),) = kept.ledger.outcomes_to_tell(10)
     assert outcome.result is wire.Result.UNSURE
+
+
+def test_times_written_while_the_clock_ran_ahead_keep_no_work_until_then(kept: Books) -> None:
+    gate, year_ms = ModelGate(), 365 * 86_400_000
+    for name in ("t1", "t2"):
+        gate.person(f"acme:{name}")
+    kept.store(gate)
+    ahead_ms = NOON_MS + year_ms
+    first, _ = kept.ledger.claim("acme", "w", ahead_ms, 10, LEASE_MS)
+    kept.ledger.give_back([first], doubt=False, next_utc_ms=ahead_ms + 1000, now_utc_ms=ahead_ms)
+    assert told_to(kept) == ["t2 in", "t1 in"]
+
+
+def test_a_time_a_little_ahead_is_waited_for(kept: Books) -> None:
+    gate = ModelGate()
+    gate.person("acme:t1")
+    kept.store(gate)
+    (claimed,) = kept.ledger.claim("acme", "w", NOON_MS, 10, LEASE_MS)
+    assert told_to(kept) == []
+    kept.ledger.give_back([claimed], doubt=False, next_utc_ms=NOON_MS + AHEAD_MS_MAX, now_utc_ms=NOON_MS)
+    assert told_to(kept) == []
+    assert told_to(kept, now_ms=NOON_MS + AHEAD_MS_MAX) == ["t1 in"]
+
+
+def test_rows_and_times_that_wait_since_a_clock_ran_ahead_are_let_go(kept: Books) -> None:
+    ahead_ms = NOON_MS + 365 * 86_400_000
+    gate = ModelGate(trusted=False)
+    gate.person("acme:t1")
+    kept.store(gate, now_utc_ms=ahead_ms)
+    assert told_to(kept) == []
+    kept.ledger.release_untimed(NOON_MS)
+    assert told_to(kept) == ["t1 in"]
+    other = ModelGate("west")
+    other.person("acme:t2")
+    kept.store(other, 1, now_utc_ms=ahead_ms)
+    kept.ledger.release_loose(NOON_MS)
+    assert told_to(kept) == ["t2 in"]
+
+
+def test_a_ticket_of_an_account_that_the_settings_do_not_have_is_reported_once(kept: Books) -> None:
+    gate = ModelGate()
+    for name in ("old:t1", "old:t2", "VIP:1", "acme:t1", "local"):
+        gate.person(name)
+    kept.store(gate)
+    (said,) = kept.reports("unknown_account")
+    assert said.startswith("gate east: admits tickets of account 'old', and the settings of the bridge have")

@@ -11,6 +11,7 @@ import pytest
 
 from firmware import wire
 from firmware.bridge.command import LINES_MAX, News
+from firmware.bridge.ledger import Ledger
 from firmware.bridge.outbox import LONG_WAITING_MAX
 from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.service import (
@@ -26,7 +27,7 @@ from firmware.bridge.service import (
 from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
 from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told, VendorTicket
-from firmware.bridge.work import Fault, Worker
+from firmware.bridge.work import Fault, Faults, Worker
 from firmware.mqtt import Line, Publication
 from tests import commands
 from tests.bridge.feeds import read_whole
@@ -138,7 +139,7 @@ def test_a_gate_hears_what_is_new_and_now_and_then_that_nothing_is(at: Desk) -> 
 def test_a_report_is_said_once_and_sums_cost_nothing_to_ask_for(at: Desk) -> None:
     told(at, 1)
     clock, said = [0.0], list[str]()
-    clerk = Clerk(at.ledger, said.append, lambda: clock[0])
+    clerk = Clerk(at.ledger, said.append, Faults(), lambda: clock[0])
     assert clerk.counts.rows == 3
     gate, other = ModelGate("twin"), ModelGate("twin")
     for number, each in enumerate((gate, other)):
@@ -151,8 +152,25 @@ def test_a_report_is_said_once_and_sums_cost_nothing_to_ask_for(at: Desk) -> Non
     clock[0] = LOOK_S / 2
     assert clerk.turn() == LOOK_S / 2
     again = list[str]()
-    Clerk(at.ledger, again.append, lambda: clock[0]).turn()
+    Clerk(at.ledger, again.append, Faults(), lambda: clock[0]).turn()
     assert (len(said), again) == (1, []), "those who found it have said it"
+
+
+def test_work_of_an_account_that_was_renamed_is_a_fault_until_it_is_told(tmp_path: Path) -> None:
+    with desk(tmp_path) as at:
+        gate = ModelGate("east")
+        gate.person("acme:t1")
+        at.ledger.store("east", gate.batch(), NOON_MS)
+        renamed, faults, clock = Ledger(at.database, VENUE, ("acme2",)), Faults(), [0.0]
+        clerk = Clerk(renamed, print, faults, lambda: clock[0])
+        (fault,) = faults.now()
+        assert "1 of 'acme'" in fault.text
+        assert "give it its name back" in fault.text
+        (claimed,) = at.ledger.claim("acme", "w", NOON_MS, 10, 1000)
+        at.ledger.finish([(claimed, Accepted())], NOON_MS)
+        clock[0] = LOOK_S + 1
+        clerk.turn()
+        assert faults.now() == []
 
 
 # --- what a person is told ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from firmware.bridge.ledger.facts import (
     read_row,
 )
 from firmware.bridge.ledger.reports import Reports
+from firmware.config.keys import NAME
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
@@ -205,6 +206,7 @@ class Derivation:
         # Where the vendor was to decide, it has its own word already. To tell it of openings that it did
         # not decide after all is a matter of its own.
         account = "" if facts.asked else account_of(movement.subject, facts.vendor, self._accounts)
+        self._say_unknown_account(chains.name, movement.subject, facts)
         perimeters = ",".join(movement.perimeters)
         line = {
             "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
@@ -221,6 +223,18 @@ class Derivation:
         )  # fmt: skip
         self._admissions.setdefault((chains.gate, each.number), []).append(admission)
         self._new.append(admission)
+
+    def _say_unknown_account(self, gate: str, subject: str, facts: Facts) -> None:
+        front, colon, _ = subject.partition(":")
+        if colon and NAME.fullmatch(front) and front not in self._accounts and not facts.asked:
+            self._reports.say(
+                "unknown_account",
+                f"{gate}:{front}",
+                f"gate {gate}: admits tickets of account {front!r}, and the settings of the bridge have none "
+                "of that name: no vendor is told of them. If it was renamed, give it its name back before "
+                "more come; if it was removed, its tickets are let in until the gate's list is up to date",
+                gate,
+            )
 
     def _settle(self, chains: Chains, row: int, branch: int, movement: Movement, number: int) -> None:
         admission_row, state = movement.row, SETTLING[movement.act]
@@ -443,7 +457,8 @@ def _settled_there(
 def release_untimed(connection: Connection, reports: Reports, now_utc_ms: int) -> int:
     """Let go what waited too long for a clock; returns how many."""
     work, admission, epoch, gate = schema.work.c, schema.admission.c, schema.epoch.c, schema.gate.c
-    late = (work.state == "untimed") & (work.next_ms <= now_utc_ms)
+    since = (work.next_ms <= now_utc_ms) | (work.next_ms > now_utc_ms + UNTIMED_MS_MAX)  # the clock was wrong
+    late = (work.state == "untimed") & since
     query = (
         select(gate.name, epoch.epoch, epoch.random)
         .select_from(schema.work)
