@@ -459,7 +459,8 @@ def ours(move: Move, told: Told, login: Login | None, email: str, now_ms: int, e
     It is where its time is the one we sent, to the millisecond, and no other operator made it. Any other time
     proves something only of a movement in doubt: one whose second is kept, or, unless Ingresse is known to
     keep what we send (`echoes`), one by its own clock, between our reading and now (`now_ms` by the same
-    clock, 0 for not known). Then the operator has to be known as ours.
+    clock, 0 for not known). Then the operator has to be known as ours. What it did a little earlier may be
+    ours by a clock that goes after, or an entry before it, by another gate or telephone of the same user.
     """
     operator = _is_us(move.operator, login, email)
     if operator is False or move.direction not in (None, told.direction):
@@ -470,12 +471,12 @@ def ours(move: Move, told: Told, login: Login | None, email: str, now_ms: int, e
         return False
     if move.at_ms is None:
         return None
-    if not move.exact and move.at_ms == told.at_utc_ms // 1000 * 1000:
+    if move.at_ms == told.at_utc_ms // 1000 * 1000:
         return operator
     until_ms = (now_ms or MS_MAX) + CLOCK_SLACK_MS
     if echoes or not told.at_utc_ms - CLOCK_SLACK_MS <= move.at_ms <= until_ms:
         return False
-    return operator
+    return operator if move.at_ms >= told.at_utc_ms else None
 
 
 def _is_us(operator: object, login: Login | None, email: str) -> bool | None:

@@ -186,8 +186,8 @@ UNSEEN = {"operation": "checkin", "timestamp": None}
     "stamp",
     [
         AT_MS // 1000,
-        AT_MS - 5,
-        AT_MS - SLACK_MS,
+        AT_MS + 5,
+        AT_MS // 1000 * 1000,
         DATE_MS + SLACK_MS,
         str(AT_MS // 1000 + 1),
         "2018-10-16T21:03:59+00:00",
@@ -211,6 +211,14 @@ def test_trap_7_our_own_lost_update_is_known_by_its_operator_where_ingresse_keep
     seen = Talk(ingresse().tell([told(doubt=True)]), in_turn(looked({**HISTORY, **last}), entry, unseen))
     assert [type(outcome) for outcome in seen.result] == [kind]
     assert len(seen.requests) == {Accepted: 1, Refused: 2, Unsure: 3}[kind]
+
+
+@pytest.mark.parametrize("stamp", [AT_MS - 5, AT_MS - SLACK_MS, AT_MS // 1000 - 1], ids=repr)
+def test_trap_7_what_our_user_did_shortly_before_in_doubt_is_for_a_person(stamp: int) -> None:
+    last = {**LAST, "timestamp": stamp}
+    entry, look = updated({"code": CODE, "status": 3, "lastCheckin": last}), looked({**HISTORY, **last})
+    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(look, entry, look))
+    assert [type(outcome) for outcome in talk.result] == [Unsure]
 
 
 @pytest.mark.parametrize("stamp", ["2018-10-16T21:03:59", "16/10/2018 18:03", "", None, 10**30], ids=repr)
