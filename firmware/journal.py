@@ -28,6 +28,7 @@ from firmware.core.movements import Movement, fold, settle_at_start
 from firmware.core.states import Lane
 from firmware.core.ticket import Direction, History, Moment, Setup, Track
 from firmware.history import HistoryIndex, HistoryLookup, NoRoom
+from firmware.noted import NOTED_KEEP_MS
 from firmware.remembered import Remembered
 from firmware.row import (
     Began,
@@ -531,6 +532,8 @@ class Journal:
             self._rows.forget(before)
             if before > oldest[-1][0]:
                 self._tidy_at = 0.0  # there is more to drop: at the next idle moment
+        if self._rows.forget_noted(self._newest_ms - NOTED_KEEP_MS):
+            self._tidy_at = 0.0
 
     def _may_go(self, body: bytes, over: bool) -> bool:
         try:

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from firmware import noted
 from firmware.files import sync_folder
 from firmware.row import chain, epoch_and_seq, name_of, row_id
 
@@ -42,10 +43,6 @@ CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, body BLOB NOT NULL, dige
 CREATE TABLE IF NOT EXISTS code (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS history (subject TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS noted (id INTEGER PRIMARY KEY, gate TEXT NOT NULL, "row" INTEGER NOT NULL,
-    digest BLOB NOT NULL, UNIQUE (gate, "row", digest));
-CREATE TABLE IF NOT EXISTS peer (gate TEXT PRIMARY KEY, "row" INTEGER NOT NULL, digest BLOB NOT NULL)
-    WITHOUT ROWID;
 """
 
 # A file that holds something else than it should. Everything else that SQLite reports (full, failing,
@@ -66,13 +63,14 @@ class Damaged(Exception):
 class Noted(NamedTuple):
     """What a row of this journal took over: the row of another gate, or the vendor's (gate "").
 
-    `heard`: that gate told of it itself, in order, so all its movements up to this one are here.
+    It happened at `utc_ms`. `heard`: that gate told of it itself, in order, so all before it are here too.
     """
 
     gate: str
     row: int
     digest: bytes
     heard: bool = False
+    utc_ms: int = 0
 
 
 class Entry(NamedTuple):
@@ -147,7 +145,7 @@ class Rows:
                 "trusted_schema=OFF",
             ):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._connection.executescript(SCHEMA)
+            self._connection.executescript(SCHEMA + noted.SCHEMA)
             self._check()
             query = "SELECT id, CAST(digest AS BLOB) FROM row ORDER BY id DESC LIMIT 1"
             found = self._connection.execute(query).fetchone()
@@ -189,7 +187,7 @@ class Rows:
 
     def _append(self, entries: Sequence[Entry]) -> None:
         digest = self.last_digest
-        rows, codes, histories, noted, peers = [], [], {}, [], {}
+        rows, codes, histories, names, peers = [], [], {}, [], {}
         for entry in entries:
             digest = chain(digest, entry.id, entry.body)
             rows.append((entry.id, entry.body, digest))
@@ -198,7 +196,7 @@ class Rows:
             if entry.subject:
                 histories[entry.subject] = entry.history
             if entry.noted is not None:
-                noted.append((entry.id, *entry.noted[:3]))
+                names.append((*entry.noted[:3], entry.noted.utc_ms))
                 if entry.noted.heard:
                     peers[entry.noted.gate] = entry.noted[:3]
         with self._transaction() as connection:
@@ -211,7 +209,7 @@ class Rows:
             connection.executemany("INSERT INTO code VALUES (?, ?)", codes)
             connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
             # Nothing is offered twice; were it so, that would be no reason to take the lanes out of service.
-            connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", noted)
+            connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", names)
             connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
@@ -243,9 +241,13 @@ class Rows:
         with self._transaction() as connection:
             connection.execute("DELETE FROM code WHERE id < ?", (before,))
             connection.execute("DELETE FROM row WHERE id < ? AND id <> ?", (before, began))
-            connection.execute("DELETE FROM noted WHERE id < ?", (before,))
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('retained_from', ?)", (before,))
         self.checkpoint()
+
+    def forget_noted(self, keep_from_ms: int) -> bool:
+        """Drop some names of movements before this time, or too many; whether any went."""
+        with self._transaction() as connection:
+            return noted.forget(connection.execute, keep_from_ms, noted.NOTED_MAX)
 
     def adopt(self, histories: Iterable[tuple[str, bytes]]) -> int:
         """Take over histories that another store kept; returns how many."""
@@ -264,9 +266,11 @@ class Rows:
             return self._connection.execute(query, (self.retained_from, limit)).fetchall()
 
     def used_bytes(self) -> int:
-        """What rows, codes and histories take, reserved space not counted."""
+        """What rows, codes and histories take; reserved space and names of movements not counted."""
+        with _named(self._path):
+            names = noted.count(self._connection.execute)
         pages = self._number("page_count") - self._number("freelist_count")
-        return pages * PAGE_BYTES
+        return pages * PAGE_BYTES - names * noted.NOTED_BYTES
 
     def reserve(self) -> None:
         """Make sure that there is room for `reserved_rows` rows, even if the disk fills up.
@@ -445,6 +449,10 @@ class RowReader:
         """Whether a row of another gate, or the vendor's, is in this journal already."""
         query = 'SELECT 1 FROM noted WHERE gate = ? AND "row" = ? AND digest = ?'
         return self._one(query, gate, row, digest) is not None
+
+    def noted_from_ms(self) -> int:
+        """From when on all names of noted movements are here; 0 for always."""
+        return _meta(self._connection, self._path, "noted_from_ms")
 
     def peers(self) -> dict[str, tuple[int, bytes]]:
         """The last row that each gate told of itself, and that row's digest there."""

@@ -30,6 +30,7 @@ LEVELS = {
     "firmware.history": 1,
     "firmware.inbox": 1,
     "firmware.journal": 1,
+    "firmware.noted": 1,
     "firmware.remembered": 1,
     "firmware.row": 1,
     "firmware.rows": 1,

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from firmware.core.movements import Act, Movement, inside
-from firmware.core.ticket import Direction
+from firmware.core.ticket import Direction, Moment
+from firmware.noted import NOTED_BYTES, NOTED_KEEP_MS
 from firmware.row import Row, row_id
-from firmware.rows import PAGE_BYTES, ROWS_A_PAGE, Noted, RowReader
+from firmware.rows import PAGE_BYTES, ROWS_A_PAGE, Entry, Noted, RowReader
 from tests.core.samples import IN, NOON_MS, OUTER, at
+from tests.feeds import until
 from tests.journals import (
+    HURRY,
     SMALL,
     News,
     as_after_a_crash,
@@ -95,15 +98,93 @@ def test_an_admission_that_is_open_at_another_gate_is_not_settled_by_our_start(f
         assert journal.unsettled == ()
 
 
-def test_names_of_noted_rows_go_with_the_rows(folder: Path) -> None:
+def names_in(folder: Path, count: int = 100) -> list[int]:
+    with RowReader(folder) as reader:
+        return [row for row in range(count) if reader.is_noted("south", row, row.to_bytes(16))]
+
+
+def test_names_of_noted_rows_stay_when_the_rows_go(folder: Path) -> None:
     with open_journal(folder) as journal:
         for row in (40, 41):
             assert journal.submit(noted_row(), noted=of_south(row))
     with SMALL(folder) as rows:
         rows.forget(row_id(1, 3))
+    assert names_in(folder) == [40, 41]
     with RowReader(folder) as reader:
-        assert [reader.is_noted("south", row, row.to_bytes(16)) for row in (40, 41)] == [False, True]
-        assert reader.peers() == {"south": (41, (41).to_bytes(16))}
+        assert (reader.noted_from_ms(), reader.peers()) == (0, {"south": (41, (41).to_bytes(16))})
+
+
+def test_old_names_are_dropped_and_the_journal_knows_from_when_on_it_has_all(folder: Path) -> None:
+    with open_journal(folder) as journal:
+        for row in range(40):
+            named = of_south(row)._replace(utc_ms=NOON_MS + row // 2)
+            assert journal.submit(noted_row(), noted=named)
+    with SMALL(folder) as rows:
+        assert not rows.forget_noted(NOON_MS)
+        assert rows.forget_noted(NOON_MS + 10)
+        assert not rows.forget_noted(NOON_MS + 10)
+    assert names_in(folder) == list(range(20, 40))
+    with RowReader(folder) as reader:
+        assert reader.noted_from_ms() == NOON_MS + 10
+
+
+def test_too_many_names_are_dropped_the_oldest_first_a_few_at_a_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware.noted.NOTED_MAX", 10)
+    monkeypatch.setattr("firmware.noted.STEP_NAMES", 7)
+    with open_journal(folder) as journal:
+        for row in range(40):
+            assert journal.submit(noted_row(), noted=of_south(row)._replace(utc_ms=NOON_MS + row))
+    steps = 0
+    with SMALL(folder) as rows:
+        while rows.forget_noted(0):
+            steps += 1
+    assert (steps, names_in(folder)) == (5, list(range(30, 40)))
+
+
+def test_a_journal_at_work_drops_old_names_however_many_and_not_by_a_clock_that_was_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware.noted.STEP_NAMES", 3)
+    news = News()
+    with open_journal(folder, news, pace=HURRY._replace(tidy_s=0)) as journal:
+        for row in range(20):
+            utc_ms = NOON_MS - NOTED_KEEP_MS + row - 10
+            assert journal.submit(noted_row(), noted=of_south(row)._replace(utc_ms=utc_ms))
+        news.safe(journal.next_row - 1)
+        until(lambda: names_in(folder) == list(range(10, 20)))
+        with RowReader(folder) as reader:
+            assert reader.noted_from_ms() == NOON_MS - NOTED_KEEP_MS
+        far = Row("clock", "", Moment(0, NOON_MS + 9 * NOTED_KEEP_MS, True))
+        assert journal.submit(far)
+        until(lambda: names_in(folder) == [])
+        with RowReader(folder) as reader:
+            assert reader.noted_from_ms() == NOON_MS - NOTED_KEEP_MS + 10
+
+
+def test_a_name_takes_no_more_than_is_said(folder: Path) -> None:
+    count = 3000
+    with open_journal(folder) as journal:
+        assert journal.submit(noted_row())
+    with SMALL(folder) as rows:
+        before = rows._number("page_count") - rows._number("freelist_count")
+        entries = [
+            Entry(
+                rows.last_id + 1 + n,
+                b"",
+                "",
+                "",
+                b"",
+                Noted("south-west", row_id(7, n), n.to_bytes(16), utc_ms=NOON_MS + n),
+            )
+            for n in range(count)
+        ]
+        rows.append([entry._replace(noted=None) for entry in entries])
+        without = rows._number("page_count") - rows._number("freelist_count")
+        rows.append([entry._replace(id=entry.id + count) for entry in entries])
+        names = rows._number("page_count") - rows._number("freelist_count") - without - (without - before)
+        assert names * PAGE_BYTES / count < NOTED_BYTES
 
 
 def test_a_journal_of_the_release_before_is_opened_and_can_note(folder: Path) -> None:

@@ -243,6 +243,21 @@ def test_nobody_waits_for_a_gate_that_ends(place: Place) -> None:
     assert not place.notes.note([moved(1)])
 
 
+def test_what_a_page_tells_again_after_its_rows_are_gone_is_not_noted_twice(place: Place) -> None:
+    old = [msgspec.structs.replace(moved(n), utc_ms=NOON_MS - 100 + n) for n in range(4)]
+    assert place.notes.offer(old[:3])
+    place.work()
+    place.journal._rows.forget(place.journal.committed)
+    place.journal._rows.forget_noted(NOON_MS - 98)
+    assert place.notes.offer(old[:3])
+    place.work()
+    assert [place.journal.history(f"t{n}").outer.entries for n in range(3)] == [0, 0, 0]
+    assert [len(place.journal.history(f"t{n}").pending) for n in range(3)] == [1, 1, 1]
+    assert place.notes.offer([msgspec.structs.replace(old[3], utc_ms=NOON_MS - 99)], heard=True)
+    place.work()
+    assert len(place.journal.history("t3").pending) == 1, "a gate tells of itself only what is new"
+
+
 YEARS_MS = 9 * 31_536_000_000
 
 

@@ -60,6 +60,9 @@ class NotedRows(Protocol):
     def is_noted(self, gate: str, row: int, digest: bytes) -> bool:
         """Whether it is in the journal already."""
 
+    def noted_from_ms(self) -> int:
+        """From when on the names of all noted movements are here; 0 for always."""
+
     def digest(self, row: int) -> bytes | None:
         """The chain digest of an own row."""
 
@@ -101,6 +104,8 @@ class Notes:
     def offer(self, movements: Iterable[wire.Moved], heard: bool = False) -> bool:
         """Hand over those that are new, and do not wait. False, and none is taken, where too many wait.
 
+        What the bridge tells of a time whose names are not kept any more is not new. A gate tells of itself
+        from the row on that was heard last, so its clock does not matter.
         `heard`: they come from that gate itself, in order and without a gap.
         """
         return self._offer({name_of_moved(moved, heard): moved for moved in movements})
@@ -108,8 +113,15 @@ class Notes:
     def _offer(self, movements: Mapping[Noted, wire.Moved]) -> bool:
         with self._news:
             on_their_way = {noted for noted in movements if _key(noted) in self._on_their_way}
+        from_ms = self._rows.noted_from_ms()
         # Only now: what was on its way a moment ago may be in the file since, and is found in one of the two.
-        fresh = [noted for noted in movements if noted not in on_their_way and not self._known(noted)]
+        fresh = [
+            noted
+            for noted in movements
+            if noted not in on_their_way
+            and (noted.heard or noted.utc_ms >= from_ms)
+            and not self._known(noted)
+        ]
         return self._put([_Waiting(noted, movements[noted], None) for noted in fresh])
 
     def _known(self, noted: Noted) -> bool:
@@ -126,7 +138,7 @@ class Notes:
         drops, ends_s = self.drops, time.monotonic() + SAFE_S_MAX
         if not self._offer(named):
             return False
-        keys = set(named)
+        keys = set(map(_key, named))
         with self._news:
             while keys & self._on_their_way:
                 left_s = ends_s - time.monotonic()
@@ -171,7 +183,8 @@ class Notes:
                 item = self._queue.popleft()
             number = self._journal.next_row
             try:
-                kept = self._journal.submit(self._row_of(item, moment), noted=item.noted)
+                named = item.noted and _named_at(item.noted, moment)
+                kept = self._journal.submit(self._row_of(item, moment), noted=named)
             except Exception as error:  # whatever came from outside, it must not end the loop: passed over
                 self.failure = f"what came from the network could not be written: {error!r}"
                 self._forget([item])
@@ -223,7 +236,7 @@ class Notes:
 
 def _key(noted: Noted) -> Noted:
     """What names a movement, whoever told of it."""
-    return noted._replace(heard=False)
+    return noted._replace(heard=False, utc_ms=0)
 
 
 def name_of_moved(moved: wire.Moved, heard: bool) -> Noted:
@@ -232,7 +245,7 @@ def name_of_moved(moved: wire.Moved, heard: bool) -> Noted:
     if not moved.gate:
         said = f"{moved.act} {moved.subject} {moved.direction} {moved.utc_ms}"
         digest = blake2b(said.encode(), digest_size=DIGEST_BYTES).digest()
-    return Noted(moved.gate, moved.row, digest, heard)
+    return Noted(moved.gate, moved.row, digest, heard, moved.utc_ms)
 
 
 def admission_elsewhere(gate: str, admission: int) -> int:
@@ -282,8 +295,16 @@ def noted_row(
 
 
 def _not_ahead(moved: wire.Moved, moment: Moment) -> wire.Moved:
-    ahead_ms = moved.utc_ms - moment.utc_ms - CLOCK_AHEAD_MS
-    if ahead_ms <= 0 or not moment.trusted:
-        return moved
+    ahead_ms = _ahead_ms(moved.utc_ms, moment)
     until_utc_ms = max(0, moved.until_utc_ms - ahead_ms)
     return msgspec.structs.replace(moved, utc_ms=moved.utc_ms - ahead_ms, until_utc_ms=until_utc_ms)
+
+
+def _named_at(noted: Noted, moment: Moment) -> Noted:
+    """A name from the future would be kept longer than all others, and make those look forgotten."""
+    return noted._replace(utc_ms=noted.utc_ms - _ahead_ms(noted.utc_ms, moment))
+
+
+def _ahead_ms(utc_ms: int, moment: Moment) -> int:
+    """By how much a time of others is later than is believed."""
+    return max(0, utc_ms - moment.utc_ms - CLOCK_AHEAD_MS) if moment.trusted else 0

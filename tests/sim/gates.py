@@ -74,12 +74,16 @@ class Memory:
         self._last = Place(number, chain(self._last.digest, number, body))
         self._rows.append(Stored(number, body, self._last.digest, code))
         if noted is not None:
-            self._noted.add(noted._replace(heard=False))
+            self._noted.add(noted._replace(heard=False, utc_ms=0))
         return number
 
     def is_noted(self, gate: str, row: int, digest: bytes) -> bool:
         """Whether a row holds it."""
         return Noted(gate, row, digest) in self._noted
+
+    def noted_from_ms(self) -> int:
+        """No name is ever dropped."""
+        return 0
 
     def confirm(self, row: int) -> None:
         """Rows up to this one have a receipt; all but itself are forgotten."""
