@@ -88,8 +88,7 @@ class Night:
 @pytest.mark.slow
 def test_after_a_night_on_which_everything_goes_wrong_all_books_agree() -> None:
     with world_at_work(*NAMES) as world:
-        world.use(check_in_timeout_s=1.5, look_timeout_s=2.0)
-        world.hurry(Haste.RETRIES)
+        world.use(Haste.RETRIES, check_in_timeout_s=1.5, look_timeout_s=2.0)
         world.add_bridge().begin()
         chance = Random(world.seed)
         night = Night(world, chance, tuple(world.codes(40)))
@@ -108,6 +107,7 @@ def test_after_a_night_on_which_everything_goes_wrong_all_books_agree() -> None:
                 gate.use(data=gate.folders[min(card, len(gate.folders) - 1)])
                 night.begin(name, crowd=False)
             world.settle(vendors=card == CARDS - 1)
-        ledger = world.audit(maybe=("double", "explained", "new_journal"), uncertain=10)
+        maybe = ("double", "explained", "new_journal")
+        ledger = world.audit(maybe=maybe, uncertain=20, lookalikes=True)
         assert ledger.results()["accepted"] > STEPS
         assert len(set(ledger.reports)) == len(ledger.reports)

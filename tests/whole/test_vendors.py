@@ -27,7 +27,7 @@ def outage(world: World, kind: str) -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["refused", "error", "limit"])
 def test_an_hour_without_the_vendor_costs_nothing_but_time(kind: str) -> None:
     with world_at_work("a") as world:
-        world.hurry(Haste.HOURS)
+        world.use(Haste.HOURS)
         gate = world.gates["a"]
         before, after, moved = world.codes(9)[:4], world.codes(9)[4:8], world.codes(9)[8]
         with outage(world, kind):
@@ -61,8 +61,7 @@ def test_a_storm_of_429_is_waited_for_and_nothing_is_told_twice() -> None:
 @pytest.mark.slow
 def test_replies_that_are_lost_cut_late_or_odd_leave_each_movement_at_the_vendor_once() -> None:
     with world_at_work("a", "b", tickets=200) as world:
-        world.use(check_in_timeout_s=0.5, look_timeout_s=0.5)
-        world.hurry(Haste.RETRIES)
+        world.use(Haste.RETRIES, check_in_timeout_s=0.5, look_timeout_s=0.5)
         sandbox = world.sandbox
         for kind, chance in (("lost", 0.2), ("cut", 0.1), ("short", 0.1), ("slow", 0.03), ("refused", 0.03)):
             sandbox.misbehave(kind, chance=chance, seconds=1)

@@ -209,18 +209,14 @@ class World:
         )
         return BridgeSettings(VENUE, "", (BrokerSettings("127.0.0.1", port, tls=False),), accounts)
 
-    def use(self, **changed: Any) -> None:
-        """Other settings of Ingresse from the next start of bridges on."""
+    def use(self, haste: Haste, **changed: Any) -> None:
+        """Start the bridge anew: how it waits for vendors, and other settings of Ingresse."""
+        for bridge in self.bridges:
+            bridge.stop()
         accounts = tuple(
             account._replace(vendor=account.vendor._replace(**changed)) for account in self.settings.accounts
         )
-        self.settings = self.settings._replace(accounts=accounts)
-        self.bridges = [self._bridge(self.bridge_data)]
-
-    def hurry(self, haste: Haste) -> None:
-        """Start the bridge anew as one that waits for vendors like that."""
-        self.bridge.stop()
-        self.haste = haste
+        self.settings, self.haste = self.settings._replace(accounts=accounts), haste
         self.bridges = [self._bridge(self.bridge_data)]
         self.bridge.start()
 
@@ -380,10 +376,12 @@ class World:
                 lines.append(f"bridge: {bridge.call('facts') if bridge.runs else 'stopped'}")
         return "\n".join(lines)
 
-    def audit(self, *reports: str, maybe: Sequence[str] = (), uncertain: int = 0) -> Ledger:
+    def audit(
+        self, *reports: str, maybe: Sequence[str] = (), uncertain: int = 0, lookalikes: bool = False
+    ) -> Ledger:
         """Compare all books. `reports`: the kinds that there must be; `maybe`: that there may be besides.
 
-        `uncertain` is how many movements at most may be marked so.
+        `uncertain` is how many movements at most may be marked so; for `lookalikes` see `books.audit`.
         """
         for gate in self.gates.values():
             if gate.life.runs:
@@ -392,7 +390,8 @@ class World:
         for gate in self.gates.values():
             journals.setdefault(gate.name, []).extend(gate.folders)
         try:
-            ledger = audit(self.bridge_data / "ledger.db", journals, self.sandboxes, uncertain)
+            path = self.bridge_data / "ledger.db"
+            ledger = audit(path, journals, self.sandboxes, uncertain, lookalikes=lookalikes)
             found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
             assert found == set(reports), ledger.reports
             return ledger
