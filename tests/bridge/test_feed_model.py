@@ -48,7 +48,7 @@ class FeedMachine(RuleBasedStateMachine):
         folder = self.opened.enter_context(tempfile.TemporaryDirectory(dir=MEMORY))
         url = f"sqlite:///{folder}/ledger.db"
         self.database = self.opened.enter_context(Database(url))
-        self.feed = Feed(self.database, "arena", KEY)
+        self.feed = Feed(self.database, "arena", KEY, "bridge")
         self.other = Feed(self.opened.enter_context(Database(url)), "arena", KEY)
         self.own = OwnGate(self.database)
         self.vendor: dict[str, VendorSide] = {}
@@ -134,7 +134,7 @@ class FeedMachine(RuleBasedStateMachine):
     def breaks_off(self) -> None:
         since = self.feed.since(ACCOUNT)
         self.reading = None
-        self.feed = Feed(self.database, "arena", KEY)
+        self.feed = Feed(self.database, "arena", KEY, "bridge")  # the same one, started again
         assert self.feed.since(ACCOUNT) == since
 
     @precondition(lambda self: self.reading and not self.reading.read and not self.reading.ids)
