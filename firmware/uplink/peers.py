@@ -72,6 +72,11 @@ class _Peer:
 
     def __init__(self, heard: Place) -> None:
         self.heard = heard
+        self.proven = False
+        """Whether it has answered since its last birth, so that `heard` is a row of the journal it has now.
+
+        With another card in it, its rows have other numbers, and these say nothing of what was heard.
+        """
         self.of_a_night = _Allowance(MOVEMENTS_OF_A_NIGHT, MOVEMENTS_A_SECOND)
         self.catching_up = _Allowance(CATCH_UP_MOVEMENTS, CATCH_UP_A_SECOND)
         self.newest = (0, 0)  # of its births
@@ -112,7 +117,7 @@ class Peers:
         self._looked = self._told = Place(newest, digest)
         self._requests.clear()
         for peer in self._peers.values():
-            peer.ask = False
+            peer.ask = peer.proven = False
 
     # --- what came -----------------------------------------------------------------------------------------
 
@@ -124,7 +129,7 @@ class Peers:
         age = (presence.epoch, presence.connection)
         if presence.online:
             peer.newest, peer.online = age, True
-            peer.ask = False
+            peer.ask = peer.proven = False
             peer.want(now_s)
         elif age >= peer.newest:
             peer.online = False
@@ -153,17 +158,18 @@ class Peers:
             return
         if self._put_off(gate, peer, now_s):
             return
-        if not self._notes.offer(told.items, heard=True):
+        answered = told.to == self._gate
+        proven = answered or peer.proven
+        if not self._notes.offer(told.items, heard=proven):
             peer.ask = False
             peer.want(now_s, LATER_S)
             return
         peer.of_a_night.spend(len(told.items))
         peer.catching_up.spend(len(told.items))
-        answered = told.to == self._gate
-        if told.upto > peer.heard.row or (answered and not told.after):
+        if proven and (told.upto > peer.heard.row or (answered and not told.after)):
             peer.heard = Place(told.upto, told.digest)
         if answered:
-            peer.ask = False
+            peer.ask, peer.proven = False, True
             if told.more:
                 peer.want(now_s)
 
