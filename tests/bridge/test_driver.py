@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 
 import httpx
 import pytest
@@ -89,7 +89,7 @@ class Server:
         with connection, connection.makefile("rb") as stream:
             try:
                 while True:
-                    lines = list(iter(stream.readline, b"\r\n"))
+                    lines = [*takewhile(lambda line: line not in (b"\r\n", b""), iter(stream.readline, None))]
                     head = b"".join(lines)
                     if not head:
                         return
