@@ -27,7 +27,9 @@ BATCHES_WAITING_MAX = 128
 GATES_WAITING_MAX = 2_000  # that want pages at the same moment; one more asks again in a second
 GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 IDLE_S = 60.0  # both threads are woken when there is something to do
-SHARED = "$share/bridge/"  # several bridges share the work: each message reaches one of them
+# Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
+# its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
+GROUPS = {wire.JOURNAL: "bridge-journal", wire.REQUEST: "bridge-request"}
 
 
 class _Waiting(NamedTuple):
@@ -49,7 +51,7 @@ class _Wanted(NamedTuple):
 
 def subscriptions(venue: str) -> tuple[str, ...]:
     """What a bridge listens to."""
-    return tuple(SHARED + wire.address(topic, venue, "+") for topic in (wire.JOURNAL, wire.REQUEST))
+    return tuple(f"$share/{group}/{wire.address(topic, venue, '+')}" for topic, group in GROUPS.items())
 
 
 class Relay:
@@ -93,6 +95,11 @@ class Relay:
         """When each gate last sent something, as far as this process knows."""
         with self._lock:
             return dict(self._heard_utc_ms)
+
+    @property
+    def behind(self) -> bool:
+        """Whether rows wait to be stored."""
+        return bool(self._batches)
 
     # --- on the connection's thread --------------------------------------------------------------
 

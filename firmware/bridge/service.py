@@ -218,6 +218,7 @@ def open_bridge(
                 now_utc_ms,
                 wait,
                 f"{os.getpid()}-{os.urandom(4).hex()}{workers_at(place)}",
+                lambda: relay.behind,
             )
             for each in settings.accounts
         )
@@ -247,6 +248,7 @@ def _account(
     now_utc_ms: Callable[[], int],
     wait: Wait,
     worker: str,
+    rows_wait: Callable[[], bool],
 ) -> Account:
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
@@ -264,6 +266,7 @@ def _account(
         poll_s=settings.poll_s,
         whole_every_h=settings.whole_every_h,
         wait=wait,
+        rows_wait=rows_wait,
     )
 
 

@@ -37,6 +37,9 @@ IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind, a
 IDLE_S_MIN = 0.1  # a moment of rest, also where another bridge was faster at what may go again
 DUE_MAX = 1_000  # times at which something may go again that are remembered; behind them `IDLE_S` is enough
 HOUR_MS = 3_600_000
+# Rows that are not in the ledger are at a gate only; movements that are not told are safe. So while rows
+# wait, a batch is told a second: both share one interpreter and one database.
+YIELD_S, YIELD_MS_MAX = 0.02, 1000
 # After a refused log-in: some services lock a user out after a handful of tries, and a right password is read
 # at a restart only. No longer, because the refusal may be the vendor's own trouble.
 LOG_IN_AFTER_MS = 300_000
@@ -51,7 +54,8 @@ class Account:
     """One account at one vendor: `telling` and `reading` are its threads.
 
     `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
-    were; `found` with what a vendor's first answers say, once.
+    were; `found` with what a vendor's first answers say, once. While `rows_wait` says that rows of gates wait
+    to be stored, they go first.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Account:
         poll_s: float,
         whole_every_h: int,
         wait: Wait = threading.Event.wait,
+        rows_wait: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -82,6 +87,7 @@ class Account:
         self._fed = fed
         self._found = found
         self._worker = worker
+        self._rows_wait = rows_wait
         self._poll_s = poll_s
         self._whole_every_ms = whole_every_h * HOUR_MS
         self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
@@ -90,6 +96,7 @@ class Account:
         self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
         # What the vendor said while the ledger was lost. Without it somebody would have to look.
         self._unkept: tuple[Sequence[Claimed], Sequence[Outcome]] | None = None
+        self._claimed_ms = 0
         self._due_ms: list[int] = []  # when what was put back may go again, sorted
         self._refused: tuple[int, LogInRefused] | None = None  # until when nobody logs in, and why
         self._singly = 0  # pieces of work that are told one by one, because one of them is our undoing
@@ -108,6 +115,9 @@ class Account:
             self._keep(*self._unkept)
         self._heed_refusal()
         now_ms = self._now_utc_ms()
+        if self._rows_wait() and 0 <= now_ms - self._claimed_ms < YIELD_MS_MAX:
+            return YIELD_S
+        self._claimed_ms = now_ms
         most = 1 if self._singly else self._vendor.batch_max
         claimed = self._ledger.claim(self.name, self._worker, now_ms, most, LEASE_MS)
         self._singly = max(0, self._singly - 1)

@@ -3,7 +3,6 @@
 import threading
 from pathlib import Path
 
-from firmware.bridge import relay
 from firmware.bridge.database import Database, LedgerLost
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
@@ -55,7 +54,6 @@ def health_of(bridge: Bridge, counts: Counts) -> Health:
 
 def work(order: BridgeOrder, over: threading.Event) -> None:
     """Be the bridge until told to end."""
-    relay.SHARED = ""  # iotcore 0.4 loses messages where one group shares two filters; here is one bridge
     settings, folder = settings_of(order), Path(order.folder)
     pace = Pace(retry_least_s=0.1, retry_most_s=order.retry_s_max, steady_s=0.0)
     with (
