@@ -25,7 +25,17 @@ from functools import partial
 import httpx
 
 from firmware.bridge import ingresse_replies as replies
-from firmware.bridge.ingresse_replies import EXPIRED, Entry, Expired, Failed, Login, Move, Rejected, Said
+from firmware.bridge.ingresse_replies import (
+    EXPIRED,
+    Entry,
+    Expired,
+    Failed,
+    Login,
+    Missing,
+    Move,
+    Rejected,
+    Said,
+)
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
 from firmware.bridge.vendor import (
     Accepted,
@@ -382,6 +392,8 @@ class Ingresse:
         stamps_ms: list[int] = []
         try:
             last = replies.looked((yield from self._ask(build, what, stamps_ms)), told.session, what)
+        except Missing:  # a code that was changed since is not found, and what it did before neither
+            return Unsure("Ingresse does not know this code, or not any more, so it does not say what it did")
         except (Failed, Rejected) as error:  # of this one code; others may do
             return Again(str(error), doubt=True)
         except Outage as error:

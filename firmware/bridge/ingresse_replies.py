@@ -53,6 +53,10 @@ class Said(Failed):
     """Ingresse answers this one request with an error, and HTTP 200."""
 
 
+class Missing(Exception):
+    """Ingresse does not know the code that was looked up, or not any more."""
+
+
 class Rejected(Misconfigured):
     """Ingresse rejects this one request; nothing was carried out."""
 
@@ -424,7 +428,10 @@ def updated(body: object, what: str) -> dict[str, Entry]:
 
 
 def looked(body: object, session: str, what: str) -> Move | None:
-    """The last movement of a code in this session; `None` for none. Raises `Failed` where it is no answer."""
+    """The last movement of a code in this session; `None` for none.
+
+    Raises `Missing` where there is no such code, and `Failed` where it is no answer.
+    """
     for part in _parts(body) if isinstance(body, dict) else ():
         if isinstance(part, list):
             rows = [row for row in part if isinstance(row, dict)]
@@ -432,6 +439,8 @@ def looked(body: object, session: str, what: str) -> Move | None:
                 break
             named = [(row.get("session"), row.get("lastStatus")) for row in rows]
             mine = [last for about, last in named if _session_id(about) in (session, None)]
+            if not mine:
+                raise Missing(f"{what}: there is no such code in this session")
             moves = [_move(last) for last in mine if last is not None]
             if len(moves) > 1 or any(move is None for move in moves):
                 break

@@ -13,10 +13,9 @@ from firmware.bridge.vendor import (
     Misconfigured,
     NotSent,
     Outage,
-    Refused,
     Unsure,
 )
-from firmware.core.ticket import Direction, Verdict
+from firmware.core.ticket import Direction
 from tests.bridge.conversation import (
     AT_MS,
     CODE,
@@ -159,10 +158,11 @@ def test_a_check_out_in_doubt_is_looked_up_likewise() -> None:
     assert isinstance(Talk(ingresse().tell([out]), in_turn(newer)).result[0], Unsure)
 
 
-def test_a_code_that_the_look_up_does_not_know_is_sent_for_a_word_on_it() -> None:
+def test_a_code_that_the_look_up_does_not_know_may_have_been_changed_since_so_a_person_must_look() -> None:
     nothing = reply({"responseData": {"data": []}})
-    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(nothing, updated({"code": CODE, "status": 2})))
-    assert talk.result == (Refused(Verdict.UNKNOWN, "status 2"),)
+    for movement, replies in ((told(doubt=True), [nothing]), (told(), [Lost("cut"), nothing])):
+        talk = Talk(ingresse().tell([movement]), in_turn(*replies))
+        assert [type(outcome) for outcome in talk.result] == [Unsure]
 
 
 @pytest.mark.parametrize(
