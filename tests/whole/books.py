@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.sandbox.ingresse_tickets import Change
 from firmware.core.movements import Act
 from firmware.row import name_of
+from firmware.rows import RowReader
 from tests.uplinks import rows_of
 
 Key = tuple[str, int, bytes]  # gate, row, digest
@@ -205,15 +206,28 @@ def _compare_rows(
         (gate, row.id, row.digest): row.body
         for gate, folders in journals.items()
         for folder in folders
-        if (folder / "journal").exists()
         for row, _ in rows_of(folder)
     }
     for gate, row, digest in kept.keys() - written.keys():
         raise AssertionError(f"row {name_of(row)} {digest.hex()} of gate {gate} was never written")
-    lost = sorted(written.keys() - kept.keys())
-    assert not lost, f"{len(lost)} rows are lost, as row {name_of(lost[0][1])} of gate {lost[0][0]}"
+    lost = written.keys() - kept.keys()
+    assert not lost, _lost(lost, journals)
     assert kept == written
     assert counted == Counter(gate for gate, _, _ in kept)
+
+
+def _lost(lost: Set[Key], journals: Mapping[str, Sequence[Path]]) -> str:
+    """Where they are, and what was confirmed there."""
+    found = [f"{len(lost)} rows are lost:"]
+    for gate, folders in journals.items():
+        for folder in folders:
+            with RowReader(folder / "journal") as reader:
+                rows = [row for row in reader.all() if (gate, row.id, row.digest) in lost]
+                if rows:
+                    first, last = name_of(rows[0].id), name_of(rows[-1].id)
+                    upto, end = name_of(reader.receipt()), name_of(reader.last_id())
+                    found.append(f"{first} to {last} of {folder.name}, confirmed to {upto}, ends at {end}")
+    return "\n  ".join(found)
 
 
 def admissions_of(folder: Path) -> dict[tuple[int, bytes], tuple[str, str, str]]:
@@ -238,10 +252,9 @@ def _compare_admissions(ledger: Ledger, journals: Mapping[str, Sequence[Path]]) 
     expected: dict[Key, tuple[str, str, str]] = {}
     for gate, folders in journals.items():
         for folder in folders:
-            if (folder / "journal").exists():
-                for (row, digest), found in admissions_of(folder).items():
-                    if expected.get((gate, row, digest), found)[2] != "settled" or found[2] == "settled":
-                        expected[gate, row, digest] = found
+            for (row, digest), found in admissions_of(folder).items():
+                if expected.get((gate, row, digest), found)[2] != "settled" or found[2] == "settled":
+                    expected[gate, row, digest] = found
     known = {key: (found.subject, found.direction, found.state) for key, found in ledger.admissions.items()}
     assert known == expected
     told = Counter(work.admission for work in ledger.works)

@@ -27,6 +27,7 @@ from firmware.config import BrokerSettings
 from firmware.core.ticket import Choice, Ticket
 from firmware.venue_key import venue_key
 from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
+from tests.uplinks import rows_of
 from tests.whole.books import Ledger, audit, noted_in, read_ledger
 from tests.whole.cables import Cable
 from tests.whole.lives import (
@@ -165,6 +166,11 @@ class WorldGate:
         self.life = Life(live_as_gate, self.settings)
         if self.data not in self.folders:
             self.folders.append(self.data)
+
+    @property
+    def written(self) -> list[Path]:
+        """Cards that have a journal."""
+        return [folder for folder in self.folders if (folder / "journal").exists()]
 
     def scan(self, code: str, lane: str = IN) -> str:
         verdict: str = self.life.call("scan", code, lane)
@@ -342,9 +348,23 @@ class World:
                 return f"gate {gate.name} is at {found.feed} {found.cursor}: {ledger.feed} {ledger.newest}"
             if found.tickets != sum(not ticket.gone for ticket in ledger.tickets.values()):
                 return f"gate {gate.name} has {found.tickets} tickets"
-            if unheard := ledger.movements_elsewhere(gate.name, gate.data) - set(noted_in(gate.data)):
+            unheard = ledger.movements_elsewhere(gate.name, gate.data) - set(noted_in(gate.data))
+            if unheard - self._on_other_cards(gate.name):
                 return f"gate {gate.name} has not heard of {len(unheard)} movements: {sorted(unheard)[:3]}"
         return ""
+
+    def _on_other_cards(self, hearer: str) -> set[tuple[str, int]]:
+        """Movements of other gates on cards that are out: the gate tells of them when the card is back.
+
+        The bridge tells only those who were away; whoever was there hears it from the gate itself.
+        """
+        found: set[tuple[str, int]] = set()
+        for gate in self.gates.values():
+            if gate.name != hearer:
+                cards = {card: {(gate.name, row.id) for row, _ in rows_of(card)} for card in gate.written}
+                here = cards.pop(gate.data, set())
+                found |= set().union(*cards.values()) - here
+        return found
 
     def _left_at_vendors(self, ledger: Ledger) -> str:
         if ledger.loose:
@@ -388,7 +408,7 @@ class World:
                 self._compare_catalogue(gate)
         journals: dict[str, list[Path]] = {}
         for gate in self.gates.values():
-            journals.setdefault(gate.name, []).extend(gate.folders)
+            journals.setdefault(gate.name, []).extend(gate.written)
         try:
             path = self.bridge_data / "ledger.db"
             ledger = audit(path, journals, self.sandboxes, uncertain, lookalikes=lookalikes)
