@@ -411,7 +411,8 @@ class World:
             journals.setdefault(gate.name, []).extend(gate.written)
         try:
             path = self.bridge_data / "ledger.db"
-            ledger = audit(path, journals, self.sandboxes, uncertain, lookalikes=lookalikes)
+            out = {card for gate in self.gates.values() for card in gate.written if card != gate.data}
+            ledger = audit(path, journals, self.sandboxes, uncertain, out=out, lookalikes=lookalikes)
             found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
             assert found == set(reports), ledger.reports
             return ledger
