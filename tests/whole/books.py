@@ -177,8 +177,9 @@ def audit(
 ) -> Ledger:
     """Raise where the books do not agree. The ledger is read first: nobody may invent a row.
 
-    `out` are cards that are in no gate: what they wrote last may be there alone. `lookalikes`: of two admissions of one ticket, both in the same direction, the vendor may have the one and
-    the bridge may take it for the other, whose reply was lost. Only gates that share tickets come to that.
+    `out` are cards that are in no gate: what they wrote last may be there alone. `lookalikes`: of two
+    admissions of one ticket, both in the same direction, the vendor may have the one and the bridge may take
+    it for the other, whose reply was lost. Only gates that share tickets come to that.
     """
     with look(path) as connection:
         query = 'SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate'
