@@ -64,6 +64,7 @@ class Piped:
         )
         self._kept = b""
         self._passed_over: list[Scan] = []
+        self._newest: Scan = {}
 
     def type(self, *codes: str) -> None:
         """Feed these lines."""
@@ -94,10 +95,17 @@ class Piped:
                     self._passed_over.remove(found)
                     return found
         while (scan := self.scan()) is not None:
+            if scan.get("told") == "status":
+                self._newest = scan
             if facts.items() <= scan.items():
                 return scan
             self._passed_over.append(scan)
         raise AssertionError(f"the demo did not tell {facts}, only {self._passed_over[-20:]}")
+
+    def stands(self, **facts: object) -> None:
+        """The newest status says so already, or one that comes."""
+        if not facts.items() <= self._newest.items():
+            self.told(told="status", **facts)
 
     def sure_scan(self) -> Scan:
         """The next object, which must come."""

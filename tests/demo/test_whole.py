@@ -200,7 +200,7 @@ def test_what_was_cut_heals_and_meanwhile_people_get_in(tmp_path: Path) -> None:
                 demo.told(told="status", scans=1)
             demo.type(mend)
             demo.told(told="vendor", code=code, result="accepted")
-            demo.told(told="status", rows=0, scans=0, **UP)
+            demo.stands(rows=0, scans=0, **UP)
         ended = demo.end()
     assert "every row is in the ledger" in ended.said
     books_agree(data)
