@@ -77,7 +77,7 @@ class Ingresse:
         self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
         self._old: tuple[Login, ...] = ()
         self._shared: dict[str, str] = {}  # as in the last whole run
-        self._echoes = False  # whether it keeps the time that we send, by its last answer
+        self._echoes: bool | None = None  # whether it keeps the time that we send, by its last answer
         self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
 

@@ -462,14 +462,17 @@ def _move(value: object) -> Move | None:
     return Move(direction, at_ms, exact, value.get("operator"))
 
 
-def ours(move: Move, told: Told, login: Login | None, email: str, now_ms: int, echoes: bool) -> bool | None:
+def ours(
+    move: Move, told: Told, login: Login | None, email: str, now_ms: int, echoes: bool | None
+) -> bool | None:
     """Whether a movement that Ingresse knows is the one we told; `None` where it may be.
 
     It is where its time is the one we sent, to the millisecond, and no other operator made it. Any other time
-    proves something only of a movement in doubt: one whose second is kept, or, unless Ingresse is known to
-    keep what we send (`echoes`), one by its own clock, between our reading and now (`now_ms` by the same
-    clock, 0 for not known). Then the operator has to be known as ours. What it did a little earlier may be
-    ours by a clock that goes after, or an entry before it, by another gate or telephone of the same user.
+    proves something only of a movement in doubt: one whose second is kept, or, where Ingresse is known to
+    keep its own time (`echoes` false), one between our reading and now (`now_ms` by the same clock, 0 for not
+    known). Then the operator has to be known as ours. As long as no answer has shown whose time is kept
+    (`echoes` is `None`), such a movement may as well be another gate's of the same user. What it did a little
+    earlier may be ours by a clock that goes after, or an entry before it.
     """
     operator = _is_us(move.operator, login, email)
     if operator is False or move.direction not in (None, told.direction):
@@ -485,7 +488,7 @@ def ours(move: Move, told: Told, login: Login | None, email: str, now_ms: int, e
     until_ms = (now_ms or MS_MAX) + CLOCK_SLACK_MS
     if echoes or not told.at_utc_ms - CLOCK_SLACK_MS <= move.at_ms <= until_ms:
         return False
-    return operator if move.at_ms >= told.at_utc_ms else None
+    return operator if move.at_ms >= told.at_utc_ms and echoes is False else None
 
 
 def _is_us(operator: object, login: Login | None, email: str) -> bool | None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from firmware.bridge.ingresse import Ingresse
 from firmware.bridge.ingresse_requests import BATCH_MAX
 from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, Outage, Refused, Unsure, Vendor
 from firmware.core.ticket import Choice, Direction, Status, Verdict
@@ -178,6 +179,14 @@ def test_trap_7_a_status_3_without_its_check_in_is_looked_up() -> None:
     )
 
 
+def with_its_own_time() -> Ingresse:
+    """A vendor whose last answer showed that it does not keep the times that we send."""
+    vendor = ingresse()
+    last = {**LAST, "timestamp": AT_MS + 7}
+    Talk(vendor.tell([told("B")]), in_turn(updated({"code": "B", "status": 1, "lastCheckin": last})))
+    return vendor
+
+
 SLACK_MS = 120_000
 UNSEEN = {"operation": "checkin", "timestamp": None}
 
@@ -206,11 +215,24 @@ def test_trap_7_our_own_lost_update_is_known_by_its_operator_where_ingresse_keep
     last = {**LAST, "timestamp": stamp, "operator": operator}
     entry = updated({"code": CODE, "status": 3, "lastCheckin": last})
     unseen = looked(UNSEEN)
-    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(unseen, entry, unseen))
+    talk = Talk(with_its_own_time().tell([told(doubt=True)]), in_turn(unseen, entry, unseen))
     assert [type(outcome) for outcome in talk.result] == [kind]
-    seen = Talk(ingresse().tell([told(doubt=True)]), in_turn(looked({**HISTORY, **last}), entry, unseen))
+    look = looked({**HISTORY, **last})
+    seen = Talk(with_its_own_time().tell([told(doubt=True)]), in_turn(look, entry, unseen))
     assert [type(outcome) for outcome in seen.result] == [kind]
     assert len(seen.requests) == {Accepted: 1, Refused: 2, Unsure: 3}[kind]
+
+
+@pytest.mark.parametrize("stamp", [AT_MS + 5, DATE_MS + SLACK_MS, "2018-10-16T21:03:59+00:00"], ids=repr)
+def test_trap_7_before_ingresse_has_shown_whose_time_it_keeps_another_is_for_a_person(
+    stamp: Any,
+) -> None:
+    last = {**LAST, "timestamp": stamp}
+    entry, look = updated({"code": CODE, "status": 3, "lastCheckin": last}), looked({**HISTORY, **last})
+    talk = Talk(ingresse().tell([told(doubt=True)]), in_turn(look, entry, look))
+    assert [type(outcome) for outcome in talk.result] == [Unsure]
+    lost = Talk(ingresse().tell([told()]), in_turn(Lost("cut"), look))
+    assert [type(outcome) for outcome in lost.result] == [Again]
 
 
 @pytest.mark.parametrize("stamp", [AT_MS - 5, AT_MS - SLACK_MS, AT_MS // 1000 - 1], ids=repr)
@@ -258,7 +280,7 @@ def test_trap_7_where_ingresse_keeps_our_times_another_one_is_another_entry() ->
 
 def test_trap_7_a_reply_that_was_lost_just_now_is_found_by_ingresses_own_time() -> None:
     found = looked({**HISTORY, "timestamp": AT_MS + 400})
-    assert Talk(ingresse().tell([told()]), in_turn(Lost("cut"), found)).result == (
+    assert Talk(with_its_own_time().tell([told()]), in_turn(Lost("cut"), found)).result == (
         Accepted("found by look-up"),
     )
 
