@@ -1,7 +1,5 @@
 """Puts a gate together: settings, stores, board and loop, opened in order and closed in reverse."""
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +13,7 @@ from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
 from firmware.facts import Clock, Facts, synchronised
 from firmware.gate import Gate
+from firmware.hold import hold
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Row
 from firmware.shots import Shot
@@ -46,26 +45,6 @@ class Unit(NamedTuple):
 
 
 @contextmanager
-def hold(data: Path) -> Iterator[None]:
-    """Keep every other gate off this data directory. Raises `Refused` with the other's process id."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "unknown"
-            raise Refused(
-                f"{data}: another gate works on this directory (process {other}): "
-                "stop it, or choose another --data"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-@contextmanager
 def open_unit(
     settings: Settings,
     data: Path,
@@ -84,7 +63,7 @@ def open_unit(
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
     says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
-    patience with brokers. Raises `Refused`, `SettingsError`, and what the stores raise.
+    patience with brokers. Raises `Refused`, `Held`, `SettingsError`, and what the stores raise.
     """
     with ExitStack() as stack:
         stack.enter_context(hold(data))

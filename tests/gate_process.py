@@ -16,8 +16,9 @@ from pathlib import Path
 from firmware.catalogue import Catalogue, Upsert
 from firmware.config import parse
 from firmware.core.ticket import Ticket
+from firmware.hold import Held
 from firmware.shots import Shot
-from firmware.unit import Refused, Unit, board_settings, open_unit
+from firmware.unit import Unit, board_settings, open_unit
 from hal.board import open_board
 from hal.fake import FakeBoard, Person
 from hal.ports import Code
@@ -148,8 +149,8 @@ def main() -> None:
             threading.Thread(target=GateProcess(unit, board).run, daemon=True).start()
             unit.gate.run()
         say(ended=True, relays={name: board.tape.values(name, "relay") for name in board.fakes})
-    except Refused as refused:
-        sys.exit(str(refused))
+    except Held as held:
+        sys.exit(str(held))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ LEVELS = {
     "firmware.facts": 1,
     "firmware.files": 1,
     "firmware.history": 1,
+    "firmware.hold": 1,
     "firmware.inbox": 1,
     "firmware.journal": 1,
     "firmware.noted": 1,
@@ -64,11 +65,13 @@ DRIVERS = {
 # These need a device or its library, and another machine has neither: import them inside functions only.
 LAZY = frozenset({"hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
 
-# Besides: what a row's bytes say, the venue's key, and how settings are declared, which both sides share.
+# Besides: what a row's bytes say, the venue's key, the lock of a folder, and how settings are declared, which
+# both sides share.
 BRIDGE_MAY_IMPORT = (
     "firmware.bridge",
     "firmware.config",
     "firmware.core",
+    "firmware.hold",
     "firmware.mqtt",
     "firmware.row",
     "firmware.venue_key",

@@ -1,6 +1,5 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -26,6 +25,7 @@ from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
 from firmware.bridge.vendor import Vendor
 from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
+from firmware.hold import hold
 from firmware.mqtt import PACE, Line, Pace, opened
 from firmware.venue_key import venue_key
 
@@ -34,16 +34,13 @@ LOOK_S = 30.0  # between two looks for rows and times that will not come, and fo
 TOLD_MAX = 1_000  # outcomes sent in one turn
 OUTCOMES_MAX = 50  # in one message: with 256 characters of 4 bytes in each they still fit
 REPORTS_MAX = 100  # told in one turn
+OTHER = "another bridge works on this folder"  # two would read one vendor's list against each other
 UNKNOWN_ACCOUNTS = "accounts that are not in the settings"
 
 
 def now_utc_ms() -> int:
     """The bridge's clock."""
     return time.time_ns() // 1_000_000
-
-
-class BridgeRuns(Exception):
-    """Another bridge works on this folder; the message names its process and the mend."""
 
 
 class AccountHealth(NamedTuple):
@@ -134,29 +131,6 @@ def workers_at(place: str) -> str:
 
 
 @contextmanager
-def hold(data: Path) -> Iterator[None]:
-    """Keep every other bridge off this folder: two would read one vendor's list against each other.
-
-    Raises `BridgeRuns` with the other's process id.
-    """
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data / "bridge.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "unknown"
-            raise BridgeRuns(
-                f"{data}: another bridge works on this folder (process {other}): stop it, or choose another "
-                "--data"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-@contextmanager
 def open_bridge(
     settings: BridgeSettings,
     data: Path,
@@ -172,11 +146,11 @@ def open_bridge(
     `vendor` makes the other side of an account; a bench brings one that answers at once. `now_utc_ms` is the
     clock and `wait` the patience with vendors: a test has hours without a vendor go by in seconds. The folder
     holds the venue's key, made where there is none, and the ledger where the settings name no other. Raises
-    `SettingsError`, `BridgeRuns`, `LedgerLost`, `ForeignLedger`, `KeyUnusable`, `FeedKeyChanged`.
+    `SettingsError`, `Held`, `LedgerLost`, `ForeignLedger`, `KeyUnusable`, `FeedKeyChanged`.
     """
     brokers = tuple(opened(broker) for broker in settings.brokers)
     with ExitStack() as stack:
-        stack.enter_context(hold(data))
+        stack.enter_context(hold(data, lock="bridge.lock", other=OTHER))
         database = stack.enter_context(Database(ledger_url(settings, data)))
         ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
         place = f"{platform.node()}:{data.resolve()}"

@@ -26,10 +26,11 @@ from firmware.demo.stage import Stage
 from firmware.demo.whole import PACE, WHOLE, Whole, check_libraries
 from firmware.faults import Faults, faults_of
 from firmware.history import decode
+from firmware.hold import hold
 from firmware.lists import import_list
 from firmware.rows import RowReader
 from firmware.shots import Shot
-from firmware.unit import Readers, Refused, Unit, board_settings, hold, open_unit
+from firmware.unit import Readers, Refused, Unit, board_settings, open_unit
 from hal.board import open_board, open_reader
 from hal.fake import FakeBoard
 from hal.frames import LENGTH_LIMIT

@@ -25,10 +25,11 @@ from firmware.demo.part import Part
 from firmware.demo.second import SecondGate
 from firmware.demo.ways import Fact, Told, Ways
 from firmware.files import sync_folder
+from firmware.hold import hold
 from firmware.mqtt import Pace
 from firmware.shots import Shot
 from firmware.signals import WORDS
-from firmware.unit import Refused, Unit, hold
+from firmware.unit import Refused, Unit
 from firmware.uplink import Uplink
 from firmware.venue_key import venue_key
 
@@ -116,7 +117,7 @@ class Whole:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        """Put the venue's key into its places, and start the parts. Raises `Refused`, `OSError`."""
+        """Put the venue's key into its places, and start the parts. Raises `Refused`, `Held`, `OSError`."""
         with ExitStack() as opened:
             for part in (self.network, self.broker, self.vendor, self.bridge):
                 opened.enter_context(part)

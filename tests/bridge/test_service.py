@@ -20,7 +20,6 @@ from firmware.bridge.service import (
     OUTCOMES_MAX,
     Announcer,
     Clerk,
-    hold,
     open_bridge,
     workers_at,
 )
@@ -28,6 +27,7 @@ from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
 from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told, VendorTicket
 from firmware.bridge.work import Fault, Faults, Worker
+from firmware.hold import hold
 from firmware.mqtt import Line, Publication
 from tests import commands
 from tests.bridge.feeds import read_whole
@@ -449,11 +449,11 @@ def test_a_ledger_that_cannot_be_is_named_with_the_mend(tmp_path: Path, ledger: 
 
 def test_a_second_bridge_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
-    with hold(place.data):
+    with hold(place.data, lock="bridge.lock"):
         done = commands.run("bridge", "--config", place.config, "--data", place.data)
     assert done.returncode == 2
     assert f"another bridge works on this folder (process {os.getpid()}): stop it" in done.stderr
-    with hold(place.data):
+    with hold(place.data, lock="bridge.lock"):
         assert (place.data / "bridge.lock").read_text() == f"{os.getpid()}\n"
 
 
