@@ -22,7 +22,6 @@ SETTLING = {
     Act.LAPSED: "dropped",
     Act.VOIDED: "dropped",
 }
-LOOKED_UP = "found by look-up"  # what the outcome says of a movement whose reply was lost
 CHANGES = {"in": "checkin", "out": "checkout"}
 
 
@@ -173,13 +172,10 @@ def audit(
     uncertain: int,
     *,
     out: Set[Path],
-    lookalikes: bool,
 ) -> Ledger:
     """Raise where the books do not agree. The ledger is read first: nobody may invent a row.
 
-    `out` are cards that are in no gate: what they wrote last may be there alone. `lookalikes`: of two
-    admissions of one ticket, both in the same direction, the vendor may have the one and the bridge may take
-    it for the other, whose reply was lost. Only gates that share tickets come to that.
+    `out` are cards that are in no gate: what they wrote last may be there alone.
     """
     with look(path) as connection:
         query = 'SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate'
@@ -189,7 +185,7 @@ def audit(
     _compare_rows(stored, counted, journals, out)
     _compare_admissions(ledger, journals)
     for account, sandbox in sandboxes.items():
-        _compare_vendor(ledger, account, sandbox, lookalikes)
+        _compare_vendor(ledger, account, sandbox)
     doubtful = [work for work in ledger.works if work.result == "uncertain"]
     assert len(ledger.texts("uncertain")) == len(doubtful)
     assert len(doubtful) <= uncertain, doubtful
@@ -282,7 +278,7 @@ def _compare_admissions(ledger: Ledger, journals: Mapping[str, Sequence[Path]]) 
     assert not told, "work without an admission"
 
 
-def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox, lookalikes: bool) -> None:
+def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
     """Each movement is at the vendor once, or marked; nothing is there that did not happen, nor astray."""
     assert sandbox.violations == []
     assert sandbox.books().twice == 0
@@ -300,8 +296,6 @@ def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox, lookalikes: 
     for key, works in told.items():
         changes, results = ours.pop(key, []), {work.result for work in works}
         least = int("accepted" in results)
-        if lookalikes and any(work.text == LOOKED_UP for work in works):
-            least = min(least, 1 - any(other[:2] == key[:2] for other in told if other != key))
         most = int(bool(results & {"accepted", "uncertain"}))
         assert least <= len(changes) <= most, _contradiction(ledger, works[0], sandbox)
         for change in changes:

@@ -108,6 +108,6 @@ def test_after_a_night_on_which_everything_goes_wrong_all_books_agree() -> None:
                 night.begin(name, crowd=False)
             world.settle(vendors=card == CARDS - 1)
         maybe = ("double", "explained", "new_journal")
-        ledger = world.audit(maybe=maybe, uncertain=20, lookalikes=True)
+        ledger = world.audit(maybe=maybe, uncertain=20)
         assert ledger.results()["accepted"] > STEPS
         assert len(set(ledger.reports)) == len(ledger.reports)

@@ -396,12 +396,10 @@ class World:
                 lines.append(f"bridge: {bridge.call('facts') if bridge.runs else 'stopped'}")
         return "\n".join(lines)
 
-    def audit(
-        self, *reports: str, maybe: Sequence[str] = (), uncertain: int = 0, lookalikes: bool = False
-    ) -> Ledger:
+    def audit(self, *reports: str, maybe: Sequence[str] = (), uncertain: int = 0) -> Ledger:
         """Compare all books. `reports`: the kinds that there must be; `maybe`: that there may be besides.
 
-        `uncertain` is how many movements at most may be marked so; for `lookalikes` see `books.audit`.
+        `uncertain` is how many movements at most may be marked so.
         """
         for gate in self.gates.values():
             if gate.life.runs:
@@ -412,7 +410,7 @@ class World:
         try:
             path = self.bridge_data / "ledger.db"
             out = {card for gate in self.gates.values() for card in gate.written if card != gate.data}
-            ledger = audit(path, journals, self.sandboxes, uncertain, out=out, lookalikes=lookalikes)
+            ledger = audit(path, journals, self.sandboxes, uncertain, out=out)
             found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
             assert found == set(reports), ledger.reports
             return ledger
