@@ -37,7 +37,7 @@ from firmware.journal import Journal, Story, Told
 from firmware.row import Row
 from firmware.shots import Shot, Shots
 from firmware.signals import light_and_sound
-from hal.ports import AlarmContact, Code, LaneParts, Read, Way
+from hal.ports import Code, Contact, LaneParts, Read, Way
 
 LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are worth counting
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
@@ -88,7 +88,7 @@ class Gate:
     def __init__(
         self,
         lanes: Iterable[tuple[Setup, LaneParts]],
-        alarm: AlarmContact | None,
+        alarm: Contact | None,
         facts: Facts,
         journal: Journal,
         clock: Clock,
@@ -191,6 +191,9 @@ class Gate:
     def _on_passage(self, place: _Place, way: Way | None) -> None:
         self._inbox.put(partial(self._on_passed, place, way))
 
+    def _on_sensor_state(self, place: _Place, fault: str | None) -> None:
+        self._inbox.put(partial(self._on_part, place, "sensor", fault or "works again"))
+
     def _on_reader_state(self, place: _Place, reader: str, fault: str | None) -> None:
         """In the reader's own thread. Only its last state counts, so a reader that flaps fills nothing."""
         place.reader_states[reader] = fault
@@ -203,7 +206,9 @@ class Gate:
         for place in self._places.values():
             self._apply(place, place.first_effects)
             if place.parts.sensor is not None:
-                place.parts.sensor.start(partial(self._on_passage, place))
+                place.parts.sensor.start(
+                    partial(self._on_passage, place), partial(self._on_sensor_state, place)
+                )
         if self._alarm is not None:
             self._alarm.start(self._on_alarm_contact)
         for name, place in self._places.items():

@@ -119,7 +119,7 @@ def fake_board(settings: Settings) -> Board:
         lanes.append(built("fake board, lane", FakeLaneSettings, table))
     more = built("fake board", FakeBoardSettings, settings)
     usual = built("fake board", Person, settings)
-    time = RealTime()
+    time = RealTime("fake board")
     try:
         return FakeBoard(lanes, time, alarm=more.alarm, relock_ms=more.relock_ms, usual=usual)
     except ValueError as error:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Literal, TypeAlias
 
-from hal.fake_parts import FakeAlarmContact, FakeBuzzer, FakeLamp, FakePassageSensor, FakeReader
+from hal.fake_parts import FakeBuzzer, FakeContact, FakeLamp, FakePassageSensor, FakeReader
 from hal.ports import LaneParts, Part, Turnstile, Way
 from hal.schedule import Scheduler
 from hal.tape import Tape
@@ -184,7 +184,7 @@ class FakeLane:
         self.sensor = None if settings.sensor == "none" else FakePassageSensor(settings.sensor == "way")
         turned = self.sensor.see if self.sensor else None
         self.turnstile = FakeTurnstile(self.name, tape, time, turned, relock_ms, usual)
-        self.lamp = FakeLamp(self.name, tape)
+        self.lamp = FakeLamp(self.name, tape, time)
         self.buzzer = FakeBuzzer(self.name, tape)
         readers = tuple((reader, way) for way, reader in self.readers.items())
         self.parts = LaneParts(self.name, readers, self.turnstile, self.sensor, self.lamp, self.buzzer)
@@ -224,12 +224,13 @@ class FakeBoard(Part):
         self.tape = Tape(time)
         self.fakes = {lane.name: FakeLane(lane, self.tape, time, relock_ms, usual) for lane in lanes}
         self.lanes = tuple(fake.parts for fake in self.fakes.values())
-        self.alarm = FakeAlarmContact(self.tape) if alarm else None
+        self.alarm = FakeContact("alarm", self.tape) if alarm else None
+        self.tamper = FakeContact("tamper", self.tape)
 
     def close(self) -> None:
         """Close every part; what was unlocked locks."""
         for part in chain.from_iterable(fake.all_parts() for fake in self.fakes.values()):
             part.close()
-        if self.alarm:
-            self.alarm.close()
+        for contact in filter(None, (self.alarm, self.tamper)):
+            contact.close()
         self.time.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from hal.ports import (
-    AlarmContact,
     Buzzer,
     Code,
     Colour,
+    Contact,
     Deliver,
     Lamp,
     PassageSensor,
@@ -22,6 +23,7 @@ from hal.ports import (
     UnreadableReason,
     Way,
 )
+from hal.schedule import Cancel, Scheduler
 from hal.tape import Tape
 
 News = TypeVar("News")
@@ -107,39 +109,82 @@ class FakePassageSensor(PassageSensor):
     def __init__(self, tells_way: bool = True) -> None:
         self._tells_way = tells_way
         self._passages: Outlet[Way | None] = Outlet()
+        self._states: Outlet[str | None] = Outlet()
+        self._fault: str | None = None
 
-    def start(self, passed: Callable[[Way | None], None]) -> None:
-        """Begin to report."""
+    def start(self, passed: Callable[[Way | None], None], state: TellState) -> None:
+        """Begin to report; a fault that stands already at once."""
         self._passages.open(passed)
+        self._states.open(state)
+        if self._fault is not None:
+            self._states.tell(self._fault)
+
+    def stick(self, text: str) -> None:
+        """Stay active, with these words; a sensor that sticks sees nobody."""
+        self._change(text)
+
+    def come_loose(self) -> None:
+        """Work again."""
+        self._change(None)
 
     def see(self, way: Way) -> None:
         """Somebody walks past."""
-        self._passages.tell(way if self._tells_way else None)
+        if self._fault is None:
+            self._passages.tell(way if self._tells_way else None)
 
     def close(self) -> None:
         """Report no more."""
         self._passages.close()
+        self._states.close()
+
+    def _change(self, fault: str | None) -> None:
+        if fault != self._fault:
+            self._fault = fault
+            self._states.tell(fault)
 
 
 class FakeLamp(Lamp):
-    """Remembers what it shows."""
+    """Remembers what it shows. It goes back to its permanent look on the scheduler's thread."""
 
-    def __init__(self, lane: str, tape: Tape) -> None:
+    def __init__(self, lane: str, tape: Tape, time: Scheduler) -> None:
         self.shows = (Colour.OFF, False)
-        self._lane, self._tape = lane, tape
+        self._permanent = self.shows
+        self._lane, self._tape, self._time = lane, tape, time
+        self._lock = threading.Lock()
+        self._looks = 0  # so far: the end of an old one, under way already, must not end a newer one
+        self._forget: Cancel | None = None
         self._closed = False
 
-    def show(self, colour: Colour, blink: bool) -> None:
+    def show(self, colour: Colour, blink: bool, for_ms: int | None = None) -> None:
         """Show this; on the tape as the colour, with " blink" behind it."""
-        if self._closed:
-            raise RuntimeError(f"lane {self._lane}: its lamp is closed")
-        if self.shows != (colour, blink):
-            self.shows = (colour, blink)
-            self._tape.add(self._lane, "lamp", f"{colour} blink" if blink else str(colour))
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"lane {self._lane}: its lamp is closed")
+            self._looks += 1
+            if self._forget is not None:
+                self._forget()
+                self._forget = None
+            if for_ms is None:
+                self._permanent = (colour, blink)
+            else:
+                self._forget = self._time.after(for_ms, partial(self._go_back, self._looks))
+            self._change((colour, blink))
 
     def close(self) -> None:
         """Show nothing more."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+
+    def _go_back(self, look: int) -> None:
+        with self._lock:
+            if look == self._looks and not self._closed:
+                self._change(self._permanent)
+
+    def _change(self, look: tuple[Colour, bool]) -> None:
+        if self.shows != look:
+            self.shows = look
+            colour, blink = look
+            self._tape.add(self._lane, "lamp", f"{colour} blink" if blink else str(colour))
 
 
 class FakeBuzzer(Buzzer):
@@ -163,12 +208,12 @@ class FakeBuzzer(Buzzer):
         self._closed = True
 
 
-class FakeAlarmContact(AlarmContact):
-    """A contact that a test presses. News come on the thread that calls."""
+class FakeContact(Contact):
+    """A contact that a test presses: `part` is alarm or tamper. News come on the thread that calls."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, part: str, tape: Tape) -> None:
         self.active = False
-        self._tape = tape
+        self._part, self._tape = part, tape
         self._changes: Outlet[bool] = Outlet()
 
     def start(self, changed: Callable[[bool], None]) -> None:
@@ -177,11 +222,11 @@ class FakeAlarmContact(AlarmContact):
         self._changes.tell(self.active)
 
     def press(self) -> None:
-        """Raise the alarm."""
+        """Become active."""
         self._change(True)
 
     def release(self) -> None:
-        """End the alarm."""
+        """Become normal again."""
         self._change(False)
 
     def close(self) -> None:
@@ -191,5 +236,5 @@ class FakeAlarmContact(AlarmContact):
     def _change(self, active: bool) -> None:
         if active != self.active:
             self.active = active
-            self._tape.add("", "alarm", "active" if active else "normal")
+            self._tape.add("", self._part, "active" if active else "normal")
             self._changes.tell(active)

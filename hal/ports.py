@@ -106,15 +106,23 @@ class Turnstile(Part, Protocol):
 class PassageSensor(Part, Protocol):
     """Sees people walk through."""
 
-    def start(self, passed: Callable[[Way | None], None]) -> None:
-        """Begin to report each passage, once: its way, or None where the sensor cannot tell."""
+    def start(self, passed: Callable[[Way | None], None], state: TellState) -> None:
+        """Begin to report each passage, once: its way, or None where the sensor cannot tell.
+
+        `state` hears of a sensor that cannot be believed any more, such as one that stays active, in words
+        that name it and the mend; and None when that is over. A sensor that is well says nothing.
+        """
 
 
 class Lamp(Part, Protocol):
     """The light of a lane."""
 
-    def show(self, colour: Colour, blink: bool) -> None:
-        """Show this until told otherwise."""
+    def show(self, colour: Colour, blink: bool, for_ms: int | None = None) -> None:
+        """Show this until told otherwise: the permanent look, which ends a timed one.
+
+        With `for_ms` it is a timed look: the lamp goes back to its permanent one by itself, also when the
+        gate's loop has stalled. Before the first permanent look that is dark.
+        """
 
 
 class Buzzer(Part, Protocol):
@@ -124,11 +132,11 @@ class Buzzer(Part, Protocol):
         """Play this once, instead of what still sounds."""
 
 
-class AlarmContact(Part, Protocol):
-    """The contact of the fire alarm, of the whole gate."""
+class Contact(Part, Protocol):
+    """A contact of the whole gate: the fire alarm's, or that of the housing."""
 
     def start(self, changed: Callable[[bool], None]) -> None:
-        """Report the present state (True: alarm) before returning, then every change."""
+        """Report the present state (True: alarm, or opened) before returning, then every change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +163,9 @@ class Board(Part, Protocol):
         """One to four lanes, in the order of the settings."""
 
     @property
-    def alarm(self) -> AlarmContact | None:
-        """The alarm contact, or None where none is wired to the board."""
+    def alarm(self) -> Contact | None:
+        """The fire alarm's contact, or None where none is wired to the board."""
+
+    @property
+    def tamper(self) -> Contact | None:
+        """The contact that sees the housing opened, or None where none is wired to the board."""

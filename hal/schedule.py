@@ -1,4 +1,4 @@
-"""Time as an argument: the fake board asks one of these for the time, and to be called later."""
+"""Time as an argument: a board asks one of these for the time, and to be called later."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ class VirtualTime(Scheduler):
 
 
 class RealTime(Scheduler):
-    """The machine's monotonic clock; calls come from one thread of its own."""
+    """The machine's monotonic clock; calls come from one thread of its own, `name` in a list of threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "timers") -> None:
         self._agenda = Agenda()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="fake board", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def now_ms(self) -> int:

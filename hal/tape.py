@@ -14,7 +14,7 @@ TAPE_LENGTH_MAX = 10_000  # edges; about 1,500 people, so a test sees its whole 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Something changed: `part` is relay, arm, lamp, buzzer or alarm. The alarm belongs to no lane ("")."""
+    """Something changed: `part` is relay, arm, lamp or buzzer, or without a lane ("") alarm or tamper."""
 
     at_ms: int
     lane: str

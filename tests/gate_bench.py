@@ -32,7 +32,7 @@ from firmware.row import Before, Row, decode, decode_began, epoch_and_seq, repla
 from firmware.rows import RowReader
 from firmware.shots import Shot
 from hal.fake import FakeBoard, FakeLane, FakeLaneSettings, Person
-from hal.fake_parts import FakeAlarmContact
+from hal.fake_parts import FakeContact
 from hal.ports import LaneParts, Way
 from hal.schedule import VirtualTime
 from hal.tape import Edge
@@ -257,7 +257,7 @@ class Bench:
         return self.board.fakes[lane]
 
     @property
-    def contact(self) -> FakeAlarmContact:
+    def contact(self) -> FakeContact:
         assert self.board.alarm is not None
         return self.board.alarm
 

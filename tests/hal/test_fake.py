@@ -29,8 +29,11 @@ class Walk:
         self.lane: FakeLane = self.board.fakes["A"]
         self.turnstile = self.lane.turnstile
         self.seen: list[tuple[int, Way | None]] = []
+        self.sensor_says: list[str | None] = []
         if self.lane.sensor:
-            self.lane.sensor.start(lambda way: self.seen.append((self.time.now_ms(), way)))
+            self.lane.sensor.start(
+                lambda way: self.seen.append((self.time.now_ms(), way)), self.sensor_says.append
+            )
 
 
 @pytest.fixture
@@ -177,6 +180,39 @@ def test_the_tape_holds_every_edge_with_its_time_and_nothing_that_is_no_change(w
     )
 
 
+def test_a_sensor_that_sticks_sees_nobody_until_it_comes_loose(walk: Walk) -> None:
+    sensor = walk.lane.sensor
+    assert sensor
+    for _ in range(2):
+        sensor.stick("lane A: its sensor stays active: clean it")
+    walk.turnstile.unlock("both")
+    walk.turnstile.push("in")
+    for _ in range(2):
+        sensor.come_loose()
+    walk.turnstile.push("in")
+    assert walk.sensor_says == ["lane A: its sensor stays active: clean it", None]
+    assert [way for _, way in walk.seen] == ["in"]
+
+
+def test_a_sensor_that_sticks_already_says_so_when_it_is_started() -> None:
+    board = FakeBoard([FakeLaneSettings("A")], VirtualTime())
+    sensor, said = board.fakes["A"].sensor, list[str | None]()
+    assert sensor
+    sensor.stick("stuck")
+    sensor.start(lambda _: None, said.append)
+    assert said == ["stuck"]
+
+
+def test_the_tape_shows_a_lamp_that_goes_back_by_itself(walk: Walk) -> None:
+    lamp = walk.lane.lamp
+    lamp.show(Colour.BLUE, blink=False)
+    lamp.show(Colour.GREEN, blink=True, for_ms=2000)
+    walk.time.advance(1999)
+    assert walk.board.tape.edges[-1] == Edge(0, "A", "lamp", "green blink")
+    walk.time.advance(1)
+    assert walk.board.tape.edges[-1] == Edge(2000, "A", "lamp", "blue")
+
+
 def test_the_tape_is_bounded_and_counts_what_it_let_go(walk: Walk) -> None:
     for number in range(TAPE_LENGTH_MAX + 3):
         walk.board.tape.add("A", "lamp", str(number))
@@ -192,6 +228,13 @@ def test_on_the_real_clock_people_walk_by_themselves() -> None:
         relay, arm = board.tape.edges
         assert arm.at_ms - relay.at_ms >= 20
         assert not board.tape.wait_for(lambda edges: len(edges) > 2, timeout_s=0)
+
+
+def test_a_closed_lamp_does_not_go_back(walk: Walk) -> None:
+    walk.lane.lamp.show(Colour.GREEN, blink=False, for_ms=1)
+    walk.lane.lamp.close()
+    walk.time.advance(1)
+    assert walk.board.tape.values("A", "lamp") == ["green"]
 
 
 def test_closing_a_freed_board_locks_it_and_nobody_can_use_it_any_more(walk: Walk) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 import pytest
 
 from hal.fake import FakeBoard, FakeLaneSettings, Person
+from hal.fake_parts import FakeContact
 from hal.ports import Board, Code, Colour, LaneParts, Pattern, Read, Unreadable, UnreadableReason, Way
 from hal.schedule import VirtualTime
 
@@ -37,6 +38,9 @@ class Rig(Protocol):
 
     def alarm(self, active: bool) -> None:
         """Move the alarm contact."""
+
+    def tamper(self, active: bool) -> None:
+        """Open or close the housing."""
 
     def lock_shows(self, lane: str) -> str:
         """What the relay is told: in, out, both or locked."""
@@ -78,11 +82,17 @@ class FakeRig:
         self.time.advance(ms)
 
     def alarm(self, active: bool) -> None:
-        assert self.fake.alarm
+        self._move(self.fake.alarm, active)
+
+    def tamper(self, active: bool) -> None:
+        self._move(self.fake.tamper, active)
+
+    def _move(self, contact: FakeContact | None, active: bool) -> None:
+        assert contact
         if active:
-            self.fake.alarm.press()
+            contact.press()
         else:
-            self.fake.alarm.release()
+            contact.release()
 
     def lock_shows(self, lane: str) -> str:
         return self.fake.fakes[lane].turnstile.relay
@@ -110,7 +120,7 @@ def passages(rig: Rig, name: str) -> list[Way | None]:
     seen: list[Way | None] = []
     sensor = lane_of(rig, name).sensor
     assert sensor
-    sensor.start(seen.append)
+    sensor.start(seen.append, lambda _: None)
     return seen
 
 
@@ -217,16 +227,46 @@ def test_lamp_and_buzzer_do_as_they_are_told(rig: Rig) -> None:
     assert rig.sounds("B") == []
 
 
+def test_a_timed_look_goes_back_to_the_last_permanent_one_by_itself(rig: Rig) -> None:
+    lamp = lane_of(rig, "A").lamp
+    lamp.show(Colour.GREEN, False, 1000)
+    rig.wait(1000)
+    assert rig.lamp_shows("A") == (Colour.OFF, False)
+    lamp.show(Colour.BLUE, True)
+    lamp.show(Colour.GREEN, False, 1000)
+    rig.wait(600)
+    lamp.show(Colour.RED, False, 1000)
+    rig.wait(600)
+    assert rig.lamp_shows("A") == (Colour.RED, False), "the end of the look before must not end this one"
+    rig.wait(400)
+    assert rig.lamp_shows("A") == (Colour.BLUE, True)
+
+
+def test_a_permanent_look_ends_a_timed_one(rig: Rig) -> None:
+    lamp = lane_of(rig, "A").lamp
+    lamp.show(Colour.BLUE, False)
+    lamp.show(Colour.GREEN, False, 1000)
+    lamp.show(Colour.RED, True)
+    assert rig.lamp_shows("A") == (Colour.RED, True)
+    rig.wait(1000)
+    assert rig.lamp_shows("A") == (Colour.RED, True)
+
+
+@pytest.mark.parametrize("name", ["alarm", "tamper"])
 @pytest.mark.parametrize("active", [True, False])
-def test_the_alarm_contact_reports_its_state_at_once_and_then_each_change(rig: Rig, active: bool) -> None:
-    rig.alarm(active)
+def test_a_contact_reports_its_state_at_once_and_then_each_change(rig: Rig, name: str, active: bool) -> None:
+    contact, move = {
+        "alarm": (rig.board.alarm, rig.alarm),
+        "tamper": (rig.board.tamper, rig.tamper),
+    }[name]
+    move(active)
     news: list[bool] = []
-    assert rig.board.alarm
-    rig.board.alarm.start(news.append)
+    assert contact
+    contact.start(news.append)
     assert news == [active]
-    rig.alarm(active)
-    rig.alarm(not active)
-    rig.alarm(active)
+    move(active)
+    move(not active)
+    move(active)
     rig.wait(0)
     assert news == [active, not active, active]
 
@@ -239,7 +279,7 @@ def test_a_part_starts_once(rig: Rig) -> None:
     assert alarm
     starts = [
         partial(reader.start, news.append, news.append),
-        partial(lane.sensor.start, news.append),
+        partial(lane.sensor.start, news.append, news.append),
         partial(alarm.start, news.append),
     ]
     for start in starts:
@@ -256,7 +296,7 @@ def test_closing_locks_and_silences_everything_and_may_be_repeated(rig: Rig) -> 
         reader.start(news.append, states.append)
     assert lane.sensor
     assert rig.board.alarm
-    lane.sensor.start(news.append)
+    lane.sensor.start(news.append, states.append)
     rig.board.alarm.start(states.append)
     lane.turnstile.unlock("both")
     rig.wait(0)

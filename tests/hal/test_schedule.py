@@ -79,7 +79,7 @@ def test_real_time_calls_from_a_thread_of_its_own_in_order() -> None:
         time.after(10, lambda: made.append("cancelled"))()
         assert done.wait(PATIENCE_S)
         assert time.now_ms() - begin_ms >= 40
-    assert made == ["first", "second", "fake board"]
+    assert made == ["first", "second", "timers"]
 
 
 def test_closing_real_time_drops_what_waits_and_may_be_repeated_from_a_call() -> None:
