@@ -37,6 +37,7 @@ from firmware.bridge.ingresse_replies import (
     Said,
 )
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
+from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, date_ms, is_ms
 from firmware.bridge.vendor import (
     Accepted,
     Again,
@@ -155,7 +156,7 @@ class Ingresse:
         after a change of events or of `unsold` the whole list is read.
         """
         stamp, _, mark = since.partition(" ")
-        run = _Run(int(stamp) if mark == self._mark() and replies.is_ms(stamp) else 0)
+        run = _Run(int(stamp) if mark == self._mark() and is_ms(stamp) else 0)
         for event, sessions in self._set.events:
             for session in sessions:
                 yield from self._session(run, event, session)
@@ -424,9 +425,9 @@ class Ingresse:
             return "the session is not known, and Ingresse takes no movement without one"
         if not self._event(told):
             return "the event is not known, and its session is none of those that are set"
-        if not told.code or len(told.code) > replies.CODE_LENGTH_MAX or not replies.clean(told.code):
+        if not told.code or len(told.code) > CODE_LENGTH_MAX or not clean(told.code):
             return "the code cannot be sent: it is empty, too long, or no text"
-        if not replies.is_ms(str(told.at_utc_ms)):
+        if not is_ms(str(told.at_utc_ms)):
             return f"{told.at_utc_ms} is no time in milliseconds"
         return ""
 
@@ -445,7 +446,7 @@ class Ingresse:
         while login is not None:
             response = yield build(login)
             assert isinstance(response, httpx.Response)
-            stamps_ms.append(replies.date_ms(response))
+            stamps_ms.append(date_ms(response))
             body = replies.read(response, f"{self._set.name}: {what}")
             if not isinstance(body, Expired):
                 return body

@@ -4,14 +4,22 @@ Pure: replies in, plain values out. Only `firmware.bridge.ingresse` uses it. Wha
 (names, e-mail, documents) ends here: no value below has a place for it.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import httpx
 
+from firmware.bridge.lenient import (
+    CODE_LENGTH_MAX,
+    ID_LENGTH_MAX,
+    MS_MAX,
+    TEXT_LENGTH_MAX,
+    TYPE_LENGTH_MAX,
+    number_of,
+    text_of,
+    time_of,
+    truth_of,
+)
 from firmware.bridge.vendor import Lost, Misconfigured, Outage, Told, VendorTicket, read_json
 from firmware.core.ticket import Choice, Direction, Status
 
@@ -19,10 +27,6 @@ EXCEPTION_MARK = "[Ingresse Exception Error]"  # in a string where an object sho
 EXPIRED_TEXT = "token expired"  # any case; what the clients look for
 EXPIRED_CODES = frozenset({"2006", "2012"})  # log in again; session expired
 EVENT_UNKNOWN = "3027"
-ID_LENGTH_MAX = 200  # with the account's name in front it has to fit a wire text of 256
-CODE_LENGTH_MAX = 7089  # the longest that a QR code holds
-TYPE_LENGTH_MAX = 256  # a wire text
-TEXT_LENGTH_MAX = 200  # of Ingresse's own words in ours
 OPERATIONS = {
     "checkin": Direction.IN,
     "check-in": Direction.IN,
@@ -32,10 +36,6 @@ OPERATIONS = {
 # Between a gate's clock and Ingresse's: as much as `from` overlaps. A longer one would take an entry before,
 # at another gate of ours, for this one.
 CLOCK_SLACK_MS = 120_000
-MS_MIN, MS_MAX = (
-    10**12,
-    4 * 10**12,
-)  # 2001 to 2096: a time in seconds is far below, one in microseconds far above
 
 
 class Expired:
@@ -186,86 +186,6 @@ def _holds_rows(body: object) -> bool:
 def _is_row(row: Mapping[Any, Any]) -> bool:
     """Whether this is a guest, a hit, or a session's or an update's answer; an error has code and message."""
     return bool(row.keys() & {"id", "_source", "session"}) or ("code" in row and "message" not in row)
-
-
-def text_of(value: object) -> str | None:
-    """An id or code: text or a whole number, never empty; `None` for what is neither, or no clean text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    if isinstance(value, float):
-        if not value.is_integer():
-            return None
-        value = int(value)
-    text = str(value)
-    return text if text and clean(text) else None
-
-
-def clean(text: str) -> bool:
-    """Whether a text can be stored and sent: no half characters, no NUL."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
-
-
-def number_of(value: object) -> int | None:
-    """A whole number, also as text."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) and value.is_integer() else None
-    if isinstance(value, str):
-        digits = value.strip().removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
-            return None
-        return int(value.strip())
-    return value if isinstance(value, int) else None
-
-
-def truth_of(value: object) -> bool | None:
-    """A bool, number or text as true or false; `None` where it says neither."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        return {0.0: False, 1.0: True}.get(value)
-    if isinstance(value, str):
-        return {"0": False, "1": True, "false": False, "true": True}.get(value.strip().lower())
-    return None
-
-
-def is_ms(text: str) -> bool:
-    """Whether this is a time in milliseconds."""
-    number = number_of(text)
-    return number is not None and MS_MIN <= number < MS_MAX
-
-
-def time_of(value: object) -> tuple[int | None, bool]:
-    """UTC milliseconds, and whether they are exact; of seconds they are not. A date needs its zone."""
-    number = number_of(value)
-    if number is None and isinstance(value, str):
-        try:
-            date = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None, False
-        if date.tzinfo is None or not 2001 < date.year < 2096:
-            return None, False
-        return round(date.timestamp() * 1000), bool(date.microsecond)
-    if number is not None and MS_MIN <= number < MS_MAX:
-        return number, True
-    if number is not None and MS_MIN <= number * 1000 < MS_MAX:
-        return number * 1000, False
-    return None, False
-
-
-def date_ms(response: httpx.Response) -> int:
-    """The vendor's own clock, from the reply's `Date`; 0 where it does not tell."""
-    try:
-        date = parsedate_to_datetime(response.headers.get("date", ""))
-        stamp = round(date.timestamp() * 1000) if date.tzinfo else 0
-    except (ValueError, OverflowError):
-        return 0
-    return stamp if MS_MIN <= stamp < MS_MAX else 0
 
 
 # --- log-in and search -----------------------------------------------------------------------------------

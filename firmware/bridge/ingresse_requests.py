@@ -6,10 +6,10 @@ Pure: settings in, `httpx.Request` out. Only `firmware.bridge.ingresse` sends th
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
 
 import httpx
 
+from firmware.bridge.addresses import fits, path_part
 from firmware.bridge.ingresse_replies import Login
 from firmware.bridge.vendor import Told, manner
 from firmware.core.ticket import Choice, Direction, Verdict
@@ -33,7 +33,6 @@ SEARCH_PATH = "/v2/events/search/producer"
 KEY_PARAMETERS = ("apikey", "publickey")
 LOGINS = ("token", "password")
 LOGIN_PATHS = ("/login", "/company-login")
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 # What a number that refuses means. 0, 1 and 3 are no refusals, or not always; what is not here is REFUSED.
 STATUS_MAP: Mapping[int, Verdict] = MappingProxyType(
@@ -106,7 +105,7 @@ class Requests:
             params["from"] = str(from_ms)
         return httpx.Request(
             "GET",
-            f"{self._api}/event/{_part(event)}/guestlist",
+            f"{self._api}/event/{path_part(event)}/guestlist",
             params=params,
             extensions=manner(what, LIST_TIMEOUT_S, LIST_TRIES, LIST_PATIENCE_S),
         )
@@ -123,7 +122,7 @@ class Requests:
         ]
         return httpx.Request(
             "POST",
-            f"{self._api}/event/{_part(event)}/guestlist",
+            f"{self._api}/event/{path_part(event)}/guestlist",
             params={"method": "updatestatus", **self._keyed(login)},
             json={"tickets": tickets},
             extensions=manner(what, self._set.check_in_timeout_s),
@@ -132,7 +131,7 @@ class Requests:
     def look(self, what: str, code: str, login: Login) -> httpx.Request:
         return httpx.Request(
             "GET",
-            f"{self._api}/ticket/{_part(code)}/status",
+            f"{self._api}/ticket/{path_part(code)}/status",
             params=self._keyed(login),
             extensions=manner(what, self._set.look_timeout_s),
         )
@@ -155,17 +154,10 @@ class Requests:
         )
 
 
-def _part(text: str) -> str:
-    """A text as one part of a path. A dot alone would be a step in it, and is no step to escape either."""
-    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
-
-
 def check(settings: IngresseSettings) -> None:
     """Raise `ValueError` for settings that cannot work; the text names the setting and the mend."""
     for name, url in (("api_url", settings.api_url), ("search_url", settings.search_url)):
-        parts = urlsplit(url)
-        fit = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        if url and not (fit and parts.hostname and not (parts.username or parts.query or parts.fragment)):
+        if url and not fits(url):
             raise ValueError(
                 f"{name}: write https://host, without user or query; http is for this machine only"
             )

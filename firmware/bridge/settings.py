@@ -14,12 +14,12 @@ import httpx
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from firmware.bridge.addresses import LOOPBACK
 from firmware.bridge.ingresse_requests import (
     BATCH_MAX,
     KEY_PARAMETERS,
     LOGIN_PATHS,
     LOGINS,
-    LOOPBACK,
     OVERLAP_S_MAX,
     PAGE_SIZE_MAX,
     IngresseSettings,

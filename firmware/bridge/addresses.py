@@ -1,0 +1,17 @@
+"""Addresses of vendors: which are fit to be set, and how a text becomes a part of a path."""
+
+from urllib.parse import quote, urlsplit
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def fits(url: str) -> bool:
+    """Whether a vendor can be asked there: https, or http on this machine; no user, no query."""
+    parts = urlsplit(url)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    return bool(safe and parts.hostname and not (parts.username or parts.query or parts.fragment))
+
+
+def path_part(text: str) -> str:
+    """A text as one part of a path. A dot alone would be a step in it, and is no step to escape either."""
+    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
