@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from firmware.ration import Ration
 from firmware.unit import Unit
-
-LINES_MAX = 20  # a minute: a reader with a loose plug must not fill the disk with log
-MINUTE_S = 60.0
 
 
 def faults_of(unit: Unit) -> dict[str, str]:
@@ -40,28 +38,18 @@ class Faults:
     """
 
     def __init__(self, look: Callable[[], Mapping[str, str]], now_s: Callable[[], float] = time.monotonic):
-        self._look, self._now_s = look, now_s
+        self._look = look
+        self._ration = Ration("more faults than are told in a minute: see gatepost journal", now_s)
         self._known: Mapping[str, str] = {}
-        self._left, self._minute_ends_s = 0, float("-inf")
 
     def present(self) -> list[str]:
         """Every fault there is; it stays news to those who ask for news."""
         return list(self._look().values())
 
     def news(self) -> list[str]:
-        """A line for each change; `LINES_MAX` in a minute, and the last of them says that there are more."""
+        """A line for each change, but no more in a minute than a person reads."""
         known, self._known = self._known, self._look()
-        now_s = self._now_s()
-        if now_s >= self._minute_ends_s:
-            self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
-        told = []
-        for line in _changes(known, self._known):
-            self._left -= 1
-            if self._left > 0:
-                told.append(line)
-            elif self._left == 0:
-                told.append("more faults than are told in a minute: see gatepost journal")
-        return told
+        return self._ration.of(list(_changes(known, self._known)))
 
 
 def _changes(known: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from firmware.config import parse
-from firmware.faults import LINES_MAX, MINUTE_S, Faults, faults_of
+from firmware.faults import Faults, faults_of
+from firmware.ration import LINES_MAX, MINUTE_S
 from firmware.unit import open_unit
 from hal.fake import FakeBoard
 from tests.gate_bench import data_directory

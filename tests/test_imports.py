@@ -32,6 +32,7 @@ LEVELS = {
     "firmware.inbox": 1,
     "firmware.journal": 1,
     "firmware.noted": 1,
+    "firmware.ration": 1,
     "firmware.remembered": 1,
     "firmware.row": 1,
     "firmware.rows": 1,
@@ -65,14 +66,15 @@ DRIVERS = {
 # These need a device or its library, and another machine has neither: import them inside functions only.
 LAZY = frozenset({"hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
 
-# Besides: what a row's bytes say, the venue's key, the lock of a folder, and how settings are declared, which
-# both sides share.
+# Besides: what a row's bytes say, the venue's key, the lock of a folder, how much is said, and how settings
+# are declared, which both sides share.
 BRIDGE_MAY_IMPORT = (
     "firmware.bridge",
     "firmware.config",
     "firmware.core",
     "firmware.hold",
     "firmware.mqtt",
+    "firmware.ration",
     "firmware.row",
     "firmware.venue_key",
     "firmware.wire",

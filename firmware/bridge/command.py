@@ -16,10 +16,9 @@ from firmware.bridge.ledger import Ledger
 from firmware.bridge.service import Bridge, ledger_url, open_bridge
 from firmware.bridge.settings import load
 from firmware.bridge.work import Fault
+from firmware.ration import Ration
 
 LOOK_S = 1.0  # between two looks for faults
-LINES_MAX = 30  # a minute: a broker that comes and goes must not fill the disk with log
-MINUTE_S = 60.0
 REPORTS_AT_ONCE = 200
 UNSAID_MAX = 100  # reports that came since the last look; more than are said in a minute
 
@@ -68,9 +67,8 @@ class News:
     """What has come and what has gone since the last look. A fault whose figures alone change is no news."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s = now_s
+        self._ration = Ration("more than is told in a minute: see gatepost reports", now_s)
         self._known: dict[str, Fault] = {}
-        self._left, self._minute_ends_s = 0, float("-inf")
         self._reports = deque[str](maxlen=UNSAID_MAX)
 
     def report(self, text: str) -> None:
@@ -82,7 +80,7 @@ class News:
         return [self._reports.popleft() for _ in range(len(self._reports))]
 
     def of(self, faults: Sequence[Fault], odd: Sequence[str]) -> list[str]:
-        """A line for each; `LINES_MAX` in a minute, and the last of them says that there are more."""
+        """A line for each, but no more in a minute than a person reads."""
         found = {fault.thing: fault for fault in faults}
         known, self._known = self._known, found
         lines = [
@@ -91,16 +89,7 @@ class News:
             if thing not in known or known[thing].kind != fault.kind
         ]
         lines += [f"{thing} works again" for thing in known if thing not in found]
-        lines += [*self.rest(), *odd]
-        now_s = self._now_s()
-        if now_s >= self._minute_ends_s:
-            self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
-        told = lines[: max(0, self._left - 1)]
-        self._left -= len(told)
-        if len(told) < len(lines) and self._left == 1:
-            told.append("more than is told in a minute: see gatepost reports")
-            self._left = 0
-        return told
+        return self._ration.of([*lines, *self.rest(), *odd])
 
 
 def _ready(bridge: Bridge) -> str:

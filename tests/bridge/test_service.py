@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from firmware import wire
-from firmware.bridge.command import LINES_MAX, News
+from firmware.bridge.command import News
 from firmware.bridge.ledger import Ledger
 from firmware.bridge.outbox import LONG_WAITING_MAX
 from firmware.bridge.sandbox.ingresse import Sandbox
@@ -29,6 +29,7 @@ from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told,
 from firmware.bridge.work import Fault, Faults, Worker
 from firmware.hold import hold
 from firmware.mqtt import Line, Publication
+from firmware.ration import LINES_MAX
 from tests import commands
 from tests.bridge.feeds import read_whole
 from tests.bridge.model_gate import VENUE, ModelGate, books
