@@ -18,6 +18,8 @@ from typing import Self
 
 import pytest
 
+from firmware.demo.broker import CONFIG as IOTCORE
+from firmware.demo.broker import LOOPBACK
 from firmware.mqtt import Arrived, Broker, Pace, Session
 
 PACKAGES = {"mosquitto": "mosquitto", "openssl": "openssl"}  # command, and the Debian package that has it
@@ -27,25 +29,6 @@ QUICK = Pace(retry_least_s=0.02, retry_most_s=0.1, look_s=0.1, steady_s=0.0)
 PORTS = (10_000, 32_768)  # Linux gives connections a port above these
 
 ANYBODY = "listener {port} 127.0.0.1\nallow_anonymous true\n"
-
-IOTCORE = """\
-id = 0
-[router]
-id = 0
-max_connections = 100
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-[v5.1]
-name = "v5"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-[v5.1.connections]
-connection_timeout_ms = 60000
-max_payload_size = 1048576
-max_inflight_count = 100
-dynamic_filters = true
-"""
 
 
 def free_port() -> int:
@@ -150,7 +133,7 @@ def iotcore_broker(folder: Path) -> RunningBroker:
     """The broker inside the demo, with MQTT 5. Not started yet."""
     port = free_port()
     path = folder / f"iotcore-{port}.toml"
-    path.write_text(IOTCORE.replace("{port}", str(port)), "utf-8")
+    path.write_text(IOTCORE.format(host=LOOPBACK, port=port), "utf-8")
     command = (sys.executable, "-m", "iotcore", "--config", str(path), "--log-level", "CRITICAL")
     return RunningBroker("iotcore", folder, command, port)
 
