@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, ge
 
 from hal.frames import LENGTH_MAX, Framing
 from hal.ports import Board, Reader
+from hal.setting_error import SettingError
+
+__all__ = ["SettingError", "open_board", "open_reader"]
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,10 +25,6 @@ Settings: TypeAlias = Mapping[str, object]
 Builder = TypeVar("Builder")
 Value = TypeVar("Value", bound="DataclassInstance")
 KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", str: "a text"}
-
-
-class SettingError(ValueError):
-    """A setting cannot be used; the text names it and says what would do."""
 
 
 @dataclass(frozen=True, slots=True)
