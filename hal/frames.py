@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from hal.ports import Code, Read, Unreadable
+from hal.ports import Code, Read, Unreadable, UnreadableReason
 
 LENGTH_MAX = 512  # characters; a signed ticket code has below 200, and a link with a token below 400
 LENGTH_LIMIT = 7089  # characters; no bar code holds more (digits in a QR code of the largest size)
@@ -91,6 +91,7 @@ class Deframer:
         # One more for the CR before an LF. More bytes than this are too many characters in any encoding.
         self._bytes_max = framing.length_max * UTF8_BYTES_MAX + 1
         self._wake_at_ms: int | None = None
+        self._unfit: UnreadableReason | None = None  # why the frame is not judged, whatever else it holds
         self._begin(inside=not framing.stx_etx)
 
     def feed(self, data: bytes, now_ms: int) -> list[Read]:
@@ -113,6 +114,16 @@ class Deframer:
             return []
         return self.finish() if self.framing.terminator == "none" else self._cut()
 
+    def lose(self, now_ms: int) -> None:
+        """Something was lost on the way: up to the next terminator or silence there is nothing to judge.
+
+        What was there of a frame is dropped, and the end of the loss is told as one `lost_keys`.
+        """
+        self._begin(inside=True)
+        self._begun = True
+        self._unfit = "lost_keys"
+        self._wake_at_ms = now_ms + self.framing.idle_ms
+
     def wake_at(self) -> int | None:
         """When `idle` wants to be called if nothing arrives before, in ms; None: no need."""
         return self._wake_at_ms
@@ -128,7 +139,7 @@ class Deframer:
     def _begin(self, inside: bool) -> None:
         self._inside = inside  # False only outside STX and ETX
         self._begun = False
-        self._too_long = False
+        self._unfit = None
         self._frame = bytearray()
         self._last_byte: int | None = None
         self._wake_at_ms = None
@@ -140,10 +151,10 @@ class Deframer:
             return
         self._begun = True
         self._last_byte = piece[-1]
-        if self._too_long or len(self._frame) + len(piece) > self._bytes_max:
-            self._too_long = True
+        if self._unfit is None and len(self._frame) + len(piece) > self._bytes_max:
+            self._unfit = "too_long"
             self._frame.clear()
-        else:
+        elif self._unfit is None:
             self._frame += piece
 
     def _end(self, stop: int, reads: list[Read]) -> None:
@@ -160,18 +171,16 @@ class Deframer:
 
     def _cut(self) -> list[Read]:
         """Drop the partial frame and say so."""
-        too_long, begun = self._too_long, self._begun
+        cut: list[Read] = [Unreadable(self._unfit or "lost_keys")] if self._begun else []
         self._begin(inside=not self.framing.stx_etx)
-        if too_long:
-            return [Unreadable("too_long")]
-        return [Unreadable("lost_keys")] if begun else []
+        return cut
 
     def _complete(self, reads: list[Read]) -> None:
-        frame, too_long = bytes(self._frame), self._too_long
+        frame, unfit = bytes(self._frame), self._unfit
         self._begin(inside=not self.framing.stx_etx)
         if self.framing.terminator in ("lf", "crlf"):
             frame = frame.removesuffix(b"\r")
-        read = Unreadable("too_long") if too_long else unwrapped(frame, self.framing)
+        read = Unreadable(unfit) if unfit else unwrapped(frame, self.framing)
         if read is None:
             self.empty_frames += 1
         else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import termios
-import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +18,12 @@ import serial
 
 from hal.frames import Deframer, Framing
 from hal.ports import Deliver, Reader, TellState
+from hal.reopening import RETRY_MS, Fault, Reopening
 from hal.watch import News, Watch, monotonic_ms
 
-RETRY_MS = 1000  # a person who plugs a cable back in sees the lane ready at once; costs no measurable load
 READ_BYTES_MAX = 4096  # what the kernel holds for a terminal line
 SETTLE_MS = 50  # silence that proves a code has ended: an FTDI adapter hands bytes over every 16 ms
 SETTLE_MS_MAX = 5000  # longer than any code; a line that never falls silent is set up wrongly
-JOIN_S_MAX = 5.0  # the thread ends within milliseconds unless `deliver` hangs, which must not hang the stop
 BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
 
 PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
@@ -63,58 +61,26 @@ class SerialLine:
             raise ValueError(f"baud_rate: {self.baud_rate} is not between 50 and {BAUD_RATE_LIMIT}")
 
 
-class Fault(Exception):
-    """The device cannot be used now; the text says why and what to do."""
-
-
 class SerialReader(Reader):
     """The port `Reader` on a serial line. The device is locked against other readers while it is open."""
 
     def __init__(self, line: SerialLine, framing: Framing | None = None, retry_ms: int = RETRY_MS) -> None:
         self.line = line
-        self.retry_ms = retry_ms
         self.framing = framing or Framing()
-        self._watch = Watch()
-        self._thread: threading.Thread | None = None
-        self._state: str | None = "not started"
+        self._reopening = Reopening(line.device, self._session, retry_ms)
 
     def start(self, deliver: Deliver, state: TellState) -> None:
         """Begin to read on a thread of its own; both callbacks come from there."""
-        if self._thread is not None:
-            raise RuntimeError(f"{self.line.device}: this reader was started already")
-        self._deliver, self._tell = deliver, state
-        self._thread = threading.Thread(target=self._run, name=f"reader {self.line.device}", daemon=True)
-        self._thread.start()
+        self._deliver = deliver
+        self._reopening.start(state)
 
     def close(self) -> None:
         """End the thread and give the device back."""
-        self._watch.stop()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(JOIN_S_MAX)
-        if self._thread is None or not self._thread.is_alive():
-            self._watch.close()
+        self._reopening.close()
 
-    def _run(self) -> None:
-        try:
-            news = News.SILENCE
-            while news is not News.STOP:
-                try:
-                    with self._opened() as port:
-                        self._read(port.fileno())
-                except Fault as fault:
-                    self._say(f"{self.line.device} {fault}; retried every {self.retry_ms / 1000:g} s")
-                news = self._watch.wait(None, self.retry_ms)
-        except Exception as error:
-            # Only a mistake in what was called back comes here. The lane must not fall silent over it.
-            self._say(
-                f"{self.line.device}: its reader has ended ({error!r}): restart the gate, report the log"
-            )
-            raise
-
-    def _say(self, state: str | None) -> None:
-        if state != self._state:
-            self._state = state
-            self._tell(state)
+    def _session(self) -> None:
+        with self._opened() as port:
+            self._read(port.fileno())
 
     def _opened(self) -> serial.Serial:
         try:
@@ -132,14 +98,15 @@ class SerialReader(Reader):
 
     def _read(self, descriptor: int) -> None:
         """Read until told to stop. Raises Fault when the device goes."""
-        if not settled(self._watch, descriptor, min(SETTLE_MS, self.framing.idle_ms)):
+        watch = self._reopening.watch
+        if not settled(watch, descriptor, min(SETTLE_MS, self.framing.idle_ms)):
             return
-        self._say(None)
+        self._reopening.say(None)
         deframer = Deframer(self.framing)
         while True:
             wake_at_ms = deframer.wake_at()
             timeout_ms = None if wake_at_ms is None else max(0, wake_at_ms - monotonic_ms())
-            news = self._watch.wait(descriptor, timeout_ms)
+            news = watch.wait(descriptor, timeout_ms)
             if news is News.STOP:
                 return
             if news is News.READY:

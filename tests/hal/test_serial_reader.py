@@ -10,7 +10,8 @@ import pytest
 
 from hal.frames import Framing
 from hal.ports import Code, Read, Unreadable
-from hal.serial_reader import Fault, SerialLine, SerialReader, received, settled
+from hal.reopening import Fault
+from hal.serial_reader import SerialLine, SerialReader, received, settled
 from hal.watch import Watch
 from tests.hal.conftest import PATIENCE_S, Listener
 

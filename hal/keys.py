@@ -1,0 +1,166 @@
+"""Key events of a keyboard scanner to codes. No I/O and no clock: `hal.evdev_reader` feeds it.
+
+A keyboard translator says what each key types; from there on the text goes through `hal.frames`, so prefixes,
+terminators and lengths work as they do on a serial line. Decisions, each with a test:
+- SYN_DROPPED means that the kernel's buffer of 64 events ran over. As the kernel's document says
+  (input/event-codes), everything up to and including the next SYN_REPORT is passed over. What is left of the
+  code might be somebody else's shorter code, so nothing is delivered up to the next terminator or silence.
+- Events carry the time at which the kernel saw them, so silence between two codes is seen also where this
+  process was held up, and the halves of two codes are never glued together. Holding a key down is silence.
+- The kernel's key repeat is not typing, and is passed over.
+- The keypad types digits whatever NumLock says: scanners reckon with it on. NumLock itself is passed over.
+- Left Alt with digits on the keypad is how a scanner set to "universal keyboard" types a character by its
+  number, as Windows takes it: ASCII, or with a 0 in front Windows-1252. Other numbers are not text.
+- A key that types nothing (an arrow, F1, a key that the layout leaves empty) makes the code `not_text`:
+  leaving it out would shorten the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from hal.frames import Deframer, Framing
+from hal.ports import Read
+
+# linux/input-event-codes.h
+EV_SYN, EV_KEY = 0, 1
+SYN_REPORT, SYN_DROPPED = 0, 3
+RELEASED, PRESSED = 0, 1  # 2: the kernel repeats a key that is held
+KEY_LEFTALT, KEY_NUMLOCK = 56, 69
+KEYPAD_DIGITS = {82: "0", 79: "1", 80: "2", 81: "3", 75: "4", 76: "5", 77: "6", 71: "7", 72: "8", 73: "9"}
+BTN_MISC = 0x100  # from here on buttons of mice and remote controls
+
+NO_TEXT = "\udcff"  # stands for a character that cannot be told; as bytes it is 0xff, which is never UTF-8
+ALT_DIGITS_MAX = 4  # 0 and the 255 of an 8 bit character
+ASCII_END, CHARACTERS_8_BIT = 0x80, 0x100
+
+
+class KeyEvent(NamedTuple):
+    """What the kernel tells (`struct input_event`); the time is that of the clock that waiting uses."""
+
+    type: int
+    code: int
+    value: int
+    time_ms: int
+
+
+class Keyboard(Protocol):
+    """Knows what a key types, and keeps count of shift, locks and dead keys. Keys are evdev's numbers."""
+
+    def press(self, key: int) -> str:
+        """What this types: "" where it only changes what follows, `NO_TEXT` where that cannot be told."""
+
+    def release(self, key: int) -> None:
+        """The key is up again."""
+
+    def flush(self) -> str:
+        """Nothing follows: `NO_TEXT` if a dead key still waits for its letter."""
+
+    def reset(self, held: Iterable[int] = ()) -> None:
+        """Begin anew with these keys held down."""
+
+    def close(self) -> None:
+        """Give back what it holds. A second call does nothing."""
+
+
+class Keys:
+    """Takes key events as they come, gives reads as they are complete."""
+
+    def __init__(self, framing: Framing, keyboard: Keyboard) -> None:
+        self._deframer = Deframer(framing)
+        self._keyboard = keyboard
+        self._held: set[int] = set()
+        self._alt: str | None = None  # the digits typed while left Alt is held
+        self._ignoring = False  # after SYN_DROPPED, up to the end of its packet
+        self._silent_from_ms: int | None = None
+
+    @property
+    def empty_frames(self) -> int:
+        """Terminators with nothing before them: a scanner that sends Enter twice."""
+        return self._deframer.empty_frames
+
+    def feed(self, events: Iterable[KeyEvent]) -> list[Read]:
+        """Return the reads that these events complete."""
+        reads: list[Read] = []
+        for kind, code, value, time_ms in events:
+            reads += self.idle(time_ms)
+            if kind == EV_SYN and code == SYN_DROPPED:
+                self._lose((), time_ms)
+                self._ignoring = True
+            elif kind == EV_SYN and code == SYN_REPORT:
+                self._ignoring = False
+            elif kind == EV_KEY and code < BTN_MISC and value in (RELEASED, PRESSED) and not self._ignoring:
+                text = self._pressed(code) if value == PRESSED else self._released(code)
+                reads += self._typed(text, time_ms)
+                self._silent_from_ms = time_ms + self._deframer.framing.idle_ms
+        return reads
+
+    def idle(self, now_ms: int) -> list[Read]:
+        """No key was moved up to now: return what the silence completes or cuts."""
+        if self._silent_from_ms is None or now_ms < self._silent_from_ms:
+            return []
+        silent_from_ms, self._silent_from_ms = self._silent_from_ms, None
+        waiting = self._keyboard.flush()
+        if self._alt:
+            self._alt, waiting = "", NO_TEXT
+        reads = self._typed(waiting, silent_from_ms - self._deframer.framing.idle_ms)
+        return reads + self._deframer.idle(silent_from_ms)
+
+    def wake_at(self) -> int | None:
+        """When `idle` wants to be called if nothing arrives before, in ms; None: no need."""
+        return self._silent_from_ms
+
+    def resync(self, held: Iterable[int], now_ms: int) -> None:
+        """Go on with what the device itself says about its keys, after a loss or at the beginning.
+
+        Asking the kernel takes the key events away that are still queued, so this is a loss as well.
+        """
+        self._lose(held, now_ms)
+        self._ignoring = False
+
+    def _lose(self, held: Iterable[int], now_ms: int) -> None:
+        self._held = set(held)
+        self._keyboard.reset(self._held)
+        self._alt = "" if KEY_LEFTALT in self._held else None
+        self._deframer.lose(now_ms)
+        self._silent_from_ms = now_ms + self._deframer.framing.idle_ms
+
+    def _typed(self, text: str, time_ms: int) -> list[Read]:
+        return self._deframer.feed(text.encode("utf-8", "surrogateescape"), time_ms) if text else []
+
+    def _pressed(self, key: int) -> str:
+        if key in self._held:  # its release is not in the recording; for shift that would count twice
+            self._keyboard.release(key)
+        self._held.add(key)
+        if key == KEY_NUMLOCK:
+            return ""
+        if self._alt is not None and key in KEYPAD_DIGITS:
+            self._alt += KEYPAD_DIGITS[key] if len(self._alt) <= ALT_DIGITS_MAX else ""
+            return ""
+        text = self._keyboard.press(key)
+        if key == KEY_LEFTALT:
+            self._alt = ""
+        elif self._alt is not None and text:
+            return NO_TEXT  # a command to a program
+        return text
+
+    def _released(self, key: int) -> str:
+        self._held.discard(key)
+        if key != KEY_NUMLOCK:
+            self._keyboard.release(key)
+        if key != KEY_LEFTALT or not self._alt:
+            self._alt = None if key == KEY_LEFTALT else self._alt
+            return ""
+        digits, self._alt = self._alt, None
+        return numbered(digits)
+
+
+def numbered(digits: str) -> str:
+    """The character that Alt with these digits types, or `NO_TEXT`."""
+    number = int(digits) if len(digits) <= ALT_DIGITS_MAX else 0
+    if 0 < number < ASCII_END:
+        return chr(number)
+    if digits.startswith("0") and ASCII_END <= number < CHARACTERS_8_BIT:
+        return bytes((number,)).decode("cp1252", "surrogateescape")
+    return NO_TEXT
