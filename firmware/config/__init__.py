@@ -459,6 +459,7 @@ def lane_of(lane: Table, gate: Values, conditions: Values) -> LaneSettings:
         record_ms=values["record_ms"],
         credit_ms=conditions["credit_min"] * MINUTE_MS,
         unwritable_free=conditions["journal_unwritable"] == "free",
+        acknowledge=conditions["after_alarm"] == "acknowledge",
     )
     return LaneSettings(
         setup, tuple(reader_of(reader.values, values["direction"]) for reader in lane.readers)

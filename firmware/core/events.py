@@ -36,6 +36,7 @@ class Cause(StrEnum):
     OPERATOR = "operator"
     JOURNAL = "journal"
     READER = "reader"
+    UNACKNOWLEDGED = "unacknowledged"  # the alarm is over, and nobody has said that the lane may lock
 
 
 class Scanned(NamedTuple):

@@ -469,9 +469,13 @@ def alarm(lane: Lane, event: Alarm) -> Step:
     if event.active is (Cause.ALARM in free):
         return lane, ()
     if not event.active:
-        after, signals = _to_rest(lane._replace(standing=Standing(_without(free, Cause.ALARM), shut)))
-        return after, (*signals, Record(Kind.ALARM, 0, text="over"))
-    freed = lane._replace(standing=Standing(_with(free, Cause.ALARM), shut), state=Free(), shown=None)
+        calm, text = _without(free, Cause.ALARM), "over"
+        if lane.setup.acknowledge:  # ends by the order "normal" for this cause, given after this moment
+            calm, text = _with(calm, Cause.UNACKNOWLEDGED), "over, to be acknowledged"
+        after, signals = _to_rest(lane._replace(standing=Standing(calm, shut)))
+        return after, (*signals, Record(Kind.ALARM, 0, text=text))
+    free = (*_without(free, Cause.UNACKNOWLEDGED), Cause.ALARM)
+    freed = lane._replace(standing=Standing(free, shut), state=Free(), shown=None)
     rows = (Record(Kind.ALARM, 0, text="active"), *_interrupted(lane, event.moment))
     return freed, (Unlock(None), *rows, Tell(Signal.FREE))
 
@@ -495,9 +499,9 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
 
 
 def _rest(standing: Standing) -> State:
-    """The alarm frees, then the operator's word holds, then conditions: free before shut."""
+    """The alarm frees, also one not acknowledged; the operator's word holds, then conditions: free first."""
     free, shut = standing
-    if Cause.ALARM in free:
+    if Cause.ALARM in free or Cause.UNACKNOWLEDGED in free:
         return Free()
     if Cause.OPERATOR in shut:
         return Shut()

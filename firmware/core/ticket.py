@@ -251,7 +251,8 @@ class Setup(NamedTuple):
     `sectors` and `types` empty admit all; `""` in them stands for tickets that name none. `direction`
     is `None` for a lane that works both ways. `unlock_ms` bounds an opening; `relock_ms` is how long the
     mechanism needs to lock again; `signal_ms` how long a verdict is shown and a repeated read ignored;
-    `record_ms` how long the lane waits for the disk; `credit_ms` how long a late yes is good.
+    `record_ms` how long the lane waits for the disk; `credit_ms` how long a late yes is good. With
+    `acknowledge` a lane that the alarm freed stays free until somebody says that it may lock.
     """
 
     name: str
@@ -267,3 +268,4 @@ class Setup(NamedTuple):
     record_ms: int = 1000
     credit_ms: int = 600_000
     unwritable_free: bool = False
+    acknowledge: bool = False

@@ -132,6 +132,52 @@ def test_the_lane_that_waited_for_an_order_or_an_ask_says_what_became_of_it() ->
     check(LANES["open, for an order"], ALARM, *texts, Tell(Signal.FREE))
 
 
+# --- where the end of an alarm has to be acknowledged ----------------------------------------------
+
+CAREFUL = SETUP._replace(acknowledge=True)
+ACKNOWLEDGED = Ordered(at(9500), 15, Order.NORMAL, Cause.UNACKNOWLEDGED, IN, "ann")
+WAITS_ROW = Record(Kind.ALARM, 0, text="over, to be acknowledged")
+
+
+def test_a_lane_stays_free_after_the_alarm_until_somebody_acknowledges_it() -> None:
+    lane = run(opened(setup=CAREFUL), ALARM)
+    lane = check(lane, OVER, Tell(Signal.FREE), WAITS_ROW)
+    for what in DURING.values():
+        assert isinstance(run(lane, *what).state, Free)
+    after = check(lane, ACKNOWLEDGED, Record(Kind.ORDER, 0, text="ann"), Lock(), Tell(Signal.READY))
+    assert same(after, ready(CAREFUL))
+
+
+def test_what_is_said_before_the_contact_is_closed_acknowledges_nothing() -> None:
+    lane = run(ready(CAREFUL), ALARM)
+    lane = check(lane, ACKNOWLEDGED, Record(Kind.ORDER, 0, text="ann"), Tell(Signal.FREE))
+    lane = check(lane, OVER, Tell(Signal.FREE), WAITS_ROW)
+    assert isinstance(lane.state, Free)
+
+
+def test_an_order_given_meanwhile_says_what_follows_the_acknowledgement() -> None:
+    lane = run(ready(CAREFUL), ALARM, OVER, Ordered(at(9100), 13, Order.SHUT, Cause.OPERATOR, IN))
+    assert isinstance(lane.state, Free)
+    assert isinstance(run(lane, ACKNOWLEDGED).state, Shut)
+
+
+def test_a_second_alarm_wants_an_acknowledgement_of_its_own() -> None:
+    lane = run(ready(CAREFUL), ALARM, OVER, ALARM._replace(moment=at(9200), row=14))
+    assert isinstance(run(lane, ACKNOWLEDGED).state, Free)
+    over = OVER._replace(moment=at(9900), row=17)
+    lane = run(lane, ACKNOWLEDGED, over)
+    assert isinstance(lane.state, Free)
+    assert same(run(lane, ACKNOWLEDGED), ready(CAREFUL))
+
+
+def test_an_alarm_of_an_earlier_process_still_has_to_be_acknowledged() -> None:
+    before = Ordered(at(0), 1, Order.FREE, Cause.UNACKNOWLEDGED, IN, "an alarm")
+    lane = check(
+        ready(CAREFUL), before, Record(Kind.ORDER, 0, text="an alarm"), Unlock(None), Tell(Signal.FREE)
+    )
+    assert same(run(lane, ACKNOWLEDGED), ready(CAREFUL))
+
+
 def test_an_alarm_during_a_way_out_that_the_walk_spends_leaves_the_ticket_inside() -> None:
     scan = SCAN._replace(direction=OUT, policy=Policy(spend=Spend.PASSAGE))
     dropped = admission(direction=OUT)._replace(act=Act.VOIDED, spend=Spend.PASSAGE, utc_ms=NOON_MS + 900)

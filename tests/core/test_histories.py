@@ -46,7 +46,10 @@ def settings(draw: st.DrawFn) -> Settings:
         check_first=draw(st.booleans()),
         reachable=draw(st.sampled_from([True, True, True, False])),
     )
-    return Settings(policy, route, draw(st.sampled_from([True, True, False])), draw(st.booleans()))
+    sensors = draw(st.sampled_from([True, True, False]))
+    return Settings(
+        policy, route, sensors, unwritable_free=draw(st.booleans()), acknowledge=draw(st.booleans())
+    )
 
 
 class Life(RuleBasedStateMachine):

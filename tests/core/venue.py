@@ -55,6 +55,7 @@ class Settings(NamedTuple):
     route: Route
     sensors: bool = True
     unwritable_free: bool = False
+    acknowledge: bool = False
 
 
 class Asked(NamedTuple):
@@ -70,7 +71,12 @@ class Venue:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        common = Setup("", sensor=settings.sensors, unwritable_free=settings.unwritable_free)
+        common = Setup(
+            "",
+            sensor=settings.sensors,
+            unwritable_free=settings.unwritable_free,
+            acknowledge=settings.acknowledge,
+        )
         self.setups = {
             "way in": common._replace(name="way in"),
             "both ways": common._replace(name="both ways", direction=None),
@@ -343,6 +349,11 @@ class Venue:
             assert not any(isinstance(effect, Lock) for effect in effects)
             if Cause.ALARM not in before.standing.free:
                 assert isinstance(effects[0], Unlock)
+        elif self.settings.acknowledge and Cause.ALARM in before.standing.free:
+            assert isinstance(after.state, Free), "over, and nobody has acknowledged it"
+        elif Cause.UNACKNOWLEDGED in before.standing.free:
+            acknowledged = isinstance(event, Ordered) and event.cause is Cause.UNACKNOWLEDGED
+            assert acknowledged or isinstance(after.state, Free)
 
     def check_spent(self) -> None:
         """Promise 2: what was opened, or walked, is what the policy and the vendor allow."""
