@@ -399,7 +399,7 @@ def run_import(arguments: argparse.Namespace) -> int:
 def timezone_of_list(arguments: argparse.Namespace) -> tzinfo:
     """The zone in which dates without one are read."""
     from firmware.config import load
-    from firmware.config.keys import zone
+    from firmware.config.values import zone
 
     if arguments.timezone is None:
         return load(arguments.config).timezone

@@ -22,7 +22,8 @@ from firmware.config import (
     settle,
 )
 from firmware.config.__main__ import page
-from firmware.config.keys import ALPHABETS, READER, SECTIONS, Key, Number, OneOf, Section, Texts
+from firmware.config.keys import ALPHABETS, READER, SECTIONS
+from firmware.config.values import Key, Number, OneOf, Section, Texts
 from firmware.core.ticket import (
     Authority,
     Choice,

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from firmware.config import FILE_BYTES_MAX, PROBLEMS_MAX, SettingsError, load, parse
-from firmware.config.keys import SECTIONS, Key, Number, SecretPath, Section
+from firmware.config.keys import SECTIONS
+from firmware.config.values import Key, Number, SecretPath, Section
 from firmware.core.ticket import Direction
 from tests.test_config import KEYS, LANE, LINES, SERIAL, beginning, problems
 

@@ -17,7 +17,7 @@ from firmware.bridge.ledger import Ledger, Stored, check
 from firmware.bridge.oddities import Oddities
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.work import Faults, Worker, fault_of
-from firmware.config.keys import NAME
+from firmware.config.values import NAME
 from firmware.mqtt import Arrived, Session
 
 BATCHES_AT_ONCE = 32  # in one transaction: 6,400 rows, some 100 ms, which a gate does not notice

@@ -40,21 +40,8 @@ from firmware.config import (
     tables,
 )
 from firmware.config.__main__ import page
-from firmware.config.keys import (
-    BROKER,
-    SECRET,
-    SECRET_OR_NONE,
-    Key,
-    Name,
-    Number,
-    OneOf,
-    Only,
-    Section,
-    Text,
-    Texts,
-    nearest,
-    shown,
-)
+from firmware.config.keys import BROKER, SECRET, SECRET_OR_NONE
+from firmware.config.values import Key, Name, Number, OneOf, Only, Section, Text, Texts, nearest, shown
 from firmware.core.ticket import Choice, Verdict
 
 VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two

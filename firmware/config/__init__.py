@@ -22,13 +22,8 @@ from firmware.config.keys import (
     READER,
     ROUTE,
     SECTIONS,
-    Key,
-    Section,
-    nearest,
-    quoted,
-    shown,
-    zone,
 )
+from firmware.config.values import Key, Section, nearest, quoted, shown, zone
 from firmware.core.ticket import (
     Authority,
     Choice,

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Iterable, Iterator
 
-from firmware.config.keys import EVENT, POLICY, SECTIONS, Key, Section, quoted
+from firmware.config.keys import EVENT, POLICY, SECTIONS
+from firmware.config.values import Key, Section, quoted
 
 INTRODUCTION = """\
 # Settings of a gate

@@ -3,13 +3,21 @@
 The checks, the defaults and `deploy/settings.md` are all made from `SECTIONS`.
 """
 
-import difflib
-import re
-from collections.abc import Iterable
-from datetime import UTC, tzinfo
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
-
+from firmware.config.values import (
+    Flag,
+    FullPath,
+    Host,
+    Key,
+    Name,
+    Number,
+    OneOf,
+    Only,
+    SecretPath,
+    Section,
+    Text,
+    Texts,
+    Zone,
+)
 from firmware.core.ticket import (
     Authority,
     Choice,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
-from firmware.config.keys import nearest, quoted, shown
+from firmware.config.values import nearest, quoted, shown
 from firmware.core.events import Order
 from firmware.core.ticket import Direction
 from firmware.demo.stage import Stage

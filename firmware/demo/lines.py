@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Self
 
 import msgspec
 
-from firmware.config.keys import nearest, quoted, shown
+from firmware.config.values import nearest, quoted, shown
 from firmware.core.ticket import Setup
 from firmware.demo.desk import Desk, code_in
 from firmware.demo.stage import LAST_MS, Stage

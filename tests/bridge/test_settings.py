@@ -25,7 +25,7 @@ from firmware.bridge.settings import (
 )
 from firmware.config import FILE_BYTES_MAX, SettingsError
 from firmware.config.__main__ import page
-from firmware.config.keys import Flag, Key, Number, Section, Texts
+from firmware.config.values import Flag, Key, Number, Section, Texts
 from firmware.core.ticket import Choice, Verdict
 
 ROOT = Path(__file__).parent.parent.parent

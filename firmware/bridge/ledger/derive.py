@@ -26,7 +26,7 @@ from firmware.bridge.ledger.facts import (
     read_row,
 )
 from firmware.bridge.ledger.reports import Reports
-from firmware.config.keys import NAME
+from firmware.config.values import NAME
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
