@@ -47,7 +47,8 @@ def open_board(name: str, settings: Settings) -> Board:
 def open_reader(kind: str, settings: Settings) -> Reader:
     """Make a reader of this kind, not started yet. Raises SettingError; OSError if a file cannot be opened.
 
-    `serial`: the fields of `SerialLine` and `Framing` in one table. `lines`: those of `LinesSettings`.
+    `serial`: the fields of `SerialLine` and `Framing` in one table. `evdev`: those of `KeyDevice`, `Layout`
+    and `Framing` but for its encoding. `lines`: those of `LinesSettings`.
     """
     return known("reader", kind, READERS)(settings)
 
@@ -135,6 +136,22 @@ def serial_reader(settings: Settings) -> Reader:
     return SerialReader(line, built("serial reader", Framing, settings))
 
 
+def evdev_reader(settings: Settings) -> Reader:
+    """Make a reader of a scanner that plays a keyboard."""
+    from hal.evdev_reader import EvdevReader, KeyDevice
+    from hal.keys import Layout
+    from hal.xkb import Missing, XkbKeyboard
+
+    refuse_unknown("evdev reader", settings, names_of(KeyDevice, Layout, Framing) - {"encoding"})
+    device = built("evdev reader", KeyDevice, settings)
+    framing = built("evdev reader", Framing, settings)
+    try:
+        keyboard = XkbKeyboard(built("evdev reader", Layout, settings))
+    except Missing as error:
+        raise SettingError(f"evdev reader: {error}") from error
+    return EvdevReader(device, keyboard, framing)
+
+
 def lines_reader(settings: Settings) -> Reader:
     """Make a reader of lines."""
     from hal.line_reader import LineReader
@@ -148,4 +165,8 @@ def lines_reader(settings: Settings) -> Reader:
 
 
 BOARDS: dict[str, Callable[[Settings], Board]] = {"fake": fake_board}
-READERS: dict[str, Callable[[Settings], Reader]] = {"serial": serial_reader, "lines": lines_reader}
+READERS: dict[str, Callable[[Settings], Reader]] = {
+    "serial": serial_reader,
+    "evdev": evdev_reader,
+    "lines": lines_reader,
+}

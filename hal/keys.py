@@ -18,6 +18,7 @@ terminators and lengths work as they do on a serial line. Decisions, each with a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from hal.frames import Deframer, Framing
@@ -43,6 +44,18 @@ class KeyEvent(NamedTuple):
     code: int
     value: int
     time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which keyboard a scanner plays, by the names of xkeyboard-config: `de`, or `ch` with variant `fr`.
+
+    `caps_lock`: the scanner reckons with caps lock on.
+    """
+
+    layout: str = "us"
+    variant: str = ""
+    caps_lock: bool = False
 
 
 class Keyboard(Protocol):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Self
 
-from hal.keys import NO_TEXT
+from hal.keys import NO_TEXT, Layout
 
 LIBRARY = "libxkbcommon.so.0"
 INSTALL = "apt-get install libxkbcommon0 xkb-data libx11-data"
@@ -34,18 +33,6 @@ TEXT_BYTES_MAX = 64  # the longest text of one key in that table has 31
 
 class Missing(Exception):
     """The library, its tables or this layout is not there; the text says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Which keyboard a scanner plays, by the names of xkeyboard-config: `de`, or `ch` with variant `fr`.
-
-    `caps_lock`: the scanner reckons with caps lock on.
-    """
-
-    layout: str = "us"
-    variant: str = ""
-    caps_lock: bool = False
 
 
 class Names(ctypes.Structure):

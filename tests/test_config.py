@@ -38,13 +38,15 @@ from firmware.core.ticket import (
     Ticket,
     WithoutAnswer,
 )
-from hal import board, frames, serial_reader
+from hal import board, evdev_reader, frames, keys, serial_reader
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "deploy" / "gate.toml"
 
 LANE = '[[lane]]\nname = "1"\n'
 SERIAL = '[[lane.reader]]\nkind = "serial"\ndevice = "/dev/ttyS0"\n'
+EVDEV = '[[lane.reader]]\nkind = "evdev"\ndevice = "/dev/input/event0"\n'
+USB = EVDEV.replace('device = "/dev/input/event0"', 'vendor = "05f9"\nproduct = "2206"')
 LINES = '[[lane.reader]]\nkind = "lines"\n'
 ASK = '[[route]]\nauthority = "vendor"\nvendor = "v"\n'
 
@@ -62,10 +64,12 @@ def problems(text: str) -> tuple[str, ...]:
 def beginning(section: Section, key: Key) -> tuple[str, str]:
     """A file that ends in the section, where the key has an effect and is not there yet; and its path."""
     if section is READER:
-        is_path = key.only is not None and key.only.values == ("lines",)
-        start = LANE + (LINES if is_path else SERIAL)
-        if key.name in ("kind", "device"):
-            start = start.replace(f'\n{key.name} = "{"serial" if key.name == "kind" else "/dev/ttyS0"}"', "")
+        kinds = key.only.values if key.only else ("serial",)
+        start = LANE + {"lines": LINES, "evdev": EVDEV, "serial": SERIAL}[kinds[0]]
+        if key.name == "kind":
+            start = start.replace('\nkind = "serial"', "")
+        if key.name == "device":
+            start = LANE + USB
         return start, "lane[1].reader[1]"
     if section.name == "lane":
         return ("[[lane]]\n" if key.name == "name" else LANE), "lane[1]"
@@ -149,16 +153,22 @@ def test_the_example_has_every_setting_and_its_comments_show_the_defaults() -> N
 
 
 def test_readers_are_set_as_hal_has_them() -> None:
-    (lane,) = parse(LANE + SERIAL + LINES, "x").lanes
-    serial, lines = lane.readers
+    (lane,) = parse(LANE + SERIAL + EVDEV + LINES, "x").lanes
+    serial, keyboard, lines = lane.readers
     line = serial_reader.SerialLine("/dev/ttyS0")
     framing = frames.Framing()
     names = board.names_of(serial_reader.SerialLine, frames.Framing)
     assert serial.options == {name: getattr(line, name, getattr(framing, name, None)) for name in names}
     assert serial.options.keys() == names
+    key_device, layout = evdev_reader.KeyDevice("/dev/input/event0"), keys.Layout()
+    names = board.names_of(evdev_reader.KeyDevice, keys.Layout, frames.Framing) - {"encoding"}
+    parts = (key_device, layout, framing)
+    assert keyboard.options == {
+        name: next(getattr(part, name) for part in parts if hasattr(part, name)) for name in names
+    }
     defaults = board.LinesSettings()
     assert lines.options == {"path": defaults.path, "length_max": defaults.length_max}
-    assert {serial.kind, lines.kind} == board.READERS.keys() == set(rule_of("kind").options)
+    assert {serial.kind, keyboard.kind, lines.kind} == board.READERS.keys() == set(rule_of("kind").options)
     assert set(rule_of("terminator").options) == set(get_args(frames.Terminator))
     assert set(rule_of("encoding").options) == set(get_args(frames.Encoding))
     assert set(rule_of("parity").options) == serial_reader.PARITIES.keys()
@@ -406,7 +416,7 @@ def test_any_document_is_either_settings_that_hold_or_a_refusal(document: dict[s
         for policy in (settings.otherwise, *settings.policies.values()):
             assert policy.spend is Spend.OPENING or setup.sensor
         for reader in readers:
-            if reader.kind == "serial":
+            if reader.kind == "serial" or (reader.kind == "evdev" and reader.options["layout"] == "us"):
                 board.open_reader(reader.kind, reader.options).close()
     assert all(settings.policy_for(event).event == event for event in settings.policies)
     assert settings.policy_for("nowhere").served is not bool(settings.policies)

@@ -186,7 +186,71 @@ name = "1"
 [[lane.reader]]
 kind = "serial"
 device = "ttyS0"
-! 5: lane[1].reader[1].device: "ttyS0" is not a path that begins with /
+! 5: lane[1].reader[1].device: "ttyS0" is not a path that begins with /, or empty
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "serial"
+! 3: lane[1].reader[1].device: is missing: the path of the scanner
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+layout = "de"
+! 3: lane[1].reader[1].device: is missing: the path of the scanner, or its vendor and product
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+device = "/dev/input/by-id/usb-scanner-event-kbd"
+vendor = "05f9"
+! 5: lane[1].reader[1].device: names the scanner, and so do vendor and product: take one out
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+! 3: lane[1].reader[1].product: is missing: lsusb prints both, as ID
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+serial = "A1"
+product = "2206"
+! 3: lane[1].reader[1].vendor: is missing: lsusb prints both, as ID
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05F9"
+product = "2206"
+! 5: lane[1].reader[1].vendor: "05F9" is not written as lsusb prints it: 4 of 0-9 and a-f, or empty, such
+!   as "05f9"
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+! 9: lane[1].reader[2].vendor: this scanner is that of lane[1].reader[1]: write the serial of each, or device
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "lines"
+layout = "de"
+! 5: lane[1].reader[1].layout: does nothing with kind = "lines": take it out, or set kind = "evdev"
 
 [[lane]]
 name = "1"

@@ -228,6 +228,7 @@ class Complaints:
         self, source: str, lines: Mapping[str, int], sections: tuple[Section, ...] = SECTIONS
     ) -> None:
         self._found: list[tuple[int, str]] = []
+        self._paths: set[str] = set()
         self._source, self._lines, self._sections = source, lines, sections
 
     def add(self, path: str, message: str) -> None:
@@ -236,6 +237,12 @@ class Complaints:
         line = next((self._lines[place] for place in places if place in self._lines), 0)
         where = f"{self._source}:{line}" if line else self._source
         self._found.append((line, f"{where}: {path}: {message}"))
+        self._paths.add(path)
+
+    def missing(self, path: str, what: str) -> None:
+        """Note that something is not there, unless it is there and was found wrong."""
+        if path not in self._paths:
+            self.add(path, f"is missing: {what}")
 
     def told(self) -> list[str]:
         """The problems in the order of the file; beyond `PROBLEMS_MAX` only how many there are."""
@@ -339,8 +346,32 @@ def check_lanes(complaints: Complaints, lanes: list[Table]) -> None:
         once(complaints, lane, "name", names)
         for reader in lane.readers:
             if reader.values["kind"] is not None:
-                once(complaints, reader, "device" if reader.values["kind"] == "serial" else "path", devices)
+                check_device(complaints, reader, devices)
             check_reader(complaints, reader, lane.values["direction"])
+
+
+def check_device(complaints: Complaints, reader: Table, seen: dict[str, str]) -> None:
+    """The reader's device is named in one way, and is no other reader's."""
+    kind, device, *usb = (reader.values[key] for key in ("kind", "device", "vendor", "product", "serial"))
+    if kind == "lines":
+        once(complaints, reader, "path", seen)
+    elif device and any(usb):
+        complaints.add(
+            f"{reader.path}.device", "names the scanner, and so do vendor and product: take one out"
+        )
+    elif device:
+        once(complaints, reader, "device", seen)
+    elif kind == "serial" or not any(usb):
+        also = ", or its vendor and product" if kind == "evdev" else ""
+        complaints.missing(f"{reader.path}.device", f"the path of the scanner{also}")
+    elif not (usb[0] and usb[1]):
+        complaints.missing(f"{reader.path}.{'product' if usb[0] else 'vendor'}", "lsusb prints both, as ID")
+    else:
+        name = " ".join(usb)
+        if name in seen:
+            mend = "write the serial of each, or device"
+            complaints.add(f"{reader.path}.vendor", f"this scanner is that of {seen[name]}: {mend}")
+        seen[name] = reader.path
 
 
 def check_reader(complaints: Complaints, reader: Table, lane_direction: str) -> None:

@@ -16,6 +16,7 @@ from firmware.config.values import (
     Section,
     Text,
     Texts,
+    UsbId,
     Zone,
 )
 from firmware.core.ticket import (
@@ -52,7 +53,8 @@ ALPHABETS = {
 SETUP, POLICY_DEFAULT, ROUTE_DEFAULT = Setup(""), Policy(), Route()
 ADMIT_OR_REFUSE = OneOf(tuple(Choice))
 ENTRIES = Only("direction", ("in", "both"))  # nobody is held inside for a sector or a type
-SERIAL, LINES = Only("kind", ("serial",)), Only("kind", ("lines",))
+SERIAL, LINES, EVDEV = (Only("kind", (kind,)) for kind in ("serial", "lines", "evdev"))
+SCANNER = Only("kind", ("serial", "evdev"))
 ASKED = Only("authority", ("vendor",))
 NO_NAME = '`""` stands for tickets that name none.'
 FILE_OR_NONE = FullPath(or_empty=True)
@@ -120,9 +122,10 @@ READER = Section(
     (
         Key(
             "kind",
-            OneOf(("serial", "lines")),
+            OneOf(("serial", "evdev", "lines")),
             None,
-            "`serial`: a scanner on a serial line. `lines`: lines of a terminal, a pipe or a file.",
+            "`serial`: a scanner on a serial line. `evdev`: one that plays a keyboard. "
+            "`lines`: lines of a terminal, a pipe or a file.",
         ),
         Key(
             "direction",
@@ -130,7 +133,20 @@ READER = Section(
             "",
             'What a scan here means. Needed at a lane with direction "both", else the lane\'s own.',
         ),
-        Key("device", FullPath(), None, "The scanner, best named below `/dev/serial/by-id`.", SERIAL),
+        Key(
+            "device",
+            FullPath(or_empty=True),
+            "",
+            "The scanner, best named below `/dev/serial/by-id` or `/dev/input/by-id`. "
+            "An `evdev` scanner may have `vendor` and `product` instead.",
+            SCANNER,
+        ),
+        Key("vendor", UsbId(), "", "The first half of what `lsusb` prints as ID.", EVDEV),
+        Key("product", UsbId(), "", "The second half.", EVDEV),
+        Key("serial", Text(), "", "Its serial number, where two have the same vendor and product.", EVDEV),
+        Key("layout", Name(), "us", "The keyboard that it plays, as xkb names it: `us`, `de`, `fr`.", EVDEV),
+        Key("variant", Text(0, 32), "", "The layout's variant, such as `fr` of layout `ch`.", EVDEV),
+        Key("caps_lock", Flag(), False, "Whether it reckons with caps lock on.", EVDEV),
         Key("path", FullPath(or_dash=True), "-", "Where the lines are; `-` is the standard input.", LINES),
         Key(
             "baud_rate",
@@ -146,33 +162,33 @@ READER = Section(
             "terminator",
             OneOf(("any", "cr", "lf", "crlf", "tab", "none")),
             "any",
-            "What ends a code. `any` is CR, LF, CR LF or Tab; `none` means that silence does.",
-            SERIAL,
+            "What ends a code. `any`: CR (Enter on a keyboard), LF, CR LF or Tab; `none`: silence does.",
+            SCANNER,
         ),
-        Key("stx_etx", Flag(), False, "Codes stand between STX and ETX instead.", SERIAL),
+        Key("stx_etx", Flag(), False, "Codes stand between STX and ETX instead.", SCANNER),
         Key(
             "idle_ms",
             Number(1, 10_000, "more would glue the codes of two persons"),
             200,
             "The silence that ends a code without terminator, and cuts one with.",
-            SERIAL,
+            SCANNER,
         ),
         Key(
             "strip_prefix",
             Texts(1, visible=False),
             (),
             "Texts, of which the first that fits is taken off the front.",
-            SERIAL,
+            SCANNER,
         ),
         Key(
             "strip_suffix",
             Texts(1, visible=False),
             (),
             "Texts, of which the first that fits is taken off the end.",
-            SERIAL,
+            SCANNER,
         ),
-        Key("strip_aim", Flag(), False, "Take an AIM identifier, such as `]Q1`, off the front.", SERIAL),
-        Key("strip_eci", Flag(), False, r"Take ECI escapes, such as `\000026`, out of the text.", SERIAL),
+        Key("strip_aim", Flag(), False, "Take an AIM identifier, such as `]Q1`, off the front.", SCANNER),
+        Key("strip_eci", Flag(), False, r"Take ECI escapes, such as `\000026`, out of the text.", SCANNER),
         Key("encoding", OneOf(("utf-8", "latin-1", "ascii")), "utf-8", "What the scanner sends.", SERIAL),
         Key("length_max", CODE_LENGTH, 512, "Characters; a longer text is unreadable."),
     ),

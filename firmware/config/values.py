@@ -17,6 +17,7 @@ HOST_MAX = 253  # characters; no name of the DNS is longer
 SHOWN_MAX = 40  # characters of a wrong value or name in a message
 NUMBER_BITS_MAX = 64  # a larger number is a mistake, and thousands of digits help nobody to find it
 NAME = re.compile(r"[a-z0-9_-]{1,32}")  # names become parts of topics and of file names
+USB_ID = re.compile(r"([0-9a-f]{4})?")
 HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|(?=.*:.*:)[0-9A-Fa-f:.]+", re.ASCII)  # or IPv6
 
 
@@ -145,6 +146,18 @@ class SecretPath(FullPath):
         return f"is no {self.words()}: write the secret into a file, and the path of that file here"
 
 
+class UsbId(NamedTuple):
+    """A number of a USB device, as `lsusb` prints it."""
+
+    def words(self) -> str:
+        return "4 of 0-9 and a-f, or empty"
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and USB_ID.fullmatch(value):
+            return None
+        return f'{shown(value)} is not written as lsusb prints it: {self.words()}, such as "05f9"'
+
+
 class Host(NamedTuple):
     """A machine on the network."""
 
@@ -169,7 +182,7 @@ class Zone(NamedTuple):
         return f"{shown(value)} is no time zone known here{nearest(value, available_timezones())}"
 
 
-Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | Host | Zone
+Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | UsbId | Host | Zone
 
 
 def zone(name: str) -> tzinfo | None:
