@@ -10,7 +10,7 @@ from firmware.unit import Unit
 def faults_of(unit: Unit) -> dict[str, str]:
     """What is wrong, by the thing, the present before the past; what needs no mend any more stays."""
     gate, journal = unit.gate, unit.journal
-    found = {f"reader {name}": f"reader {name}: {text}" for name, text in list(gate.reader_faults.items())}
+    found = {part: f"{part}: {text}" for part, text in list(gate.part_faults.items())}
     noted = list(journal.faults)
     if (fault := journal.fault) and fault not in noted:
         found["the journal"] = f"the journal takes no rows: {fault}"

@@ -8,7 +8,7 @@ page of a hung disk, and the alarm may not.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
@@ -37,9 +37,12 @@ from firmware.journal import Journal, Story, Told
 from firmware.row import Row
 from firmware.shots import Shot, Shots
 from firmware.signals import light_and_sound
+from firmware.watchdog import Watchdog
 from hal.ports import Code, Contact, LaneParts, Read, Way
 
 LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are worth counting
+STUCK_MS = 500  # a lane is called within a turn of its time, and a turn takes milliseconds
+SPARE_MS = 500  # the loop ends a verdict's light itself; the lamp does so where the loop is later than this
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
 ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
@@ -75,9 +78,7 @@ class _Place:
         self.events: list[Event] = []
         self.effects: list[Effect] = []
         self.unlocked_ns = 0
-        self.reader_states: dict[str, str | None] = {
-            f"{setup.name}/{number}": None for number, _ in enumerate(parts.readers, 1)
-        }
+        self.readers = tuple(f"reader {setup.name}/{number}" for number, _ in enumerate(parts.readers, 1))
         self.lost_rows = 0  # since the journal last had room
         self.broken: dict[str, str] = {}  # at most turnstile, lamp, buzzer and link
 
@@ -99,13 +100,19 @@ class Gate:
         watch: Callable[[Shot], None] | None = None,
         changed: Callable[[str], None] | None = None,
         ticks_ns: Callable[[], int] = time.perf_counter_ns,
+        tamper: Contact | None = None,
+        watchdog: Watchdog | None = None,
+        unacknowledged: Collection[str] = (),
     ) -> None:
         """The loop calls `seconds` about once a second, between two turns; `watch` for every finished scan.
 
-        It calls `changed` with the name of a lane after each event that did something to it.
+        It calls `changed` with the name of a lane after each event that did something to it. `unacknowledged`
+        names lanes on which an alarm of an earlier process still has to be acknowledged.
         """
         self._places: Mapping[str, _Place] = {setup.name: _Place(setup, parts) for setup, parts in lanes}
-        self._alarm = alarm
+        self._alarm, self._tamper = alarm, tamper
+        self._watchdog = watchdog or Watchdog({})
+        self._unacknowledged = unacknowledged
         self.facts = facts
         self._journal = journal
         self.clock = clock
@@ -122,7 +129,9 @@ class Gate:
         self._stopping = False
         self._next_second_ms = 0
         self._asked: dict[int, _Asked] = {}
-        self.reader_faults: dict[str, str] = {}
+        self._said: dict[str, tuple[str, str | None]] = {}  # by part: its lane, and its last word on itself
+        self.part_faults: dict[str, str] = {}
+        """What parts said is wrong with them and still is, by the part: "reader left/1", "housing"."""
         self.turns = 0
         self.late_turns = 0
         self.slowest_turn_ms = 0.0
@@ -143,6 +152,13 @@ class Gate:
         """
         places = [self._places[lane]] if lane else list(self._places.values())
         return self._inbox.put(partial(self._on_order, places, order, Cause.OPERATOR, direction, by))
+
+    def acknowledge(self, by: str) -> bool:
+        """The alarm is over, and somebody has looked: lanes that it left free may lock.
+
+        Takes no lock, so a signal handler may call it. False where too many urgent news wait.
+        """
+        return self._inbox.put_first(partial(self._on_acknowledged, by))
 
     def answer(self, scan: int, verdict: Verdict, text: str) -> bool:
         """The vendor's word on an ask. False where the loop is too far behind to take it."""
@@ -191,30 +207,32 @@ class Gate:
     def _on_passage(self, place: _Place, way: Way | None) -> None:
         self._inbox.put(partial(self._on_passed, place, way))
 
-    def _on_sensor_state(self, place: _Place, fault: str | None) -> None:
-        self._inbox.put(partial(self._on_part, place, "sensor", fault or "works again"))
+    def _on_tamper_contact(self, opened: bool) -> None:
+        self._on_part_state("", "housing", "opened" if opened else None)
 
-    def _on_reader_state(self, place: _Place, reader: str, fault: str | None) -> None:
-        """In the reader's own thread. Only its last state counts, so a reader that flaps fills nothing."""
-        place.reader_states[reader] = fault
-        self._inbox.put(self._on_readers)
+    def _on_part_state(self, lane: str, part: str, fault: str | None) -> None:
+        """In the part's own thread. Only its last word counts, so a part that flaps fills nothing."""
+        self._said[part] = lane, fault
+        self._inbox.put(self._on_parts)
 
     # --- the loop ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Lock every lane, light it, and listen to its parts."""
-        for place in self._places.values():
-            self._apply(place, place.first_effects)
-            if place.parts.sensor is not None:
-                place.parts.sensor.start(
-                    partial(self._on_passage, place), partial(self._on_sensor_state, place)
-                )
-        if self._alarm is not None:
+        if self._alarm is not None:  # first of all: lanes that it has freed are not locked
             self._alarm.start(self._on_alarm_contact)
         for name, place in self._places.items():
-            for number, (reader, way) in enumerate(place.parts.readers, 1):
-                state = partial(self._on_reader_state, place, f"{name}/{number}")
-                reader.start(partial(self._deliver, name, way), state)
+            self._apply(place, place.first_effects)
+            if place.parts.sensor is not None:
+                state = partial(self._on_part_state, name, f"sensor {name}")
+                place.parts.sensor.start(partial(self._on_passage, place), state)
+        if self._tamper is not None:
+            self._tamper.start(self._on_tamper_contact)
+        if self._unacknowledged:
+            self._inbox.put_first(self._on_unacknowledged)
+        for name, place in self._places.items():
+            for part, (reader, way) in zip(place.readers, place.parts.readers, strict=True):
+                reader.start(partial(self._deliver, name, way), partial(self._on_part_state, name, part))
 
     def _deliver(self, lane: str, way: Way | None, read: Read) -> None:
         self.scan(lane, read, way)
@@ -225,9 +243,12 @@ class Gate:
         A fault of a part is named and lived with. Any other exception ends the loop, lanes locked, and comes
         out of here.
         """
+        every_s = self._watchdog.every_s
+        longest_ms = SECOND_MS if every_s is None else min(SECOND_MS, int(every_s * 1000))
         try:
             while not self._stopping:
-                self.turn(SECOND_MS)
+                self.turn(longest_ms)
+                self._watchdog.feed(self._alive)
         finally:
             for place in self._places.values():
                 if not isinstance(place.lane.state, Free):
@@ -252,6 +273,14 @@ class Gate:
             return False
         self._measured(taken.news, taken.arrived_ns)
         return True
+
+    def _alive(self) -> bool:
+        """Whether the lanes are served: turns are made, and none waits for its time since long.
+
+        A broken part is no reason to start the gate anew: it has a name by now, and the next start would
+        find it broken as well.
+        """
+        return self._due(self.clock.now().monotonic_ms - STUCK_MS) is None
 
     def _measured(self, work: Turn, arrived_ns: int) -> None:
         """A turn takes as long as somebody waits for it: from the news' arrival to the end of its effects."""
@@ -279,7 +308,7 @@ class Gate:
         if self.clock.look():
             self._journal.note(Row("clock", "", self.clock.now(), text="trusted"))
         self._on_alarm(self._alarmed)  # in case that the inbox had no room for its last change
-        self._on_readers()
+        self._on_parts()
         if self.dropped > self._dropped:
             text = f"the loop was too far behind to take {self.dropped - self._dropped} news"
             self._journal.note(Row("fault", "", self.clock.now(), text=text))
@@ -334,22 +363,31 @@ class Gate:
         for place in places:
             self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
 
-    def _on_readers(self) -> None:
-        for place in self._places.values():
-            for reader, fault in place.reader_states.items():
-                if fault != self.reader_faults.get(reader):
-                    self._on_reader(place, reader, fault)
+    def _on_acknowledged(self, by: str) -> None:
+        places = [p for p in self._places.values() if Cause.UNACKNOWLEDGED in p.lane.standing.free]
+        self._on_order(places, Order.NORMAL, Cause.UNACKNOWLEDGED, Direction.IN, by)
 
-    def _on_reader(self, place: _Place, reader: str, fault: str | None) -> None:
-        """A reader that is lost is a fault with a name; where the policy says so it shuts its lane."""
+    def _on_unacknowledged(self) -> None:
+        places = [self._places[name] for name in self._unacknowledged if name in self._places]
+        by = "an alarm before this start was not acknowledged"
+        self._on_order(places, Order.FREE, Cause.UNACKNOWLEDGED, Direction.IN, by)
+
+    def _on_parts(self) -> None:
+        for part, (lane, fault) in list(self._said.items()):
+            if fault != self.part_faults.get(part):
+                self._on_part_changed(lane, part, fault)
+
+    def _on_part_changed(self, lane: str, part: str, fault: str | None) -> None:
+        """What a part says of itself is a fault with a name; a lost reader shuts its lane by policy."""
         if fault is None:
-            del self.reader_faults[reader]
+            del self.part_faults[part]
         else:
-            self.reader_faults[reader] = fault
-        text = f"reader {reader}: {fault or 'works again'}"
-        self._journal.note(Row("fault", place.lane.setup.name, self.clock.now(), text=text))
-        if self._reader_lost_shuts:
-            order = Order.SHUT if any(place.reader_states.values()) else Order.NORMAL
+            self.part_faults[part] = fault
+        text = f"{part}: {fault or ('closed again' if part == 'housing' else 'works again')}"
+        self._journal.note(Row("fault", lane, self.clock.now(), text=text))
+        place = self._places.get(lane)
+        if self._reader_lost_shuts and place is not None and part in place.readers:
+            order = Order.SHUT if any(r in self.part_faults for r in place.readers) else Order.NORMAL
             self._on_order((place,), order, Cause.READER, Direction.IN, text)
 
     def _on_answer(self, scan: int, verdict: Verdict, text: str) -> None:
@@ -491,7 +529,12 @@ class Gate:
 
     def _tell(self, place: _Place, show: Verdict | Signal) -> None:
         colour, blink, pattern = light_and_sound(show)
-        self._drive(place, "lamp", partial(place.parts.lamp.show, colour, blink))
+        for_ms = None
+        if not isinstance(show, Signal):
+            opened = place.lane.shown is None and isinstance(place.lane.state, Open)
+            setup = place.lane.setup
+            for_ms = (setup.unlock_ms if opened else setup.signal_ms) + SPARE_MS
+        self._drive(place, "lamp", partial(place.parts.lamp.show, colour, blink, for_ms))
         self._drive(place, "buzzer", partial(place.parts.buzzer.sound, pattern))
 
     def _drive(self, place: _Place, part: str, act: Callable[[], None]) -> bool:

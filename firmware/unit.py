@@ -1,4 +1,8 @@
-"""Puts a gate together: settings, stores, board and loop, opened in order and closed in reverse."""
+"""Puts a gate together: settings, board, stores and loop, opened in order and closed in reverse.
+
+The board comes first and goes last: an alarm frees the lanes before any store is opened, on a disk that may
+hang, and for as long as one is being closed.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +21,8 @@ from firmware.hold import hold
 from firmware.journal import Journal, Retention, Told
 from firmware.row import Row
 from firmware.shots import Shot
+from firmware.standby import Standby
+from firmware.watchdog import Watchdog
 from hal.board import open_board, open_reader
 from hal.ports import Board, LaneParts, Reader, Way
 
@@ -57,32 +63,31 @@ def open_unit(
     outcome: "Callable[[wire.Outcome], None]" = lambda _: None,
     pace: "Pace | None" = None,
     utc_ns: Callable[[], int] = time.time_ns,
+    watchdog: Watchdog | None = None,
+    complain: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Unit]:
-    """A gate on this data directory, not started yet.
+    """A gate on this data directory, not started yet; the alarm is listened to already.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
     says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
-    patience with brokers. Raises `Refused`, `Held`, `SettingsError`, and what the stores raise.
+    patience with brokers; `complain` tells people why a gate that cannot start has not ended yet. Raises
+    `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm is active.
     """
+    watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
-        stack.enter_context(hold(data))
+        board = board or open_board(settings.board, board_settings(settings))
+        standby = Standby(board, watchdog)
+        stack.callback(_close, board, standby)
         clock = Clock(trusted, utc_ns=utc_ns)
-        catalogue = stack.enter_context(Catalogue(data / "catalogue", now_utc_ms=clock.now().utc_ms))
-        clock.now(catalogue.stamp_utc_ms)
 
         def told(news: Told) -> None:
             gate.told(news)
 
-        setups = tuple(lane.setup for lane in settings.lanes)
-        brokers = _brokers(settings)
-        retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=not brokers)
-        journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
-        stack.enter_context(journal)
-        if board is None:
-            board = open_board(settings.board, board_settings(settings))
-        stack.enter_context(board)
-        lanes = tuple(_lanes(settings, board, readers or {}, stack))
+        with standby.kept(complain):
+            brokers = _brokers(settings)
+            catalogue, journal = _stores(settings, data, clock, told, stack)
+            lanes = tuple(_lanes(settings, board, readers or {}, stack))
 
         known_fault = catalogue.fault
 
@@ -103,7 +108,7 @@ def open_unit(
 
         gate = Gate(
             lanes,
-            board.alarm,
+            standby if board.alarm else None,
             Facts(catalogue, settings, journal.history),
             journal,
             clock,
@@ -112,6 +117,8 @@ def open_unit(
             settings.reader_lost_shuts,
             watch=watch,
             changed=changed,
+            tamper=board.tamper,
+            watchdog=watchdog,
         )
         if catalogue.fault:  # only now: the journal's news of its rows go to the gate
             journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
@@ -135,6 +142,26 @@ def open_unit(
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)
+
+
+def _close(board: Board, standby: Standby) -> None:
+    """Closing would lock the lanes. What the alarm freed stays as it is: `gatepost release` comes next."""
+    if not standby.alarmed:
+        board.close()
+
+
+def _stores(
+    settings: Settings, data: Path, clock: Clock, told: Callable[[Told], None], stack: ExitStack
+) -> tuple[Catalogue, Journal]:
+    """Catalogue and journal, with the data directory held. The clock is told of what they have seen."""
+    stack.enter_context(hold(data))
+    catalogue = stack.enter_context(Catalogue(data / "catalogue", now_utc_ms=clock.now().utc_ms))
+    clock.now(catalogue.stamp_utc_ms)
+    setups = tuple(lane.setup for lane in settings.lanes)
+    unconfirmed = not settings.brokers
+    retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=unconfirmed)
+    journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
+    return catalogue, stack.enter_context(journal)
 
 
 def _brokers(settings: Settings) -> "tuple[Broker, ...]":

@@ -113,11 +113,11 @@ def test_a_lost_reader_is_named_and_so_is_its_return(data: Path) -> None:
         reader = bench.fake().readers["in"]
         reader.fail("/dev/scanner is gone: plug it in")
         bench.turn()
-        assert bench.gate.reader_faults == {"north/1": "/dev/scanner is gone: plug it in"}
+        assert bench.gate.part_faults == {"reader north/1": "/dev/scanner is gone: plug it in"}
         assert bench.state() == "Ready", "the policy says nothing, and the other reader works"
         reader.recover()
         bench.settle()
-        assert bench.gate.reader_faults == {}
+        assert bench.gate.part_faults == {}
         assert faults(bench) == [
             ("north", "reader north/1: /dev/scanner is gone: plug it in"),
             ("north", "reader north/1: works again"),
@@ -150,7 +150,7 @@ def test_a_reader_that_flaps_while_the_loop_stands_still_fills_nothing_and_its_l
             reader.recover()
         reader.fail("gone for good")
         bench.pass_time(1_000)
-        assert bench.gate.reader_faults == {"north/1": "gone for good"}
+        assert bench.gate.part_faults == {"reader north/1": "gone for good"}
         assert bench.state() == "Shut"
         assert len([text for _, text in faults(bench) if text.startswith("reader")]) == 1
 
