@@ -9,16 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware.bridge.sandbox.history import Books, Operator
 from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.sandbox.ingresse_shapes import row
-from firmware.bridge.sandbox.ingresse_tickets import (
-    ALREADY,
-    EXECUTED,
-    TICKETS_MAX,
-    Books,
-    Operator,
-    Tickets,
-)
+from firmware.bridge.sandbox.ingresse_tickets import ALREADY, EXECUTED, TICKETS_MAX, Tickets
 from tests.bridge.test_sandbox import AT_MS, SESSION, Client
 
 ME = Operator("1", "Me", "me@example.com")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware.bridge.sandbox.history import ELSEWHERE, Change
 from firmware.bridge.sandbox.ingresse import Sandbox
-from firmware.bridge.sandbox.ingresse_tickets import ELSEWHERE, Change
 from firmware.demo.network import Network, free_port
 from firmware.demo.vendor import SEED, TICKETS, Books, Clock, opened
 from firmware.demo.whole import place_key

@@ -17,8 +17,8 @@ import sqlalchemy
 
 from firmware.bridge import schema
 from firmware.bridge.database import Database
+from firmware.bridge.sandbox.history import ELSEWHERE, Change
 from firmware.bridge.sandbox.ingresse import KEY, PASSWORD
-from firmware.bridge.sandbox.ingresse_tickets import ELSEWHERE, Change
 from firmware.core.movements import Act
 from firmware.demo.whole import BOOKS
 from firmware.row import decode

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firmware.bridge.sandbox.history import Change
 from firmware.bridge.sandbox.ingresse import Sandbox
-from firmware.bridge.sandbox.ingresse_tickets import Change
 from firmware.core.movements import Act
 from firmware.row import name_of
 from firmware.rows import RowReader, Stored

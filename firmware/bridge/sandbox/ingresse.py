@@ -12,17 +12,11 @@ from contextlib import contextmanager
 from random import Random
 from typing import Self
 
+from firmware.bridge.sandbox.history import Books, Change
 from firmware.bridge.sandbox.ingresse_api import ENDPOINTS, Api, Rules, Seen, Violation
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
 from firmware.bridge.sandbox.ingresse_shapes import SHAPES
-from firmware.bridge.sandbox.ingresse_tickets import (
-    NOT_EXECUTED,
-    Books,
-    Change,
-    Event,
-    Ticket,
-    Tickets,
-)
+from firmware.bridge.sandbox.ingresse_tickets import NOT_EXECUTED, Event, Ticket, Tickets
 from firmware.bridge.sandbox.server import LOOPBACK, Server
 from firmware.bridge.sandbox.trouble import ANY, Trouble, Troubles
 

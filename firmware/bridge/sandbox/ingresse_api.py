@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from firmware.bridge.sandbox import ingresse_shapes as shapes
+from firmware.bridge.sandbox.history import Operator
 from firmware.bridge.sandbox.ingresse_checks import (
     EVENT_NOT_FOUND,
     KEYS,
@@ -27,7 +28,7 @@ from firmware.bridge.sandbox.ingresse_checks import (
     wrong,
 )
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
-from firmware.bridge.sandbox.ingresse_tickets import Event, Operator, Tickets, Updated
+from firmware.bridge.sandbox.ingresse_tickets import Event, Tickets, Updated
 from firmware.bridge.sandbox.server import Reply, Request
 from firmware.bridge.sandbox.trouble import Trouble, Troubles, troubled
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from firmware.bridge.sandbox.history import Operator
 from firmware.bridge.sandbox.ingresse_checks import KEY_UNKNOWN, LOGIN_AGAIN, TOKEN_EXPIRED, Says
-from firmware.bridge.sandbox.ingresse_tickets import Operator
 
 TOKENS_MAX = 1000  # that are known at one time; the oldest is forgotten, as if it had run out
 OPERATOR = Operator("7701", "Gate Operator", "operator@example.com")

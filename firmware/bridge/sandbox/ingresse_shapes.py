@@ -3,15 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from firmware.bridge.sandbox.ingresse_tickets import (
-    Change,
-    Event,
-    Operator,
-    Session,
-    Ticket,
-    Updated,
-    mix,
-)
+from firmware.bridge.sandbox.history import Change, Operator, mix
+from firmware.bridge.sandbox.ingresse_tickets import Event, Session, Ticket, Updated
 
 FIRST_NAMES = ("Ana", "Bruno", "Carla", "Diego", "Elisa", "Fábio", "Gabriela", "Hugo", "Íris", "João")
 LAST_NAMES = ("Almeida", "Barbosa", "Conceição", "Dias", "Esteves", "Freitas", "Gomes", "Henriques", "Leão")

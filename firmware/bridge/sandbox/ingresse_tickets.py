@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, WORD, Books, Change, Operator, mix
+
 TICKETS_MAX = 1_000_000  # six digits of the code are the ticket's number
 EVENTS, SESSIONS = 2, 2  # events, and sessions of each
 EVENT_ID, SESSION_ID, TICKET_ID = 28180, 43058, 100_000  # the first of each
@@ -27,8 +29,6 @@ EXTERNAL_CODE = re.compile(r"X(\d{7})/\d{6}\+(\d{1,6})")
 FIRST_GENERATION = 20  # the last part of an own code counts up from here as the code changes
 
 NOT_EXECUTED, EXECUTED, NOT_FOUND, ALREADY, WRONG_SESSION, NO_SESSION, IS_REFUNDED = range(7)
-
-WORD = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Session(NamedTuple):
@@ -48,34 +48,6 @@ class Event(NamedTuple):
     state: str
     category: str
     sessions: tuple[Session, ...]
-
-
-class Operator(NamedTuple):
-    """Who did something at the vendor."""
-
-    id: str
-    name: str
-    email: str
-
-
-SELLER = Operator("7700", "Box Office", "boxoffice@example.com")
-ELSEWHERE = Operator("7702", "Another Door", "another.door@example.com")
-
-
-class Change(NamedTuple):
-    """One thing that happened to a ticket. Numbers grow over all tickets, without gaps.
-
-    `what` is checkin, checkout, sold, refunded, code or transferred; `code` is the one scanned, or
-    the new one; `at_ms` is the sandbox's time and `said_ms` the time that the caller gave.
-    """
-
-    number: int
-    ticket_id: str
-    what: str
-    code: str
-    at_ms: int
-    said_ms: int
-    operator: Operator
 
 
 @dataclass(slots=True)
@@ -108,17 +80,6 @@ class Updated(NamedTuple):
 
     status: int
     ticket: Ticket | None
-
-
-class Books(NamedTuple):
-    """The sums. `repeats` came again and changed nothing; `twice` came again and were carried out again."""
-
-    changes: int
-    check_ins: int
-    check_outs: int
-    inside: int
-    repeats: int
-    twice: int
 
 
 class Tickets:
@@ -388,11 +349,3 @@ def made_events(count: int) -> tuple[Event, ...]:
         Event(EVENT_ID + at, *titles[at], tuple(s for s in sessions if s.event == EVENT_ID + at))
         for at in range(EVENTS)
     )
-
-
-def mix(number: int) -> int:
-    """64 bits that look random and always come out the same (the finaliser of SplitMix64)."""
-    number = (number + 0x9E37_79B9_7F4A_7C15) & WORD
-    number = (number ^ number >> 30) * 0xBF58_476D_1CE4_E5B9 & WORD
-    number = (number ^ number >> 27) * 0x94D0_49BB_1331_11EB & WORD
-    return number ^ number >> 31

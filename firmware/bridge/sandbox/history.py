@@ -1,0 +1,52 @@
+"""What happened at a sandbox, whichever vendor it plays: who did what to which ticket, and the sums."""
+
+from typing import NamedTuple
+
+WORD = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Operator(NamedTuple):
+    """Who did something at the vendor."""
+
+    id: str
+    name: str
+    email: str
+
+
+SELLER = Operator("7700", "Box Office", "boxoffice@example.com")
+ELSEWHERE = Operator("7702", "Another Door", "another.door@example.com")
+
+
+class Change(NamedTuple):
+    """One thing that happened to a ticket. Numbers grow over all tickets, without gaps.
+
+    `what` is checkin, checkout, sold, refunded, code or transferred; `code` is the one scanned, or
+    the new one; `at_ms` is the sandbox's time and `said_ms` the time that the caller gave.
+    """
+
+    number: int
+    ticket_id: str
+    what: str
+    code: str
+    at_ms: int
+    said_ms: int
+    operator: Operator
+
+
+class Books(NamedTuple):
+    """The sums. `repeats` came again and changed nothing; `twice` came again and were carried out again."""
+
+    changes: int
+    check_ins: int
+    check_outs: int
+    inside: int
+    repeats: int
+    twice: int
+
+
+def mix(number: int) -> int:
+    """64 bits that look random and always come out the same (the finaliser of SplitMix64)."""
+    number = (number + 0x9E37_79B9_7F4A_7C15) & WORD
+    number = (number ^ number >> 30) * 0xBF58_476D_1CE4_E5B9 & WORD
+    number = (number ^ number >> 27) * 0x94D0_49BB_1331_11EB & WORD
+    return number ^ number >> 31
