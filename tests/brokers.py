@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import random
 import shutil
 import signal
 import socket
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,25 +17,14 @@ from typing import Self
 import pytest
 
 from firmware.demo.broker import CONFIG as IOTCORE
-from firmware.demo.broker import LOOPBACK
+from firmware.demo.network import LOOPBACK, free_port
 from firmware.mqtt import Arrived, Broker, Pace, Session
 
 PACKAGES = {"mosquitto": "mosquitto", "openssl": "openssl"}  # command, and the Debian package that has it
 LIMIT_S = 20.0  # for anything to come about on a loaded machine; nothing takes a second on an idle one
 QUICK = Pace(retry_least_s=0.02, retry_most_s=0.1, look_s=0.1, steady_s=0.0)
 
-PORTS = (10_000, 32_768)  # Linux gives connections a port above these
-
 ANYBODY = "listener {port} 127.0.0.1\nallow_anonymous true\n"
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment, and that no connection is given by chance."""
-    while True:
-        port = random.randrange(*PORTS)
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            return port
 
 
 def mosquitto() -> str:

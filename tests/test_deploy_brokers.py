@@ -12,9 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from firmware import wire
+from firmware.demo.network import free_port
 from firmware.mqtt import Broker, Line, Publication, Tls
 from firmware.mqtt.broker import PACKET_BYTES_MAX
-from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, free_port, mosquitto, mosquitto_broker, until
+from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, mosquitto, mosquitto_broker, until
 from tests.certificates import Certificate, authority, certificate
 
 FILES = Path(__file__).parent.parent / "deploy" / "mosquitto"

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from firmware import wire
+from firmware.demo.network import free_port
 from firmware.mqtt import Arrived, Broker, Line, Pace, Publication, Session, Tls
-from tests.brokers import ANYBODY, LIMIT_S, QUICK, Ear, RunningBroker, free_port, mosquitto_broker, until
+from tests.brokers import ANYBODY, LIMIT_S, QUICK, Ear, RunningBroker, mosquitto_broker, until
 from tests.certificates import Certificate, authority, certificate
 
 JOURNAL = wire.address(wire.JOURNAL, "arena", "north")

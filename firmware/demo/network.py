@@ -1,5 +1,6 @@
 """The network between the demo's gate and its broker: a relay of bytes that can be cut."""
 
+import secrets
 import selectors
 import socket
 import threading
@@ -7,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(10_000, 32_768)  # Linux gives connections a port above these
 BYTES_MAX = 65_536  # moved at once
 WAITING_MAX = 16  # connections that come at one moment: there is one gate
 CONNECT_S = 2.0  # to a broker on this machine
@@ -26,8 +28,8 @@ class Network:
         self._lock = threading.Lock()
         self._over = False
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._door = _bound(0)
-        self.port: int = self._door.getsockname()[1]
+        self.port = free_port()
+        self._door = _bound(self.port)
         self._open()
 
     def cut(self) -> None:
@@ -128,8 +130,12 @@ def _end(door: socket.socket) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has at the moment."""
-    with socket.socket() as found:
-        found.bind((LOOPBACK, 0))
-        port: int = found.getsockname()[1]
-    return port
+    """A port of the loopback that nobody has at the moment, and that no connection is given by chance.
+
+    Chosen at random, because another demo may start at the same moment.
+    """
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind((LOOPBACK, port))
+            return port

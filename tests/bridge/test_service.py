@@ -27,6 +27,7 @@ from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
 from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told, VendorTicket
 from firmware.bridge.work import Fault, Faults, Worker
+from firmware.demo.network import free_port
 from firmware.hold import hold
 from firmware.mqtt import Line, Publication
 from firmware.ration import LINES_MAX
@@ -34,7 +35,7 @@ from tests import commands
 from tests.bridge.feeds import read_whole
 from tests.bridge.model_gate import VENUE, ModelGate, books
 from tests.bridge.relays import Desk, TapeSession, desk, topic, walk_in
-from tests.brokers import QUICK, Ear, RunningBroker, free_port, mosquitto_broker, until
+from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
 from tests.core.samples import NOON_MS
 
 SECRET = "sandbox-key"

@@ -116,10 +116,12 @@ class Piped:
     def hears(self, words: str) -> str:
         """Wait until it says this on standard error; returns the line."""
         assert self.process.stderr
+        said = []
         for line in self.process.stderr:
-            if words in line.decode():
-                return line.decode()
-        raise AssertionError(f"the demo ended and never said: {words}")
+            said.append(line.decode())
+            if words in said[-1]:
+                return said[-1]
+        raise AssertionError(f"the demo ended and never said {words!r}, only:\n{''.join(said)}")
 
     def end(self, signal_number: int | None = None) -> Run:
         """No more lines, or a signal; then the rest of what it says."""
