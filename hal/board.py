@@ -40,6 +40,7 @@ def open_board(name: str, settings: Settings) -> Board:
 
     `fake`: `lanes` is a list of tables (`FakeLaneSettings`); beside it stand `alarm` and `relock_ms`
     (`FakeBoardSettings`), `walks` and `after_ms` (`Person`: who walks where nobody else is expected).
+    `gpio`: `lanes` likewise (`GpioLaneSettings`), and `file` is the path of the board file.
     """
     return known("board", name, BOARDS)(settings)
 
@@ -104,19 +105,23 @@ def fitting(owner: str, key: str, value: object, kind: Any) -> object:
     return value
 
 
+def built_lanes(owner: str, shape: type[Value], settings: Settings) -> list[Value]:
+    """The lanes of a board's settings."""
+    tables = settings.get("lanes")
+    if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
+        raise SettingError(f'{owner}: "lanes" must be a list of tables, one for each lane')
+    for table in tables:
+        refuse_unknown(f"{owner}, lane", table, names_of(shape))
+    return [built(f"{owner}, lane", shape, table) for table in tables]
+
+
 def fake_board(settings: Settings) -> Board:
     """Build the fake board on the machine's clock."""
     from hal.fake import FakeBoard, FakeBoardSettings, FakeLaneSettings, Person
     from hal.schedule import RealTime
 
     refuse_unknown("fake board", settings, {"lanes"} | names_of(FakeBoardSettings, Person))
-    tables = settings.get("lanes")
-    if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
-        raise SettingError('fake board: "lanes" must be a list of tables, one for each lane')
-    lanes = []
-    for table in tables:
-        refuse_unknown("fake board, lane", table, names_of(FakeLaneSettings))
-        lanes.append(built("fake board, lane", FakeLaneSettings, table))
+    lanes = built_lanes("fake board", FakeLaneSettings, settings)
     more = built("fake board", FakeBoardSettings, settings)
     usual = built("fake board", Person, settings)
     time = RealTime("fake board")
@@ -125,6 +130,20 @@ def fake_board(settings: Settings) -> Board:
     except ValueError as error:
         time.close()
         raise SettingError(f"fake board: {error}") from error
+
+
+def gpio_board(settings: Settings) -> Board:
+    """Build the board of a board file."""
+    from hal import wiring
+    from hal.gpio import GpioBoard, GpioLaneSettings, open_factory
+
+    refuse_unknown("gpio board", settings, ("lanes", "file"))
+    path = settings.get("file")
+    if not isinstance(path, str) or not path:
+        raise SettingError('gpio board: "file" must be the path of the board file')
+    lanes = built_lanes("gpio board", GpioLaneSettings, settings)
+    plan = wiring.read(path)
+    return GpioBoard(plan, lanes, open_factory(plan.factory, plan.chip))
 
 
 def serial_reader(settings: Settings) -> Reader:
@@ -164,7 +183,7 @@ def lines_reader(settings: Settings) -> Reader:
     return LineReader.opened(lines.path, lines.length_max)
 
 
-BOARDS: dict[str, Callable[[Settings], Board]] = {"fake": fake_board}
+BOARDS: dict[str, Callable[[Settings], Board]] = {"fake": fake_board, "gpio": gpio_board}
 READERS: dict[str, Callable[[Settings], Reader]] = {
     "serial": serial_reader,
     "evdev": evdev_reader,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -139,7 +140,10 @@ class RealTime(Scheduler):
 
     def _run(self) -> None:
         while (call := self._next()) is not None:
-            call()
+            try:
+                call()
+            except Exception:  # the guard of a relay waits on this thread too: it goes on
+                sys.excepthook(*sys.exc_info())
 
     def _next(self) -> Call | None:
         with self._changed:

@@ -54,10 +54,11 @@ TOP = 3
 # catalogue, which the cloud can replace, and the history, which the journal can rebuild.
 DRIVERS = {
     "evdev": ("hal.evdev_reader",),
-    "gpiozero": ("hal.gpio",),
+    "gpiozero": ("hal.gpio", "hal.chip_pins"),
     "httpcore": ("firmware.bridge.connections",),
     "httpx": ("firmware.bridge",),
     "iotcore": ("firmware.demo.broker",),
+    "lgpio": ("hal.chips",),
     "lmdb": ("firmware.catalogue", "firmware.history"),
     "paho": ("firmware.mqtt.link",),
     "serial": ("hal.serial_reader",),
@@ -66,7 +67,7 @@ DRIVERS = {
 }
 
 # These need a device or its library, and another machine has neither: import them inside functions only.
-LAZY = frozenset({"hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
+LAZY = frozenset({"hal.chip_pins", "hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
 
 # Besides: what a row's bytes say, the venue's key, the lock of a folder, how much is said, and how settings
 # are declared, which both sides share.
