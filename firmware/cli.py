@@ -52,7 +52,7 @@ EXPECTED = {
     "firmware.rows.Unwritable": "make room on the disk, and see whether it can be written to",
     "firmware.unit.Refused": "",
     "firmware.venue_key.KeyUnusable": "",
-    "hal.board.SettingError": "",
+    "hal.setting_error.SettingError": "",
 }
 OURS = ("firmware", "hal", "")  # modules that are not there by a fault of ours
 MENDS = {
