@@ -1,14 +1,21 @@
-"""What the last process of a gate left behind in its journal, for the journal that begins now."""
+"""What the last process of a gate left behind in its journal, for the gate that begins now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from firmware import history as histories
-from firmware.row import Unreadable, decode, epoch_and_seq
-from firmware.rows import TAIL_ROWS, RowReader, rescue
+from firmware.core.events import Cause
+from firmware.core.ticket import Setup
+from firmware.row import Unreadable, decode, epoch_and_seq, replay
+from firmware.rows import TAIL_ROWS, Damaged, RowReader, rescue
 
 UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
+ALARM_ROWS_MAX = (
+    5_000  # looked through for a lane's last one; retention leaves as many
+)
 
 
 class Lost(NamedTuple):
@@ -67,3 +74,29 @@ def last_movements(folder: Path) -> Iterator[tuple[int, str]]:
                 return
             if row.movement is not None and row.movement.row > 0:
                 yield stored.id, row.movement.subject
+
+
+def unacknowledged(folder: Path, setups: Iterable[Setup]) -> frozenset[str]:
+    """Lanes that acknowledge alarms, and that the last process left free for one, over by now or not.
+
+    A lane's last row leads to the lane as it was left. An alarm whose row did not reach the disk, or cannot
+    be read any more, is not known.
+    """
+    wanted = {setup.name: setup for setup in setups if setup.acknowledge}
+    found: set[str] = set()
+    if not wanted:
+        return frozenset()
+    with suppress(Damaged), RowReader(folder) as reader:
+        for stored in islice(reader.backwards(), ALARM_ROWS_MAX):
+            try:
+                row = decode(stored.body)
+                if row.story is None or row.lane not in wanted:
+                    continue
+                free = replay(row.story, wanted.pop(row.lane)).after.standing.free
+            except Unreadable:  # said already
+                continue
+            if Cause.ALARM in free or Cause.UNACKNOWLEDGED in free:
+                found.add(row.lane)
+            if not wanted:
+                break
+    return frozenset(found)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from firmware.gate import Gate
     from firmware.unit import Unit
+    from firmware.watchdog import Watchdog
 
 DONE, FINDING, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
@@ -303,19 +304,30 @@ def run_gate(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
     from firmware.config import load
     from firmware.unit import open_unit
+    from firmware.watchdog import Watchdog
 
     settings = load(arguments.config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # until there are lanes to lock
-    with open_unit(settings, arguments.data) as unit, stopped_by_signals(unit.gate) as caught:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
+    with (
+        Watchdog() as watchdog,
+        open_unit(settings, arguments.data, watchdog=watchdog, complain=complain) as unit,
+        heard_signals(unit.gate) as caught,
+    ):
         unit.gate.start()
-        with told_of_faults(unit):
+        watchdog.ready()
+        with told_of_faults(unit, watchdog):
             unit.gate.run()
+        watchdog.stopping()
     return INTERRUPTED if signal.SIGINT in caught else DONE
 
 
 @contextmanager
-def stopped_by_signals(gate: "Gate") -> Iterator[list[int]]:
-    """SIGTERM and SIGINT end the loop after its present turn; the list is of those that came."""
+def heard_signals(gate: "Gate") -> Iterator[list[int]]:
+    """SIGTERM and SIGINT end the loop after its present turn; the list is of those that came.
+
+    SIGUSR1 acknowledges an alarm that is over.
+    """
     caught: list[int] = []
 
     def stop(number: int, *_: object) -> None:
@@ -323,6 +335,7 @@ def stopped_by_signals(gate: "Gate") -> Iterator[list[int]]:
         gate.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: gate.acknowledge("at the gate"))
     try:
         yield caught
     finally:
@@ -331,10 +344,10 @@ def stopped_by_signals(gate: "Gate") -> Iterator[list[int]]:
 
 
 @contextmanager
-def told_of_faults(unit: "Unit") -> Iterator[None]:
+def told_of_faults(unit: "Unit", watchdog: "Watchdog") -> Iterator[None]:
     """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error."""
     over = threading.Event()
-    thread = threading.Thread(target=tell, args=(unit, over), name="faults", daemon=True)
+    thread = threading.Thread(target=tell, args=(unit, watchdog, over), name="faults", daemon=True)
     thread.start()
     try:
         yield
@@ -343,15 +356,23 @@ def told_of_faults(unit: "Unit") -> Iterator[None]:
         thread.join(LOOK_S)
 
 
-def tell(unit: "Unit", over: threading.Event) -> None:
+def tell(unit: "Unit", watchdog: "Watchdog", over: threading.Event) -> None:
     """The thread's work, until the gate stops."""
     from firmware.faults import Faults, faults_of
 
     faults = Faults(partial(faults_of, unit))
     complain(ready_line(unit, faults.news()))
+    watchdog.status(status_line(faults.present()))
     while not over.wait(LOOK_S):
-        for line in faults.news():
+        for line in (news := faults.news()):
             complain(line)
+        if news:
+            watchdog.status(status_line(faults.present()))
+
+
+def status_line(faults: list[str]) -> str:
+    """What `systemctl status gate` shows."""
+    return f"faults: {len(faults)}; {'; '.join(faults)}" if faults else "no fault"
 
 
 def ready_line(unit: "Unit", faults: list[str]) -> str:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from firmware.aftermath import unacknowledged
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup
@@ -88,6 +89,7 @@ def open_unit(
             brokers = _brokers(settings)
             catalogue, journal = _stores(settings, data, clock, told, stack)
             lanes = tuple(_lanes(settings, board, readers or {}, stack))
+            left_free = unacknowledged(data / "journal", [setup for setup, _ in lanes])
 
         known_fault = catalogue.fault
 
@@ -119,6 +121,7 @@ def open_unit(
             changed=changed,
             tamper=board.tamper,
             watchdog=watchdog,
+            unacknowledged=left_free,
         )
         if catalogue.fault:  # only now: the journal's news of its rows go to the gate
             journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
@@ -174,8 +177,13 @@ def _brokers(settings: Settings) -> "tuple[Broker, ...]":
 
 
 def board_settings(settings: Settings) -> dict[str, object]:
-    """What the board must know about the lanes."""
-    return {"lanes": [_lane_of_board(lane.setup) for lane in settings.lanes]}
+    """What the board must know: its file, where it has one, and the lanes."""
+    lanes = [_lane_of_board(lane.setup) for lane in settings.lanes]
+    if not settings.board_file:
+        return {"lanes": lanes}
+    for lane, (setup, _) in zip(lanes, settings.lanes, strict=True):
+        lane["unlock_ms"] = setup.unlock_ms  # its guard ends what the loop has forgotten
+    return {"file": settings.board_file, "lanes": lanes}
 
 
 def _lane_of_board(setup: Setup) -> dict[str, object]:

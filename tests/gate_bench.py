@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
+from firmware.aftermath import unacknowledged
 from firmware.core.effects import Ask
 from firmware.core.events import Order
 from firmware.core.lane import begin
@@ -31,6 +32,7 @@ from firmware.journal import Journal, Retention, Told
 from firmware.row import Before, Row, decode, decode_began, epoch_and_seq, replay, tell_story
 from firmware.rows import RowReader
 from firmware.shots import Shot
+from firmware.watchdog import Watchdog
 from hal.fake import FakeBoard, FakeLane, FakeLaneSettings, Person
 from hal.fake_parts import FakeContact
 from hal.ports import LaneParts, Way
@@ -142,6 +144,7 @@ class Bench:
         alarm_at_start: bool = False,
         reader_lost_shuts: bool = False,
         ticks_ns: Callable[[], int] = time.perf_counter_ns,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.data = data
         self.setups = tuple(setups)
@@ -152,6 +155,7 @@ class Bench:
         self.alarm_at_start = alarm_at_start
         self.reader_lost_shuts = reader_lost_shuts
         self.ticks_ns = ticks_ns
+        self.watchdog = watchdog
         self.time = VirtualTime(STARTED_MS)
         self.utc_offset_ms = NOON_MS - STARTED_MS
         self.trusted = True
@@ -189,6 +193,9 @@ class Bench:
             link=self.link,
             watch=self.shots.append,
             ticks_ns=self.ticks_ns,
+            tamper=self.board.tamper,
+            watchdog=self.watchdog,
+            unacknowledged=unacknowledged(self.data / "journal", self.setups),
         )
         self._open = True
         self.gate.start()

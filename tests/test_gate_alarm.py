@@ -191,3 +191,57 @@ def test_promise_4_a_turnstile_that_fails_does_not_keep_the_others_shut(data: Pa
         assert bench.relay("north") == ["both"], "the loop goes on trying"
         faults = [row.text for _, row, _ in bench.rows() if row.kind == "fault"]
         assert faults == ["turnstile: OSError: [Errno 5] Input/output error", "turnstile: works again"]
+
+
+# --- where the end of an alarm has to be acknowledged ----------------------------------------------
+
+CAREFUL = SETUP._replace(acknowledge=True)
+
+
+def test_after_an_alarm_the_lanes_stay_free_until_somebody_acknowledges_it(data: Path) -> None:
+    with Bench(data, setups=(CAREFUL, SOUTH)) as bench:
+        bench.contact.press()
+        bench.settle()
+        bench.gate.acknowledge("too early")
+        bench.settle()
+        bench.contact.release()
+        bench.settle()
+        assert (bench.relay("north")[-1], bench.relay("south")[-1]) == ("both", "locked")
+        bench.scan("A")
+        bench.settle()
+        assert bench.verdicts() == [Verdict.FREE]
+        bench.gate.acknowledge("at the gate")
+        bench.settle()
+        assert bench.relay("north") == ["both", "locked"]
+        alarm = [(row.kind, row.text) for _, row, _ in bench.rows() if row.lane == "north" and row.text]
+        assert alarm == [("alarm", "active"), ("alarm", "over, to be acknowledged"), ("order", "at the gate")]
+
+
+@pytest.mark.parametrize("when", ["active", "over"])
+@pytest.mark.parametrize("end", [Bench.restart, Bench.crash])
+def test_a_start_acknowledges_no_alarm(data: Path, when: str, end: Callable[[Bench], None]) -> None:
+    with Bench(data, setups=(CAREFUL, SOUTH)) as bench:
+        bench.contact.press()
+        bench.settle()
+        if when == "over":
+            bench.contact.release()
+            bench.settle()
+        for _ in range(2):
+            end(bench)
+            bench.settle()
+            assert (bench.state("north"), bench.state("south")) == ("Free", "Ready")
+            assert bench.relay("north")[-1] == "both"
+        bench.gate.acknowledge("at the gate")
+        bench.settle()
+        for _ in range(2):
+            assert (bench.state("north"), bench.relay("north")[-1]) == ("Ready", "locked")
+            end(bench)
+            bench.settle()
+
+
+def test_an_alarm_that_stands_at_the_start_is_not_locked_for_a_moment(data: Path) -> None:
+    with Bench(data, alarm_at_start=True) as bench:
+        bench.settle()
+        bench.stop()
+    relay = [edge.value for tape in bench.tapes for edge in tape if edge.part == "relay"]
+    assert relay == ["both", "locked"], "the second one by closing the board"
