@@ -79,6 +79,8 @@ def beginning(section: Section, key: Key) -> tuple[str, str]:
         return ("[[event]]\n" if key.name == "id" else '[[event]]\nid = "a"\n'), "event[1]"
     if section.name == "route":
         return (ASK if key.only else "[[route]]\n"), "route[1]"
+    if key.name == "file":
+        return '[board]\nname = "gpio"\n', "board"
     return f"{section.header}\n", section.name
 
 

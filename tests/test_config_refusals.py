@@ -56,11 +56,11 @@ timezone = "UTC"
 
 [board]
 zzz = 1
-! 2: board.zzz: no such setting: there are name
+! 2: board.zzz: no such setting: there are name, file
 
 [board]
 "a.b\\n" = 1
-! board."a.b\\n": no such setting: there are name
+! board."a.b\\n": no such setting: there are name, file
 
 gate = 3
 ! 1: gate: 3 is not a table: write [gate] above its settings

@@ -187,3 +187,12 @@ def test_the_board_of_the_settings_is_opened_where_the_caller_brings_none(data: 
             {"name": "south", "ways": ("in",), "sensor": "way"},
         ]
     }
+
+
+def test_a_board_on_pins_is_told_its_file_and_how_long_the_loop_may_hold_a_lane_open() -> None:
+    wired = '[board]\nname = "gpio"\nfile = "/b.toml"\n'
+    settings = parse(f'{wired}[[lane]]\nname = "a"\nunlock_ms = 3000\ndirection = "both"', "gate.toml")
+    assert board_settings(settings) == {
+        "file": "/b.toml",
+        "lanes": [{"name": "a", "ways": ("in", "out"), "sensor": "way", "unlock_ms": 3000}],
+    }

@@ -110,6 +110,7 @@ class Settings(NamedTuple):
     journal_keep_ms: int
     journal_keep_bytes: int
     brokers: tuple[BrokerSettings, ...] = ()
+    board_file: str = ""
 
     def policy_for(self, event: str) -> Policy:
         """The policy of an event: the ticket's, or the route's for a code that is not in the catalogue."""
@@ -215,6 +216,7 @@ def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int]
         journal_keep_ms=journal.values["keep_days"] * DAY_MS,
         journal_keep_bytes=journal.values["keep_mib"] * MIB,
         brokers=brokers,
+        board_file=board.values["file"] or "",
     )
 
 

@@ -54,6 +54,7 @@ SETUP, POLICY_DEFAULT, ROUTE_DEFAULT = Setup(""), Policy(), Route()
 ADMIT_OR_REFUSE = OneOf(tuple(Choice))
 ENTRIES = Only("direction", ("in", "both"))  # nobody is held inside for a sector or a type
 SERIAL, LINES, EVDEV = (Only("kind", (kind,)) for kind in ("serial", "lines", "evdev"))
+GPIO = Only("name", ("gpio",))
 SCANNER = Only("kind", ("serial", "evdev"))
 ASKED = Only("authority", ("vendor",))
 NO_NAME = '`""` stands for tickets that name none.'
@@ -376,6 +377,19 @@ BROKER = Section(
     ),
 )
 
-BOARD = Section("board", 1, "What the lanes are made of.", (Key("name", Name(), "fake", "Its name."),))
+BOARD = Section(
+    "board",
+    1,
+    "What the lanes are made of.",
+    (
+        Key(
+            "name",
+            Name(),
+            "fake",
+            "`gpio`: relays, lamps and contacts on pins. `fake`: plays turnstiles and people, to try.",
+        ),
+        Key("file", FullPath(), None, "The board file: which pin drives or sees what.", GPIO),
+    ),
+)
 
 SECTIONS = (GATE, BOARD, LANE, READER, POLICY, EVENT, ROUTE, CONDITIONS, JOURNAL, BROKER)
