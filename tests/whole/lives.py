@@ -43,9 +43,11 @@ exits = "only_if_inside"
 [[lane]]
 name = "north"
 direction = "in"
+record_ms = 5000
 [[lane]]
 name = "south"
 direction = "out"
+record_ms = 5000
 """
 
 Commands = Mapping[str, Callable[..., object]]
