@@ -162,13 +162,13 @@ class EvdevReader(Reader):
                 self._deliver(read)
 
 
-def taken(source: Source, keys: Keys) -> list[Read]:
+def taken(source: Source, keys: Keys, clock: Callable[[], int] = monotonic_ms) -> list[Read]:
     """Hand over what has arrived. After a loss the rest goes too: the device says itself how its keys are."""
     events = answered(source.read)
     for number, event in enumerate(events, 1):
         if event.type == EV_SYN and event.code == SYN_DROPPED:
             reads = keys.feed(events[:number])
-            keys.resync(answered(source.held), monotonic_ms())
+            keys.resync(answered(source.held), clock())
             return reads
     return keys.feed(events)
 

@@ -116,7 +116,7 @@ class Keys:
         silent_from_ms, self._silent_from_ms = self._silent_from_ms, None
         waiting = self._keyboard.flush()
         if self._alt:
-            self._alt, waiting = "", NO_TEXT
+            waiting = NO_TEXT
         reads = self._typed(waiting, silent_from_ms - self._deframer.framing.idle_ms)
         return reads + self._deframer.idle(silent_from_ms)
 
@@ -155,7 +155,7 @@ class Keys:
         if key == KEY_LEFTALT:
             self._alt = ""
         elif self._alt is not None and text:
-            return NO_TEXT  # a command to a program
+            return NO_TEXT + text  # a command to a program; an Enter is still an end
         return text
 
     def _released(self, key: int) -> str:
