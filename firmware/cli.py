@@ -194,6 +194,12 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_gate)
 
 
+def add_release(parser: argparse.ArgumentParser) -> None:
+    """`gatepost release`."""
+    parser.add_argument("--board", type=Path, required=True, metavar="FILE", help="board file (board.toml)")
+    parser.set_defaults(run=run_release)
+
+
 def add_import(parser: argparse.ArgumentParser) -> None:
     """`gatepost import`."""
     parser.add_argument(
@@ -288,6 +294,7 @@ def number_from(least: int) -> Callable[[str], int]:
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("the whole way on this machine: gates, broker, bridge and a vendor", add_demo),
     "gate": ("run a gate", add_gate),
+    "release": ("drive every line of a board inactive and let go of it, after a gate has ended", add_release),
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
     "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
@@ -384,6 +391,25 @@ def ready_line(unit: "Unit", faults: list[str]) -> str:
     if unsettled := len(unit.journal.unsettled):
         parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
     return "; ".join([*parts, *faults])
+
+
+# --- release -----------------------------------------------------------------------------------------
+
+
+def run_release(arguments: argparse.Namespace) -> int:
+    """Release the lines, whatever the gate left behind. It imports next to nothing: a lane may be open."""
+    from hal import wiring
+    from hal.release import NotReleased, release
+
+    try:
+        done, problems = release(wiring.read(arguments.board)), list[str]()
+    except NotReleased as error:
+        done, problems = error.done, error.problems
+    for line in problems:
+        complain(line)
+    for line in done:
+        print(line)
+    return FINDING if problems else DONE
 
 
 # --- import ------------------------------------------------------------------------------------------

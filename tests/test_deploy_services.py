@@ -69,7 +69,7 @@ def test_a_gate_writes_to_one_folder_on_disk_and_lgpio_to_memory() -> None:
     assert [line for line in lines if line.startswith(("StateDirectory=", "ReadWritePaths="))] == [
         "StateDirectory=gatepost"
     ]
-    assert {"RuntimeDirectory=gatepost", "Environment=LG_WD=%t/gatepost"} <= set(lines)
+    assert "RuntimeDirectory=gatepost" in lines, "hal.chips puts lgpio's pipes there"
 
 
 def test_a_gate_may_ask_about_its_clock() -> None:
