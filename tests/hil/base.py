@@ -1,0 +1,68 @@
+"""The guest's Debian: a minimal root file system with systemd as PID 1, from this machine's own mirror."""
+
+from pathlib import Path
+
+from tests.hil.cache import digest, made, run, source_of
+
+SUITE = "bookworm"  # Raspberry Pi OS of the same age is made of it
+PACKAGES = {
+    "busybox-static": "the shell of the first steps, before the root file system is mounted",
+    "dbus": "systemctl talks to systemd over it",
+    "dmsetup": "a disk that hangs when it is told to",
+    "e2fsprogs": "the data disk is made anew at each start",
+    "kmod": "modprobe and depmod",
+    "libxkbcommon0": "keyboard layouts, as on a Pi",
+    "procps": "a look at processes when a check fails",
+    "python3": "runs the gate",
+    "python3-venv": "installs the gate",
+    "systemd": "starts, watches and stops the gate",
+    "systemd-sysv": "makes systemd PID 1",
+    "udev": "names readers and gives their groups",
+    "xkb-data": "the layouts themselves",
+}
+LEFT_OUT = ("man", "doc", "locale", "info", "lintian")  # folders of /usr/share that nothing reads here
+
+
+def mirrors() -> list[str]:
+    """Where this machine gets Debian from, as lines of sources.list."""
+    known = run(
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(CODENAME)",
+        "Created-By: Packages",
+        "Origin: Debian",
+        "Component: main",
+    )
+    found = [line.split() for line in known.splitlines()]
+    return [f"deb {address} {name} main" for address, name in found if name.partition("-")[0] == SUITE]
+
+
+def fill(folder: Path, architecture: str) -> None:
+    sources = folder / "sources.list"
+    sources.write_text("\n".join(mirrors()) + "\n")
+    left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
+    run(
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--architectures={architecture}",
+        "--aptopt=APT::Install-Recommends false",
+        *left_out,
+        f"--include={','.join(PACKAGES)}",
+        "--customize-hook=rm -rf $1/var/lib/apt/lists $1/var/cache/apt $1/var/log",
+        SUITE,
+        folder / "tree",
+        sources,
+    )
+    tree = folder / "tree"
+    (tree / "etc/fstab").write_text("")
+    (tree / "etc/hostname").write_text("gate\n")
+    (tree / "etc/machine-id").write_text("uninitialized\n")
+    run("chroot", tree, "python3", "-m", "compileall", "-q", "-j", "0", "/usr/lib/python3.11")
+
+
+def base(architecture: str = "amd64") -> Path:
+    """Return the folder whose `tree` is the root file system, without a kernel and without the product."""
+    key = digest(SUITE, *PACKAGES, *LEFT_OUT, source_of("base"))
+    return made(f"base-{architecture}", key, lambda folder: fill(folder, architecture))

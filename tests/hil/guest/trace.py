@@ -1,0 +1,146 @@
+"""What the kernel itself saw on GPIO lines and keys, with its own times: nobody is asked, nothing is polled.
+
+Events come from a trace instance of our own. `gpio_value` and `gpio_direction` are events of the kernel;
+probes tell when a line is given back and when a key arrives at the input layer. Times are microseconds of
+CLOCK_MONOTONIC.
+"""
+
+import os
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TypedDict
+
+TRACING = Path("/sys/kernel/tracing")
+INSTANCE = TRACING / "instances/hil"
+PROBES = {
+    "freed": "gpio_sim_free line=%si:u32",
+    "key": "input_event type=%si:u32 code=%dx:u32 value=%cx:s32",
+}
+EVENTS = ("gpio/gpio_value", "gpio/gpio_direction", *(f"hil/{name}" for name in PROBES))
+KILOBYTES = 4096  # for each processor; a check makes some hundred events of 50 bytes
+EVENTS_MAX = 200_000  # held in memory; more is a line that runs wild
+LINE = re.compile(
+    r"\s*(?P<who>.+)-(?P<pid>\d+)\s+\[\d+\] \S+\s+(?P<at>\d+\.\d+): (?P<name>\w+): (?P<rest>.*)"
+)
+NUMBERS = re.compile(r"(\w+)=(-?\d+)")
+
+
+class Event(TypedDict):
+    """One event. `kind` is `set` (a write), `get`, `out`, `in` (a direction), `freed` or `key`."""
+
+    number: int
+    at_us: int
+    who: str
+    pid: int
+    kind: str
+    line: int
+    value: int
+
+
+def parsed(text: str, base: int) -> tuple[int, str, int, str, int, int] | None:
+    """(time, task, its id, kind, line or key, value) of one line of the trace, or None."""
+    found = LINE.match(text)
+    if not found:
+        return None
+    seconds, _, fraction = found["at"].partition(".")
+    head = (int(seconds) * 1_000_000 + int(fraction), found["who"].strip(), int(found["pid"]))
+    rest = found["rest"]
+    if found["name"] in ("gpio_value", "gpio_direction"):
+        words = rest.split()  # "529 set 1" or "529  in (0)"
+        value = int(words[2].strip("()"))
+        return (*head, words[1], int(words[0]) - base, value)
+    numbers = dict(NUMBERS.findall(rest))
+    if found["name"] == "freed":
+        return (*head, "freed", int(numbers["line"]), 0)
+    return (*head, "key", int(numbers["code"]), int(numbers["value"]))
+
+
+class Recorder:
+    """Reads the trace as it grows, on a thread of its own."""
+
+    def __init__(self, base: int) -> None:
+        self.events: list[Event] = []
+        self.grown = threading.Condition()
+        self._base = base
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with (INSTANCE / "trace_pipe").open() as pipe:
+            for text in pipe:
+                found = parsed(text, self._base)
+                if found is None:
+                    if "LOST" in text:
+                        raise RuntimeError(f"the kernel's trace lost events: {text}")
+                    continue
+                at_us, who, pid, kind, line, value = found
+                with self.grown:
+                    assert len(self.events) < EVENTS_MAX
+                    self.events.append(
+                        Event(
+                            number=len(self.events) + 1,
+                            at_us=at_us,
+                            who=who,
+                            pid=pid,
+                            kind=kind,
+                            line=line,
+                            value=value,
+                        )
+                    )
+                    self.grown.notify_all()
+
+
+RECORDERS: list[Recorder] = []  # one, once `begin` was called
+
+
+def begin(base: int) -> None:
+    """Begin to record; `base` is the kernel's number of the chip's line 0."""
+    if not (TRACING / "trace").exists():
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING], check=True)
+    for name, probe in PROBES.items():
+        probes = os.open(TRACING / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # the file cannot be sought in
+        os.write(probes, f"p:hil/{name} {probe}\n".encode())
+        os.close(probes)
+    INSTANCE.mkdir()
+    (INSTANCE / "trace_clock").write_text("mono")
+    (INSTANCE / "buffer_size_kb").write_text(str(KILOBYTES))
+    (INSTANCE / "events/hil/key/filter").write_text("type == 1")
+    for event in EVENTS:
+        (INSTANCE / "events" / event / "enable").write_text("1")
+    RECORDERS.append(Recorder(base))
+
+
+def mark() -> int:
+    """The number of the newest event, after everything that has happened until now was read."""
+    (recorder,) = RECORDERS
+    with recorder.grown:
+        return len(recorder.events)
+
+
+def since(mark: int) -> list[Event]:
+    """All events after this mark."""
+    (recorder,) = RECORDERS
+    with recorder.grown:
+        return recorder.events[mark:]
+
+
+def wait(mark: int, kind: str, line: int, value: int, seconds: float) -> Event:
+    """The first such event after the mark, waited for. Raises TimeoutError."""
+    (recorder,) = RECORDERS
+    end = time.monotonic() + seconds
+    with recorder.grown:
+        at = mark
+        while True:
+            for event in recorder.events[at:]:
+                if (event["kind"], event["line"], event["value"]) == (kind, line, value):
+                    return event
+            at = len(recorder.events)
+            left = end - time.monotonic()
+            if left <= 0:
+                seen = [f"{one['kind']} {one['line']} {one['value']}" for one in recorder.events[mark:][-20:]]
+                raise TimeoutError(
+                    f"no {kind} of line {line} to {value} in {seconds} s; the last were: {seen}"
+                )
+            recorder.grown.wait(left)

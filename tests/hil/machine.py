@@ -1,0 +1,255 @@
+"""The machine under test: a PC in qemu without help from the processor, with systemd as PID 1.
+
+From outside come keys (through the monitor), bytes of a serial scanner (through a socket) and calls to the
+agent. The guest ends the machine itself, with a status that only it can give; anything else is a failure, and
+then the serial log is shown.
+"""
+
+import json
+import queue
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from tests.hil.cache import FOLDER, say
+from tests.hil.initramfs import Archive, initramfs
+from tests.hil.kernel import kernel
+from tests.hil.product import image
+from tests.hil.qmp import Monitor, MonitorError
+
+START_SECONDS_MAX = (
+    420  # about 40 s alone on two cores; the same machine is up to four times slower within an hour
+)
+CALL_SECONDS_MAX = 300
+GOOD_END = 16  # what the guest writes when it was told to end; qemu then leaves with 2 * 16 + 1
+DATA_DISK_MEGABYTES = 512
+MEMORY_MEGABYTES = 1024
+KERNEL_WORDS = (
+    "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off tsc=unstable random.trust_cpu=on "
+    "systemd.unit=hil.target systemd.show_status=false"
+)
+AGENT_UNIT = """\
+[Unit]
+Description=The agent of the tests
+After=systemd-udevd.service systemd-udev-trigger.service
+[Service]
+WorkingDirectory=/run/hil
+ExecStartPre=/sbin/modprobe virtio_console
+ExecStartPre=/bin/udevadm settle --exit-if-exists=/dev/virtio-ports/hil.agent
+ExecStart=/usr/bin/python3 -u -m guest
+StandardError=journal+console
+OOMScoreAdjust=-1000
+"""
+TARGET = """\
+[Unit]
+Description=What the tests need, and not the gate, which they start themselves
+Requires=basic.target
+After=basic.target
+Wants=hil-agent.service dbus.socket
+AllowIsolate=yes
+"""
+BAD_WORDS = ("Kernel panic", "Oops:", "BUG:", "general protection fault")  # in the serial log
+
+
+class GuestError(Exception):
+    """A call failed inside the guest; holds its traceback."""
+
+
+class MachineError(Exception):
+    """The machine itself failed."""
+
+
+def test_files() -> bytes:
+    """The archive with the agent and its units."""
+    archive = Archive()
+    for file in sorted((Path(__file__).parent / "guest").glob("*.py")):
+        archive.file(f"hil/run/hil/guest/{file.name}", file.read_bytes())
+    archive.file("hil/run/systemd/system/hil-agent.service", AGENT_UNIT.encode())
+    archive.file("hil/run/systemd/system/hil.target", TARGET.encode())
+    return archive.packed()
+
+
+class Machine:
+    """One machine from power-on to its end. Only one call at a time waits for a good start."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        FOLDER.mkdir(exist_ok=True)
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-hil-")))
+        self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._ready = threading.Event()
+        self._number = 0
+        self._sending = threading.Lock()
+        root = image()
+        initrd, data = self.folder / "initrd", self.folder / "data.img"
+        initrd.write_bytes(initramfs() + test_files())
+        with data.open("wb") as file:
+            file.truncate(DATA_DISK_MEGABYTES << 20)
+        self._begun = time.monotonic()
+        say("the machine starts")
+        self._qemu = subprocess.Popen(
+            self._command(kernel() / "vmlinuz", initrd, root, data),
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "qemu.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        self._stack.callback(self._kill)
+        try:
+            self.monitor = Monitor(self._stack.enter_context(self._waited("monitor")))
+            self.serial = self._connected("serial")
+            self._agent = self._connected("agent")
+            threading.Thread(target=self._listen, daemon=True).start()
+            self._wait_for_agent()
+        except BaseException:
+            self.show_log()
+            self._stack.close()
+            raise
+        say(f"the machine has started in {time.monotonic() - self._begun:.0f} s")
+
+    def _command(self, vmlinuz: Path, initrd: Path, root: Path, data: Path) -> list[str]:
+        def sock(name: str) -> str:
+            return f"socket,id={name},path={self.folder}/{name},server=on,wait=off"
+
+        def disk(name: str, file: Path, snapshot: str) -> list[str]:
+            drive = f"file={file},format=raw,if=none,id={name},cache=unsafe,snapshot={snapshot}"
+            return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
+
+        return [
+            *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2"),
+            *("-m", str(MEMORY_MEGABYTES), "-display", "none", "-nodefaults", "-no-reboot", "-net", "none"),
+            *("-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", KERNEL_WORDS),
+            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+            *disk("root", root, "on"),
+            *disk("data", data, "off"),
+            *("-serial", f"file:{self.folder}/console.log"),
+            *("-qmp", f"unix:{self.folder}/monitor,server=on,wait=off"),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+            *("-chardev", sock("agent"), "-device", "virtserialport,chardev=agent,name=hil.agent"),
+            *("-device", "qemu-xhci,id=usb", "-chardev", sock("serial")),
+        ]
+
+    def _wait_for_agent(self) -> None:
+        end = self._begun + START_SECONDS_MAX
+        while not self._ready.wait(1):
+            if self._qemu.poll() is not None:
+                raise MachineError(f"the machine ended with {self._qemu.returncode} while it started")
+            if time.monotonic() > end:
+                raise MachineError(f"nothing came from the guest within {START_SECONDS_MAX} s")
+
+    def _waited(self, name: str) -> "Waited":
+        return Waited(self.folder / name, self._qemu)
+
+    def _connected(self, name: str) -> socket.socket:
+        path = self._stack.enter_context(self._waited(name))
+        connection = self._stack.enter_context(socket.socket(socket.AF_UNIX))
+        connection.connect(str(path))
+        return connection
+
+    def _listen(self) -> None:
+        with suppress(OSError), self._agent.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                answer = json.loads(line)
+                if "ready" in answer:
+                    self._ready.set()
+                elif waiting := self._answers.pop(answer["id"], None):
+                    waiting.put(answer)
+        for waiting in list(self._answers.values()):
+            waiting.put({"error": "the machine is gone", "trace": ""})
+
+    def begin(self, function: str, *arguments: object) -> "queue.SimpleQueue[dict[str, Any]]":
+        """Send a call and do not wait; `result` waits."""
+        waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        with self._sending:
+            self._number += 1
+            self._answers[self._number] = waiting
+            question = {"id": self._number, "call": function, "arguments": arguments}
+            self._agent.sendall(json.dumps(question).encode() + b"\n")
+        return waiting
+
+    def result(self, waiting: "queue.SimpleQueue[dict[str, Any]]", seconds: float = CALL_SECONDS_MAX) -> Any:
+        """Wait for what a call returns. Raises GuestError, MachineError."""
+        try:
+            answer = waiting.get(timeout=seconds)
+        except queue.Empty:
+            self.show_log()
+            raise MachineError(f"the guest did not answer within {seconds} s") from None
+        if "error" in answer:
+            raise GuestError(f"{answer['error']}\n{answer['trace']}")
+        return answer["value"]
+
+    def call(self, function: str, *arguments: object, seconds: float = CALL_SECONDS_MAX) -> Any:
+        """Have the agent call `module.function` of the guest package, and return what it returns."""
+        return self.result(self.begin(function, *arguments), seconds)
+
+    def sh(self, command: str, seconds: float = CALL_SECONDS_MAX) -> str:
+        """Run a command in the guest's shell; it must succeed."""
+        return str(self.call("shell.run", command, seconds, seconds=seconds + 30))
+
+    def console(self) -> str:
+        """The serial log."""
+        path = self.folder / "console.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def show_log(self) -> None:
+        """Show the end of what the machine said."""
+        qemu = (self.folder / "qemu.log").read_text(errors="replace")
+        say(
+            f"the machine after {time.monotonic() - self._begun:.0f} s; its serial log ends with:\n"
+            f"{self.console()[-8000:]}\n{qemu[-2000:]}"
+        )
+
+    def _kill(self) -> None:
+        if self._qemu.poll() is None:
+            self._qemu.kill()
+        self._qemu.wait()
+
+    def close(self) -> None:
+        """Have the guest end the machine. Raises MachineError if it does not, or if its kernel complained."""
+        if self._qemu.poll() is not None and self._stack.pop_all() is None:
+            return
+        try:
+            with suppress(OSError, MonitorError):
+                self.begin("leave", GOOD_END)
+            with suppress(subprocess.TimeoutExpired):
+                self._qemu.wait(60)
+            complaints = [
+                line for line in self.console().splitlines() if any(word in line for word in BAD_WORDS)
+            ]
+            if complaints or self._qemu.returncode != 2 * GOOD_END + 1:
+                self.show_log()
+                raise MachineError(
+                    f"the machine ended with {self._qemu.returncode}; the kernel said {complaints}"
+                )
+            say(f"the machine ended well after {time.monotonic() - self._begun:.0f} s")
+        finally:
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Waited:
+    """The path of a socket, once qemu has made it."""
+
+    def __init__(self, path: Path, qemu: "subprocess.Popen[bytes]") -> None:
+        self._path, self._qemu = path, qemu
+
+    def __enter__(self) -> Path:
+        pause = threading.Event()
+        while not self._path.exists():
+            if self._qemu.poll() is not None:
+                raise MachineError(f"qemu ended with {self._qemu.returncode} before it had begun")
+            pause.wait(0.02)
+        return self._path
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):
+            self._path.unlink()
