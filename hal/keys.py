@@ -27,7 +27,7 @@ from hal.ports import Read
 # linux/input-event-codes.h
 EV_SYN, EV_KEY = 0, 1
 SYN_REPORT, SYN_DROPPED = 0, 3
-RELEASED, PRESSED = 0, 1  # 2: the kernel repeats a key that is held
+RELEASED, PRESSED, REPEATED = 0, 1, 2  # repeated by the kernel, while it is held
 KEY_LEFTALT, KEY_NUMLOCK = 56, 69
 KEYPAD_DIGITS = {82: "0", 79: "1", 80: "2", 81: "3", 75: "4", 76: "5", 77: "6", 71: "7", 72: "8", 73: "9"}
 BTN_MISC = 0x100  # from here on buttons of mice and remote controls

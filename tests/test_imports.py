@@ -15,8 +15,8 @@ PURE_IMPORTS = frozenset({"__future__", "collections.abc", "dataclasses", "enum"
 IMPURE_BUILTINS = frozenset({"open", "print", "input", "eval", "exec", "compile", "__import__", "globals"})
 
 # Pure too, but on the devices' side: bytes or key events in, text out.
-PURE_HAL = frozenset({"hal.ports", "hal.keys", "hal.frames"})
-PURE_HAL_IMPORTS = PURE_IMPORTS | {"re", "types"}
+PURE_HAL = frozenset({"hal.ports", "hal.keys", "hal.frames", "hal.calibrate"})
+PURE_HAL_IMPORTS = PURE_IMPORTS | {"itertools", "re", "types"}
 
 # A module imports from its own level or a lower one. A module that is not named here stands at the top, where
 # only the top may import it: give it its level when something below needs it.
