@@ -11,7 +11,7 @@ import sys
 from time import monotonic
 from typing import Any
 
-from gpiozero.exc import PinInvalidFunction, PinInvalidPull, PinSetInput
+from gpiozero.exc import PinInvalidEdges, PinInvalidFunction, PinInvalidPull, PinSetInput
 from gpiozero.pins.pi import PiFactory, PiPin
 
 from hal.chips import Chip
@@ -73,6 +73,13 @@ class ChipPin(PiPin):  # type: ignore[misc]  # gpiozero has no types
         lgpio = self._chip.lgpio
         pulls = {"up": lgpio.SET_PULL_UP, "down": lgpio.SET_PULL_DOWN, "floating": lgpio.SET_PULL_NONE}
         return pulls[self._pull]
+
+    def _get_edges(self) -> str:
+        return "both"
+
+    def _set_edges(self, value: str) -> None:
+        if value != "both":
+            raise PinInvalidEdges(f"{self!r} tells both edges only")
 
     def _enable_event_detect(self) -> None:
         self._chip.claim_alert(self._number, self._flags())

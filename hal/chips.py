@@ -21,12 +21,13 @@ PREFIX = "gpiochip"
 class Lgpio(Protocol):
     """What is used of lgpio. Calls raise `error`; a claim sets level or pull together with the direction."""
 
-    error: type[Exception]
     BOTH_EDGES: int
     SET_PULL_UP: int
     SET_PULL_DOWN: int
     SET_PULL_NONE: int
 
+    @property
+    def error(self) -> type[Exception]: ...
     def gpiochip_open(self, gpiochip: int) -> int: ...
     def gpiochip_close(self, handle: int) -> int: ...
     def gpio_get_chip_info(self, handle: int) -> list[Any]: ...
