@@ -1,12 +1,14 @@
-"""The order and header of a test run, and how long Hypothesis searches; fixtures stand with their tests."""
+"""Order, place and header of a run, and how long Hypothesis searches; fixtures stand with their tests."""
 
 import fcntl
 import os
 import platform
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import tempfile
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 import lmdb
 import pytest
@@ -14,8 +16,19 @@ from hypothesis import HealthCheck, settings
 
 from firmware.files import SHARED_MEMORY
 
-# Fast ones first: a mistake shows within seconds, whatever the slow ones take.
-WEIGHTS = {"slow": 1, "powercut": 2}
+# Fast ones first: a mistake shows within seconds, whatever the slow ones take. The slowest are not the last,
+# because then the other processes of a run would wait for one.
+WEIGHTS = {"powercut": 1, "slow": 2}
+
+# Temporary folders lie in memory where there is room: a journal reserves 34 MB, and a disk that others keep
+# busy for a second closes a lane, as it should, where a test wants it open. Tests about disks make their own.
+# TMPDIR chooses another place.
+MEMORY_BYTES_LEAST = 4 << 30  # ten times what a run was seen to need
+if os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free > MEMORY_BYTES_LEAST:
+    tempfile.tempdir = os.environ.setdefault("TMPDIR", str(SHARED_MEMORY))
+
+LOCKS = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
+LOCKS_BEFORE = pytest.StashKey[set[Path]]()
 
 # No deadline and no complaint about slowness: a busy machine is no fault of the gate.
 # At the desk every run tries new histories. In CI the same commit always tries the same ones, so that its
@@ -23,7 +36,7 @@ WEIGHTS = {"slow": 1, "powercut": 2}
 # for that by trying more.
 desk = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("desk", desk)
-settings.register_profile("ci", desk, derandomize=True, max_examples=300)
+settings.register_profile("ci", desk, derandomize=True, max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
@@ -46,16 +59,19 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_lock_stays_in_memory() -> Iterator[None]:
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[LOCKS_BEFORE] = set(LOCKS.glob("*.lock"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stores of tests vanish with their folders; their tables of readers in shared memory would stay.
 
     One that LMDB holds a lock on belongs to another test run, or to a gate.
     """
-    folder = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
-    before = set(folder.glob("*.lock"))
-    yield
-    for lock in set(folder.glob("*.lock")) - before:
+    if hasattr(session.config, "workerinput"):
+        return  # the other processes of this run are still at work: the first of them does it at the end
+    before = session.config.stash[LOCKS_BEFORE]
+    for lock in set(LOCKS.glob("*.lock")) - before:
         with suppress(FileNotFoundError, BlockingIOError, PermissionError), lock.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.unlink()

@@ -20,7 +20,6 @@ from firmware.core.ticket import NO_HISTORY, Direction
 from firmware.row import decode, row_id
 from firmware.rows import RowReader, Unwritable
 from tests.journals import (
-    SCRATCH,
     Disk,
     News,
     as_after_a_crash,
@@ -110,7 +109,7 @@ def admit(folder: Path, first: int, last: int) -> None:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 

@@ -13,7 +13,7 @@ from firmware.core.ticket import NO_HISTORY, Direction, History, Spend
 from firmware.row import Row, decode
 from firmware.rows import RowReader
 from tests.core.samples import NOON_MS, OUTER, at
-from tests.journals import FULL, HURRY, SCRATCH, Disk, News, faults_of, histories_of, open_journal
+from tests.journals import FULL, HURRY, Disk, News, faults_of, histories_of, open_journal
 
 SUBJECTS = ("t1", "t2", "t3")
 LANES = ("north", "south")
@@ -24,7 +24,7 @@ class JournalLikeAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scratch = Path(tempfile.mkdtemp(dir=SCRATCH))
+        self.scratch = Path(tempfile.mkdtemp())
         self.lives = 0
         self.rows: list[tuple[int, Movement | None]] = []
         self.coded: set[int] = set()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -426,3 +427,4 @@ class TheWayUp(RuleBasedStateMachine):
 
 
 TestTheWayUp = TheWayUp.TestCase
+TestTheWayUp.settings = settings(max_examples=settings().max_examples // 2)  # of thousands of rows each

@@ -12,10 +12,8 @@ from firmware.bridge.database import Database
 from firmware.bridge.feed import Feed, Run
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
-from firmware.files import SHARED_MEMORY
 from tests.bridge.feeds import ACCOUNT, KEY, FeedGate, OwnGate, digest, noted
 
-MEMORY = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None  # many small commits: the disk proves nothing here
 PEOPLE = st.sampled_from("aab")
 IDS = st.sampled_from("abc")  # few, so that they get into each other's way
 
@@ -45,7 +43,7 @@ class FeedMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.opened = ExitStack()
-        folder = self.opened.enter_context(tempfile.TemporaryDirectory(dir=MEMORY))
+        folder = self.opened.enter_context(tempfile.TemporaryDirectory())
         url = f"sqlite:///{folder}/ledger.db"
         self.database = self.opened.enter_context(Database(url))
         self.feed = Feed(self.database, "arena", KEY, "bridge")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from firmware import wire
@@ -45,6 +45,7 @@ def row(gate: ModelGate, movement: Movement) -> Row:
     return Row("scan", "north", gate.moment, gate.next_row, Verdict.ADMITTED, movement)
 
 
+@settings(max_examples=settings().max_examples // 2)  # each makes a ledger
 @given(st.lists(MOVEMENTS, max_size=4))
 @example([Movement(Act.OPENED, LONGEST + "x", 1, Direction.IN, (Perimeter.OUTER,), NOON_MS)])
 @example([Movement(Act.OPENED, "acme:t1", 1, Direction.IN, (Perimeter.OUTER,) * 3, NOON_MS)])

@@ -18,7 +18,6 @@ from firmware.core.ticket import Direction
 from firmware.row import chain
 from tests.bridge.model_gate import Books, Kept, ModelGate
 from tests.core.samples import NOON_MS
-from tests.journals import SCRATCH
 
 NAMES = ("east", "west")
 SUBJECTS = ("acme:t1", "acme:t2", "acme:t3")
@@ -45,7 +44,7 @@ class LedgerLikeLists(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scratch = Path(tempfile.mkdtemp(dir=SCRATCH))
+        self.scratch = Path(tempfile.mkdtemp())
         self.lives = 0
         self.cards: list[Card] = []
         self.sent: list[tuple[str, wire.Journal]] = []

@@ -469,8 +469,7 @@ def world_at_work(
 
     `config` is the broker's, where `{folder}` has these `files`; the rest is for the sandboxes.
     """
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # what disks do has tests of its own
-    with TemporaryDirectory(dir=memory) as name, ExitStack() as stack:
+    with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
         for file, text in files.items():
