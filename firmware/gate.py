@@ -125,7 +125,7 @@ class Gate:
         self._ticks_ns = ticks_ns
         self._inbox: Inbox[Turn] = Inbox(ticks_ns)
         self._edges = threading.Lock()  # turnstiles are driven by the loop and by the alarm's thread
-        self._alarmed = False
+        self._alarmed = self._alarm_untold = False
         self._stopping = False
         self._next_second_ms = 0
         self._asked: dict[int, _Asked] = {}
@@ -202,7 +202,7 @@ class Gate:
             for place in self._places.values() if active else ():
                 with suppress(Exception):  # the loop does it again, and names the fault
                     place.parts.turnstile.unlock("both")
-        self._inbox.put_first(partial(self._on_alarm, active))
+            self._alarm_untold = not self._inbox.put_first(partial(self._on_alarm, active))
 
     def _on_passage(self, place: _Place, way: Way | None) -> None:
         self._inbox.put(partial(self._on_passed, place, way))
@@ -307,7 +307,9 @@ class Gate:
     def _on_second(self) -> None:
         if self.clock.look():
             self._journal.note(Row("clock", "", self.clock.now(), text="trusted"))
-        self._on_alarm(self._alarmed)  # in case that the inbox had no room for its last change
+        if self._alarm_untold:  # the inbox had no room for its last change: it comes behind those before it
+            with self._edges:
+                self._alarm_untold = not self._inbox.put_first(partial(self._on_alarm, self._alarmed))
         self._on_parts()
         if self.dropped > self._dropped:
             text = f"the loop was too far behind to take {self.dropped - self._dropped} news"

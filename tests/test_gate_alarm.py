@@ -165,6 +165,27 @@ def test_promise_4_an_alarm_that_comes_back_at_once_keeps_the_lanes_free(data: P
         assert bench.relay() == ["both"], "the loop hears of the end when the next alarm is there already"
 
 
+class PressedAtOnce(Bench):
+    """The alarm comes when the gate has started and its loop has not turned yet."""
+
+    pressed = False
+
+    def turn(self) -> None:
+        if not self.pressed:
+            self.pressed = True
+            self.contact.press()
+        super().turn()
+
+
+def test_promise_4_an_alarm_right_after_the_start_is_told_once(data: Path) -> None:
+    """The contact's first state still waits to be heard, and must not end the alarm for a moment."""
+    with PressedAtOnce(data) as bench:
+        bench.pass_time(1_000)
+        assert [row.text for _, row, _ in bench.rows() if row.kind == "alarm"] == ["active"]
+        lights = [value for part, value in bench.signals() if part == "lamp"]
+        assert lights == ["blue", "green blink"]
+
+
 def test_a_contact_that_chatters_while_the_loop_stands_still_fills_nothing(
     data: Path,
 ) -> None:
