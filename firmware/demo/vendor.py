@@ -15,8 +15,8 @@ from typing import BinaryIO
 import msgspec
 
 from firmware.bridge.sandbox.control import control_of
-from firmware.bridge.sandbox.history import ELSEWHERE, Change
-from firmware.bridge.sandbox.ingresse import Sandbox, utc_ms
+from firmware.bridge.sandbox.history import ELSEWHERE, Change, utc_ms
+from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.sandbox.ingresse_tickets import Tickets
 from firmware.bridge.sandbox.server import LOOPBACK, Answer, Reply, Request, Server
 from firmware.demo.child import News, VendorOrder, serve, tell

@@ -1,57 +1,103 @@
-"""`gatepost sandbox ingresse`: a vendor on this machine, to try everything without an account."""
+"""`gatepost sandbox VENDOR`: a vendor on this machine, to try everything without an account."""
 
 import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from firmware.bridge.sandbox import (
+    ingresse,
+    ingresse_api,
+    ingresse_shapes,
+    vivenu,
+    vivenu_api,
+)
 from firmware.bridge.sandbox.control import COMMANDS, control_of
-from firmware.bridge.sandbox.ingresse import TICKETS, Sandbox
-from firmware.bridge.sandbox.ingresse_api import ENDPOINTS
-from firmware.bridge.sandbox.ingresse_shapes import SHAPES
 from firmware.bridge.sandbox.ingresse_tickets import TICKETS_MAX
 from firmware.bridge.sandbox.server import LOOPBACK, Server
 from firmware.bridge.sandbox.trouble import KINDS, Trouble
 
-Started = TypeVar("Started", Sandbox, Server)
+Sandbox = ingresse.Sandbox | vivenu.Sandbox
+Started = TypeVar("Started", Server, ingresse.Sandbox | vivenu.Sandbox)
 
 PORT = 8480
+TICKETS = 1000
 SEED_MAX = 1_000_000_000
 CHANGES_PER_MINUTE_MAX = 6000
 CODES_SHOWN = 3  # of each kind
 
 # By chance, at each request. `some` is a bad evening, `much` is worse than any vendor.
-LEVELS = MappingProxyType(
+SOME = (
+    Trouble("slow", chance=0.02, seconds=0.5),
+    Trouble("error", chance=0.01),
+    Trouble("limit", chance=0.01),
+    Trouble("drift", chance=0.05),
+)
+MUCH = (
+    Trouble("slow", chance=0.05, seconds=3.0),
+    Trouble("error", chance=0.05, after=True),
+    Trouble("limit", chance=0.05, seconds=2.0, date=True),
+    Trouble("refused", chance=0.002, seconds=5.0),
+    Trouble("lost", chance=0.05),
+    Trouble("cut", chance=0.03),
+    Trouble("short", chance=0.03),
+    Trouble("drift", chance=0.3),
+    Trouble("expired", chance=0.01),
+)
+
+
+class Play(NamedTuple):
+    """What a vendor's sandbox can do: its own commands and troubles, and what it does wrong by itself."""
+
+    commands: Mapping[str, str]
+    kinds: Mapping[str, str]
+    endpoints: Iterable[str]
+    shapes: Iterable[str]
+    levels: Mapping[str, tuple[Trouble, ...]]
+
+
+PLAYS: Mapping[str, Play] = MappingProxyType(
     {
-        "none": (),
-        "some": (
-            Trouble("slow", chance=0.02, seconds=0.5),
-            Trouble("error", chance=0.01),
-            Trouble("limit", chance=0.01),
-            Trouble("lost", "update", chance=0.01),
-            Trouble("drift", chance=0.05),
+        "ingresse": Play(
+            ingresse.COMMANDS,
+            KINDS,
+            ingresse_api.ENDPOINTS,
+            ingresse_shapes.SHAPES,
+            {
+                "none": (),
+                "some": (*SOME, Trouble("lost", "update", chance=0.01)),
+                "much": (
+                    *MUCH,
+                    Trouble("moving", "guestlist", chance=0.05),
+                    Trouble("status", "update", chance=0.02),
+                    Trouble("shuffled", "update", chance=0.2),
+                    Trouble("missing", "update", chance=0.03),
+                ),
+            },
         ),
-        "much": (
-            Trouble("slow", chance=0.05, seconds=3.0),
-            Trouble("error", chance=0.05, after=True),
-            Trouble("limit", chance=0.05, seconds=2.0, date=True),
-            Trouble("refused", chance=0.002, seconds=5.0),
-            Trouble("lost", chance=0.05),
-            Trouble("cut", chance=0.03),
-            Trouble("short", chance=0.03),
-            Trouble("moving", "guestlist", chance=0.05),
-            Trouble("drift", chance=0.3),
-            Trouble("status", "update", chance=0.02),
-            Trouble("shuffled", "update", chance=0.2),
-            Trouble("missing", "update", chance=0.03),
-            Trouble("expired", chance=0.01),
+        "vivenu": Play(
+            vivenu.COMMANDS,
+            vivenu.KINDS,
+            vivenu_api.ENDPOINTS,
+            vivenu_api.SHAPES,
+            {
+                "none": (),
+                "some": (*SOME, Trouble("lost", "upload", chance=0.01)),
+                "much": (
+                    *MUCH,
+                    Trouble("moving", "tickets", chance=0.05),
+                    Trouble("shuffled", "tickets", chance=0.2),
+                    Trouble("rejected", "upload", chance=0.02),
+                ),
+            },
         ),
     }
 )
+LEVELS = ("none", "some", "much")
 
 
 class PortUnusable(Exception):
@@ -60,7 +106,7 @@ class PortUnusable(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the sandbox can be told, and how it is controlled while it runs."""
-    parser.add_argument("vendor", choices=("ingresse",), help="whose API it speaks")
+    parser.add_argument("vendor", choices=tuple(PLAYS), help="whose API it speaks")
     parser.add_argument(
         "--port",
         type=between(0, 65_534),
@@ -83,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same seed makes the same tickets (1)",
     )
     parser.add_argument(
-        "--trouble", choices=tuple(LEVELS), default="none", help="how often it goes wrong by itself (none)"
+        "--trouble", choices=LEVELS, default="none", help="how often it goes wrong by itself (none)"
     )
     parser.add_argument(
         "--live",
@@ -92,25 +138,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sales, refunds, other codes and foreign check-ins a minute that happen by themselves (0)",
     )
-    commands = "\n".join(f"  {name:<16} {text}" for name, text in COMMANDS.items())
-    kinds = "\n".join(f"  {name:<9} {text}" for name, text in KINDS.items())
     at = f"http://{LOOPBACK}:{PORT + 1}/sandbox"
     parser.epilog = (
         f"While it runs it is controlled over its control port, which only this machine reaches:\n"
         f"  curl {at}/state\n"
         f"  curl -H 'Content-Type: application/json' --data '{{}}' {at}/sell\n\n"
-        f"Commands, each under /sandbox/:\n{commands}\n\n"
-        f'Kinds of misbehaviour, each with "endpoint" ({", ".join(ENDPOINTS)}, any)\n'
-        f'and "requests" (how many, 1) or "chance" (0 to 1, until it behaves again):\n{kinds}\n'
-        f"Shapes of drift: {', '.join(SHAPES)}."
+        f"Commands, each under /sandbox/:\n{_lines(COMMANDS, 16)}\n\n"
+        'Kinds of misbehaviour, each with "endpoint" (one below, or any)\n'
+        'and "requests" (how many, 1) or "chance" (0 to 1, until it behaves again) are below.\n\n'
+        + "\n\n".join(
+            f"Of {name}:\n{_lines(play.commands, 16)}\n{_lines(play.kinds, 9)}\n"
+            f"Endpoints: {', '.join(play.endpoints)}.\nShapes of drift: {', '.join(play.shapes)}."
+            for name, play in PLAYS.items()
+        )
     )
+
+
+def _lines(words: Mapping[str, str], width: int) -> str:
+    return "\n".join(f"  {name:<{width}} {text}" for name, text in words.items())
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer until Ctrl-C or SIGTERM. Raises `PortUnusable`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with started(arguments) as (sandbox, control):
-        for trouble in LEVELS[arguments.trouble]:
+        for trouble in PLAYS[arguments.vendor].levels[arguments.trouble]:
             sandbox.troubles.add(trouble)
         for line in introduction(sandbox, control):
             say(line)
@@ -120,22 +172,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def started(arguments: argparse.Namespace) -> Iterator[tuple[Sandbox, Server]]:
-    """The sandbox and its control port."""
+    """The sandbox and its control port. Raises `PortUnusable`."""
     port: int = arguments.port
     with (
-        listening(
-            port,
-            lambda: Sandbox(
-                port,
-                tickets=arguments.tickets,
-                seed=arguments.seed,
-                changes_per_minute=arguments.live,
-                log=say,
-            ),
-        ) as sandbox,
+        listening(port, lambda: played(arguments)) as sandbox,
         listening(port + 1 if port else 0, lambda: control_of(sandbox, port + 1 if port else 0)) as control,
     ):
         yield sandbox, control
+
+
+def played(arguments: argparse.Namespace) -> Sandbox:
+    """The sandbox of the vendor that was named."""
+    kind = {"ingresse": ingresse.Sandbox, "vivenu": vivenu.Sandbox}[arguments.vendor]
+    made: Sandbox = kind(
+        arguments.port,
+        tickets=arguments.tickets,
+        seed=arguments.seed,
+        changes_per_minute=arguments.live,
+        log=say,
+    )
+    return made
 
 
 def listening(port: int, start: Callable[[], Started]) -> Started:
@@ -148,8 +204,13 @@ def listening(port: int, start: Callable[[], Started]) -> Started:
 
 def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
     """What a person needs to use it."""
-    yield f"Ingresse sandbox at {sandbox.url}, {sandbox.tickets.count:,} tickets; Ctrl-C ends it"
-    yield f"control    {control.url}/sandbox/state (gatepost sandbox ingresse --help)"
+    name = "vivenu" if isinstance(sandbox, vivenu.Sandbox) else "Ingresse"
+    yield f"{name} sandbox at {sandbox.url}, {sandbox.count():,} tickets; Ctrl-C ends it"
+    yield f"control    {control.url}/sandbox/state (gatepost sandbox {name.lower()} --help)"
+    yield from _vivenu(sandbox) if isinstance(sandbox, vivenu.Sandbox) else _ingresse(sandbox)
+
+
+def _ingresse(sandbox: ingresse.Sandbox) -> Iterator[str]:
     yield f"apikey     {sandbox.key}"
     yield f"usertoken  {sandbox.token}"
     yield f"login      {sandbox.email} {sandbox.password}"
@@ -161,6 +222,17 @@ def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
     yield f"unsold     {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
     yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
     yield f"external   {'  '.join(sandbox.codes(CODES_SHOWN, external=True))}"
+
+
+def _vivenu(sandbox: vivenu.Sandbox) -> Iterator[str]:
+    yield f"token      {sandbox.token}"
+    for event in sandbox.events:
+        yield f'event      {event.id} "{event.title}"'
+        yield f"  valid    {'  '.join(sandbox.codes(CODES_SHOWN, event=event.id, valid=True))}"
+    details = sandbox.codes(CODES_SHOWN, sold=True, valid=False, refunded=False)
+    yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
+    yield f"details    {'  '.join(details)}"
+    yield f"blank      {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
 
 
 def say(line: str) -> None:

@@ -4,39 +4,37 @@ It listens on loopback only, wherever the vendor's side listens, and takes no re
 send: a POST needs Content-Type application/json, and the Host must be this machine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from firmware.bridge.sandbox.ingresse import Sandbox
-from firmware.bridge.sandbox.ingresse_shapes import row
+from firmware.bridge.sandbox.history import Books, Change
+from firmware.bridge.sandbox.seen import Seen, Violation
 from firmware.bridge.sandbox.server import LOOPBACK, Reply, Request, Server
-from firmware.bridge.sandbox.trouble import Trouble
+from firmware.bridge.sandbox.trouble import Trouble, Troubles
 
 SHOWN_MAX = 100  # entries of a history or a list of requests, the last ones
 CHANGES_MAX = 10_000  # in one call: a few hundred milliseconds in which the vendor answers nobody
 REFUSED_S_MAX = 86_400.0  # a day without the vendor is the longest that anybody tries
 
+# What it can do at every vendor's; the vendor's own file has the rest.
 COMMANDS: Mapping[str, str] = {
     "GET state": "address, events, sums, troubles that stand",
-    "GET codes": "codes; ?count=5&session=43058&sold=true&refunded=false&external=false&inside=true",
     "GET ticket": "a ticket and its history; ?ticket=ID or a code, percent-encoded",
     "GET history": f"the last {SHOWN_MAX} things that happened",
     "GET requests": f"the last {SHOWN_MAX} requests, secrets masked",
     "GET violations": "requests that were against the vendor's documents",
     "POST sell": 'sell a ticket; {"ticket": ID or code}, without it any',
-    "POST refund": "likewise: give the money back; the code changes",
+    "POST refund": "likewise: give the money back",
     "POST change-code": "likewise: another code for the same ticket",
-    "POST transfer": "likewise: another holder and another code",
     "POST check-in": "likewise: enters at a door of another company",
     "POST check-out": "likewise: leaves there",
     "POST live": 'let things happen; {"changes": 10}',
     "POST misbehave": 'go wrong; {"kind": "slow", "endpoint": "update", "requests": 3}, see below',
     "POST behave": "nothing goes wrong from now on",
     "POST refuse": 'nobody can connect; {"seconds": 10}',
-    "POST expire": "every token that was handed out has expired",
 }
 
 Body = TypeVar("Body")
@@ -60,42 +58,70 @@ class Refuse(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float = 10.0
 
 
-class Codes(msgspec.Struct, forbid_unknown_fields=True):
-    """Which codes are asked for."""
+Extra = Callable[[Request], object]
 
-    count: int = 10
-    session: int | None = None
-    sold: bool | None = None
-    refunded: bool | None = None
-    external: bool | None = None
-    inside: bool | None = None
+
+class Controlled(Protocol):
+    """A vendor's sandbox, as far as its control port needs it."""
+
+    url: str
+    server: Server
+    troubles: Troubles
+
+    @property
+    def violations(self) -> Sequence[Violation]: ...
+    @property
+    def requests(self) -> Sequence[Seen]: ...
+
+    def history(self, which: str = "") -> list[Change]: ...
+    def books(self) -> Books: ...
+    def sell(self, which: str = "") -> Change: ...
+    def refund(self, which: str = "") -> Change: ...
+    def change_code(self, which: str = "") -> Change: ...
+    def check_in(self, which: str = "") -> Change: ...
+    def check_out(self, which: str = "") -> Change: ...
+    def live(self, changes: int = 1) -> list[Change]: ...
+    def behave(self) -> None: ...
+
+    def count(self) -> int:
+        """How many tickets there are."""
+
+    def violations_count(self) -> int:
+        """How many requests were against the documents; `violations` is the first thousand of them."""
+
+    def controls(self) -> Mapping[str, Extra]:
+        """What can be done at this vendor only."""
+
+    def described(self) -> Mapping[str, object]:
+        """What else a person should know of its state."""
+
+    def shown(self, which: str) -> Mapping[str, object]:
+        """One ticket (id or code) with its history. Raises `KeyError`."""
 
 
 class Control:
     """Carries out control requests for one sandbox."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self.sandbox = sandbox
-        self._acts: Mapping[str, Callable[[Request], object]] = {
+        common: Mapping[str, Extra] = {
             "GET state": lambda _: self.state(),
-            "GET codes": self.codes,
-            "GET ticket": self.ticket,
+            "GET ticket": lambda request: sandbox.shown(msgspec.convert(dict(request.query), Which).ticket),
             "GET history": lambda _: sandbox.history()[-SHOWN_MAX:],
             "GET requests": lambda _: list(sandbox.requests)[-SHOWN_MAX:],
             "GET violations": lambda _: sandbox.violations,
             "POST sell": lambda request: sandbox.sell(body(request, Which).ticket),
             "POST refund": lambda request: sandbox.refund(body(request, Which).ticket),
             "POST change-code": lambda request: sandbox.change_code(body(request, Which).ticket),
-            "POST transfer": lambda request: sandbox.transfer(body(request, Which).ticket),
             "POST check-in": lambda request: sandbox.check_in(body(request, Which).ticket),
             "POST check-out": lambda request: sandbox.check_out(body(request, Which).ticket),
             "POST live": self.live,
             "POST misbehave": lambda request: sandbox.troubles.add(body(request, Trouble)),
             "POST behave": lambda _: sandbox.behave(),
             "POST refuse": self.refuse,
-            "POST expire": lambda _: sandbox.expire_tokens(),
         }
-        assert self._acts.keys() == COMMANDS.keys()
+        assert common.keys() == COMMANDS.keys()
+        self._acts = {**common, **sandbox.controls()}
 
     def answer(self, request: Request) -> Reply:
         """The reply: JSON, or one line that says what was wrong."""
@@ -104,7 +130,7 @@ class Control:
         name = request.path.removeprefix("/sandbox/") if request.path.startswith("/sandbox/") else ""
         act = self._acts.get(f"{request.method} {name}")
         if act is None:
-            return complaint(404, f"no such command; there are {', '.join(COMMANDS)}")
+            return complaint(404, f"no such command; there are {', '.join(self._acts)}")
         json = request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
         if request.method == "POST" and not json:
             return complaint(415, "send Content-Type: application/json")
@@ -120,31 +146,11 @@ class Control:
         sandbox = self.sandbox
         return {
             "url": sandbox.url,
-            "tickets": sandbox.tickets.count,
-            "events": [
-                {"id": event.id, "title": event.title, "sessions": [one.id for one in event.sessions]}
-                for event in sandbox.events
-            ],
+            "tickets": sandbox.count(),
+            **sandbox.described(),
             "books": sandbox.books()._asdict(),
-            "violations": sandbox.api.violations_count,
+            "violations": sandbox.violations_count(),
             "troubles": sandbox.troubles.standing(),
-        }
-
-    def codes(self, request: Request) -> object:
-        """Codes of tickets like that."""
-        wanted = msgspec.convert(dict(request.query), Codes, strict=False)
-        if wanted.session is not None and wanted.session not in self.sandbox.tickets.sessions:
-            raise KeyError(f"there is no session {wanted.session}")
-        return self.sandbox.codes(**msgspec.structs.asdict(wanted))
-
-    def ticket(self, request: Request) -> object:
-        """One ticket with its history."""
-        found = self.sandbox.ticket(msgspec.convert(dict(request.query), Which).ticket)
-        return {
-            "event": found.session.event,
-            "session": found.session.id,
-            **row(found),
-            "history": [change._asdict() for change in found.history],
         }
 
     def live(self, request: Request) -> object:
@@ -172,6 +178,6 @@ def complaint(status: int, text: str) -> Reply:
     return Reply(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
 
 
-def control_of(sandbox: Sandbox, port: int = 0) -> Server:
+def control_of(sandbox: Controlled, port: int = 0) -> Server:
     """The control port, on loopback. Raises `OSError` where the port is taken."""
-    return Server(Control(sandbox).answer, sandbox.tickets.clock, LOOPBACK, port)
+    return Server(Control(sandbox).answer, sandbox.server.clock, LOOPBACK, port)

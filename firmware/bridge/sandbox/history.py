@@ -1,5 +1,6 @@
 """What happened at a sandbox, whichever vendor it plays: who did what to which ticket, and the sums."""
 
+import time
 from typing import NamedTuple
 
 WORD = 0xFFFF_FFFF_FFFF_FFFF
@@ -50,3 +51,8 @@ def mix(number: int) -> int:
     number = (number ^ number >> 30) * 0xBF58_476D_1CE4_E5B9 & WORD
     number = (number ^ number >> 27) * 0x94D0_49BB_1331_11EB & WORD
     return number ^ number >> 31
+
+
+def utc_ms() -> int:
+    """The machine's clock."""
+    return time.time_ns() // 1_000_000

@@ -5,19 +5,23 @@ itself with `changes_per_minute`, and misbehaves when it is told to.
 """
 
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
+from types import MappingProxyType
 from typing import Self
 
-from firmware.bridge.sandbox.history import Books, Change
-from firmware.bridge.sandbox.ingresse_api import ENDPOINTS, Api, Rules, Seen, Violation
+import msgspec
+
+from firmware.bridge.sandbox.control import Extra, Which, body
+from firmware.bridge.sandbox.history import Books, Change, utc_ms
+from firmware.bridge.sandbox.ingresse_api import ENDPOINTS, Api, Rules
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
-from firmware.bridge.sandbox.ingresse_shapes import SHAPES
+from firmware.bridge.sandbox.ingresse_shapes import SHAPES, row
 from firmware.bridge.sandbox.ingresse_tickets import NOT_EXECUTED, Event, Ticket, Tickets
-from firmware.bridge.sandbox.server import LOOPBACK, Server
+from firmware.bridge.sandbox.seen import Seen, Violation
+from firmware.bridge.sandbox.server import LOOPBACK, Request, Server
 from firmware.bridge.sandbox.trouble import ANY, Trouble, Troubles
 
 TICKETS = 1000
@@ -29,9 +33,25 @@ TRIES_MAX = 1000  # tickets looked at for one that something can happen to: ever
 ACTS = ("sell", "sell", "sell", "check_in", "check_in", "check_out", "refund", "change_code", "transfer")
 
 
-def utc_ms() -> int:
-    """The machine's clock."""
-    return time.time_ns() // 1_000_000
+# What its control port can do besides what it can do at every vendor's.
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "GET codes": "codes; ?count=5&session=43058&sold=true&refunded=false&external=false&inside=true",
+        "POST transfer": "likewise: another holder and another code",
+        "POST expire": "every token that was handed out has expired",
+    }
+)
+
+
+class Codes(msgspec.Struct, forbid_unknown_fields=True):
+    """Which codes are asked for."""
+
+    count: int = 10
+    session: int | None = None
+    sold: bool | None = None
+    refunded: bool | None = None
+    external: bool | None = None
+    inside: bool | None = None
 
 
 class Sandbox:
@@ -101,6 +121,14 @@ class Sandbox:
         """Requests that were against the documents, the first thousand."""
         with self.tickets.lock:
             return list(self.api.violations)
+
+    def count(self) -> int:
+        """How many tickets there are."""
+        return self.tickets.count
+
+    def violations_count(self) -> int:
+        """How many requests were against the documents."""
+        return self.api.violations_count
 
     @property
     def requests(self) -> deque[Seen]:
@@ -220,6 +248,42 @@ class Sandbox:
         """Another user token, as a browser login would bring it."""
         with self.tickets.lock:
             return self.logins.token(key or self.key)
+
+    # --- over the control port ------------------------------------------------------------------------
+
+    def controls(self) -> Mapping[str, Extra]:
+        """What the control port can do besides, in the order of `COMMANDS`."""
+        return {
+            "GET codes": self._codes,
+            "POST transfer": lambda request: self.transfer(body(request, Which).ticket),
+            "POST expire": lambda _: self.expire_tokens(),
+        }
+
+    def described(self) -> Mapping[str, object]:
+        """The events, for a person."""
+        return {
+            "events": [
+                {"id": event.id, "title": event.title, "sessions": [one.id for one in event.sessions]}
+                for event in self.events
+            ]
+        }
+
+    def shown(self, which: str) -> Mapping[str, object]:
+        """One ticket with its history."""
+        found = self.ticket(which)
+        history = [change._asdict() for change in found.history]
+        return {
+            "event": found.session.event,
+            "session": found.session.id,
+            **row(found),
+            "history": history,
+        }
+
+    def _codes(self, request: Request) -> object:
+        wanted = msgspec.convert(dict(request.query), Codes, strict=False)
+        if wanted.session is not None and wanted.session not in self.tickets.sessions:
+            raise KeyError(f"there is no session {wanted.session}")
+        return self.codes(**msgspec.structs.asdict(wanted))
 
     # --- inner ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -29,14 +29,13 @@ from firmware.bridge.sandbox.ingresse_checks import (
 )
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
 from firmware.bridge.sandbox.ingresse_tickets import Event, Tickets, Updated
+from firmware.bridge.sandbox.seen import SEEN_MAX, VIOLATIONS_MAX, Seen, Violation, line_of
 from firmware.bridge.sandbox.server import Reply, Request
 from firmware.bridge.sandbox.trouble import Trouble, Troubles, troubled
 
 ENDPOINTS = tuple(METHODS)
 UNKNOWN = "unknown"  # where a path is none of them
 SECRET = frozenset({*KEYS, "usertoken"})
-VIOLATIONS_MAX = 1000  # kept; all are counted
-SEEN_MAX = 10_000  # requests kept
 MOVED_ROWS_MAX = 3  # when nothing else was ordered
 SEARCH_SIZE = 50  # what the clients ask for
 
@@ -50,22 +49,6 @@ class Rules:
     key_names: tuple[str, ...] = KEYS
     page_size_max: int = 1500  # the recommended size; the maximum is not public
     strict: bool = True  # unknown parameters and a `from` in seconds are refused
-
-
-class Violation(NamedTuple):
-    """A request against the documents. `request` has its secrets masked."""
-
-    text: str
-    request: str
-
-
-class Seen(NamedTuple):
-    """A request that came, with its secrets masked, and what went wrong on purpose."""
-
-    endpoint: str
-    request: str
-    status: int
-    troubles: tuple[str, ...]
 
 
 class Api:
@@ -92,7 +75,7 @@ class Api:
         began_s = time.perf_counter()
         endpoint, act = self.find(request)
         due = self.troubles.take(endpoint)
-        masked = masked_line(request)
+        masked = line_of(request, SECRET)
         said: list[str] = []
 
         def carry_out() -> Reply:
@@ -266,7 +249,7 @@ class Api:
         replies = []
         for one in entries:
             if one.session is None:
-                self.note_violation(f"sessionId of {one.code} is missing", masked_line(request))
+                self.note_violation(f"sessionId of {one.code} is missing", line_of(request, SECRET))
             if status := due.get("status"):
                 found = self.tickets.find(one.code)
                 updated = Updated(status.value, found[0] if found else None)
@@ -334,9 +317,3 @@ def no_such_path(request: Request) -> NoReturn:
 def other_method(method: str) -> NoReturn:
     """A path with another method than its own."""
     raise wrong(f"this path takes {method}", 405)
-
-
-def masked_line(request: Request) -> str:
-    """Method, path and query of a request, without what must not be seen."""
-    shown = "&".join(f"{name}={'***' if name in SECRET else value}" for name, value in request.query)
-    return f"{request.method} {request.path}{'?' + shown if shown else ''}"

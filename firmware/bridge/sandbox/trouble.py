@@ -1,11 +1,11 @@
 """What a sandbox does wrong on demand: for the next requests, or by chance from a seed. Knows no vendor.
 
-Troubles of the connection and of HTTP are carried out here, by `troubled`. Those of what a reply says
-(`moving`, `drift`, `status`, `shuffled`, `missing`, `expired`) are handed to the vendor's own sandbox.
+Troubles of the connection and of HTTP are carried out here, by `troubled`. Those of what a reply says are
+handed to the vendor's own sandbox.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
 from random import Random
 
@@ -16,8 +16,9 @@ from firmware.bridge.sandbox.server import Ending, Reply
 ANY = "any"  # every endpoint
 TROUBLES_MAX = 1000  # orders that stand at one time; a test that needs more has lost its way
 
-# What each kind does, and the option that it takes besides endpoint, requests and chance.
-KINDS = {
+# What each kind does, and the option that it takes besides endpoint, requests and chance. First those that
+# every vendor has, then those of Ingresse as well.
+COMMON = {
     "slow": "carried out, then the reply waits for `seconds`",
     "lost": "carried out, then the connection is closed without a reply",
     "refused": "not carried out; closed, and connections are refused for `seconds`",
@@ -27,10 +28,13 @@ KINDS = {
     "short": "carried out; half of the JSON comes, as if it were all",
     "moving": "the rows of the list move by `rows` places (0: some places, either way)",
     "drift": "other types and shapes than the page's; `shape` names one",
+    "expired": "the token counts as expired",
+}
+KINDS = {
+    **COMMON,
     "status": "no ticket of the update is carried out; each gets the status number `value`",
     "shuffled": "carried out; the entries of the reply come in another order",
     "missing": "carried out; one entry is missing in the reply",
-    "expired": "the token counts as expired",
 }
 HTML = b"<html><head><title>500</title></head><body><h1>Internal Server Error</h1></body></html>"
 
@@ -53,16 +57,19 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Troubles:
     """The orders that stand. The same seed and the same requests give the same troubles."""
 
-    def __init__(self, seed: int, endpoints: Sequence[str], shapes: Sequence[str]) -> None:
+    def __init__(
+        self, seed: int, endpoints: Sequence[str], shapes: Sequence[str], kinds: Collection[str] = KINDS
+    ) -> None:
         self._random = Random(f"troubles {seed}")  # noqa: S311 - reproducible on purpose, and no secret
         self._endpoints, self._shapes = (*endpoints, ANY), ("", *shapes)
+        self._kinds = tuple(kinds)
         self._orders: list[tuple[Trouble, int]] = []
         self._lock = threading.Lock()
 
     def add(self, trouble: Trouble) -> None:
         """Let something go wrong. Raises `ValueError` for what is not there."""
         for name, value, known in (
-            ("kind", trouble.kind, tuple(KINDS)),
+            ("kind", trouble.kind, self._kinds),
             ("endpoint", trouble.endpoint, self._endpoints),
             ("shape", trouble.shape, self._shapes),
         ):
