@@ -16,7 +16,7 @@ from firmware import wire
 from firmware.bridge.database import Database
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed
-from firmware.bridge.ingresse import Ingresse
+from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
@@ -24,6 +24,7 @@ from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
 from firmware.bridge.vendor import Vendor
+from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
 from firmware.hold import hold
 from firmware.mqtt import PACE, Line, Pace, opened
@@ -122,7 +123,11 @@ def ledger_url(settings: BridgeSettings, data: Path) -> str:
 
 def vendor_of(settings: AccountSettings) -> Vendor:
     """The vendor of an account, by its kind."""
-    return Ingresse(settings.vendor)
+    match settings.vendor:
+        case IngresseSettings():
+            return Ingresse(settings.vendor)
+        case VivenuSettings():
+            return Vivenu(settings.vendor)
 
 
 def workers_at(place: str) -> str:

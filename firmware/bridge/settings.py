@@ -7,14 +7,21 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-import httpx
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from firmware.bridge.addresses import LOOPBACK
+from firmware.bridge.checked import (
+    EVENT,
+    EVENTS_MAX,
+    KIND_NAMES,
+    VENDOR,
+    VENDORS_MAX,
+    address_fits,
+    secret_of,
+)
 from firmware.bridge.ingresse_requests import (
     BATCH_MAX,
     KEY_PARAMETERS,
@@ -25,6 +32,8 @@ from firmware.bridge.ingresse_requests import (
     IngresseSettings,
     check,
 )
+from firmware.bridge.vivenu_requests import VivenuSettings
+from firmware.bridge.vivenu_settings import VIVENU, vivenu
 from firmware.config import (
     FILE_BYTES_MAX,
     BrokerSettings,
@@ -44,12 +53,10 @@ from firmware.config.keys import BROKER, SECRET, SECRET_OR_NONE
 from firmware.config.values import Key, Name, Number, OneOf, Only, Section, Text, Texts, nearest, shown
 from firmware.core.ticket import Choice, Verdict
 
-VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two
-EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
-SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB
 DATABASES = {"sqlite": "sqlite:////folder/file", "postgresql": "postgresql+psycopg://user@host/name"}
 DRIVER = '"psycopg[binary]"'  # as pip has it: with the library of PostgreSQL that it needs
 OWN_MEANING = frozenset({0, 1, 3})  # status numbers of Ingresse that are no refusals, or not always
+SECRETS = ("key", "token", "jwt", "password")
 STATUS = re.compile(r"[0-9]{1,3}")  # Ingresse knows 0 to 6
 REFUSALS = tuple(verdict for verdict in Verdict if not verdict.admits)
 
@@ -95,112 +102,96 @@ BRIDGE = Section(
     ),
 )
 
-INGRESSE = Only("kind", ("ingresse",))
 TOKEN, PASSWORD = Only("login", ("token",)), Only("login", ("password",))
-VENDOR = Section(
+INGRESSE = Section(
     "vendor",
     VENDORS_MAX,
-    "An account at a ticketing vendor.",
+    'What an account at Ingresse has besides, with `kind = "ingresse"`.',
     (
-        Key("name", Name(), None, "What the account is called; ticket ids begin with it and a colon."),
-        Key("kind", OneOf(("ingresse",)), None, "Which vendor it is."),
-        Key(
-            "poll_s",
-            Number(1, 3600, "a vendor's patience; an hour is as good as never"),
-            10,
-            "Seconds between two looks at what changed in the vendor's list.",
-        ),
-        Key(
-            "whole_every_h",
-            Number(1, 168, "a list of a million takes minutes; a week"),
-            24,
-            "Hours between two readings of the whole list, which find what changes did not tell.",
-        ),
-        Key(
-            "rate_max",
-            Number(1, 1000, "requests a second"),
-            10,
-            "Requests a second at most; ask the vendor what it allows.",
-        ),
-        Key("api_url", Text(1, 255), DEFAULTS["api_url"], "The vendor's address.", INGRESSE),
-        Key("search_url", Text(0, 255), "", "The producer search; empty: below `api_url`.", INGRESSE),
+        Key("api_url", Text(1, 255), DEFAULTS["api_url"], "The vendor's address."),
+        Key("search_url", Text(0, 255), "", "The producer search; empty: below `api_url`."),
         Key(
             "key_parameter",
             OneOf(KEY_PARAMETERS),
             DEFAULTS["key_parameter"],
             "What the application's key is called in a request.",
-            INGRESSE,
         ),
-        Key("key_file", SECRET, None, "The file with the application's key.", INGRESSE),
+        Key("key_file", SECRET, None, "The file with the application's key."),
         Key(
             "login",
             OneOf(LOGINS),
             None,
             "How to log in: with a user token, or with e-mail and password.",
-            INGRESSE,
         ),
         Key("token_file", SECRET, None, "The file with the user token.", TOKEN),
         Key("jwt_file", SECRET_OR_NONE, "", "The file with the JWT, for the search.", TOKEN),
         Key("email", Text(1), None, "The user's e-mail address.", PASSWORD),
         Key("password_file", SECRET, None, "The file with the user's password.", PASSWORD),
         Key("login_path", OneOf(LOGIN_PATHS), DEFAULTS["login_path"], "Where users log in.", PASSWORD),
-        Key("unsold", OneOf(tuple(Choice)), None, UNSOLD, INGRESSE),
+        Key("unsold", OneOf(tuple(Choice)), None, UNSOLD),
         Key(
             "page_size",
             Number(1, PAGE_SIZE_MAX, "1500 is what the vendor recommends"),
             DEFAULTS["page_size"],
             "Tickets in one page of the list.",
-            INGRESSE,
         ),
         Key(
             "batch_size",
             Number(1, BATCH_MAX, "more the vendor refuses"),
             DEFAULTS["batch_size"],
             "Movements that are told in one call.",
-            INGRESSE,
         ),
         Key(
             "overlap_s",
             Number(1, OVERLAP_S_MAX, "a day"),
             DEFAULTS["overlap_s"],
             "How far a look at what changed reaches back behind the last one.",
-            INGRESSE,
         ),
         Key(
             "check_in_timeout_ms",
             Number(200, 10_000, "no network answers sooner; the exits of a hall wait for it"),
             round(DEFAULTS["check_in_timeout_s"] * 1000),
             "How long a check-in may take before the bridge looks whether it was made.",
-            INGRESSE,
         ),
         Key(
             "look_timeout_ms",
             Number(200, 3000, "no network answers sooner; twenty looks must end while a batch is held"),
             round(DEFAULTS["look_timeout_s"] * 1000),
             "How long such a look may take; then the check-in stays in doubt, and is looked up later.",
-            INGRESSE,
         ),
         Key(
             "refusals",
             Texts(3),
             tuple(f"{number}={verdict}" for number, verdict in DEFAULTS["status_map"].items()),
             "What a status number that refuses means to a gate, as number=verdict; others are `refused`.",
-            INGRESSE,
         ),
     ),
 )
 
-EVENT = Section(
+INGRESSE_EVENT = Section(
     "vendor.event",
     EVENTS_MAX,
-    "An event of the account above it that is played here.",
-    (
-        Key("id", Text(1), None, "The event's id at the vendor."),
-        Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),
-    ),
+    "What an event of Ingresse has besides.",
+    (Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),),
 )
 
-SECTIONS = (BRIDGE, VENDOR, EVENT, BROKER)
+SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, EVENT, INGRESSE_EVENT, BROKER)
+
+# What each kind of account has besides, and each of its events.
+KINDS: Mapping[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = MappingProxyType(
+    {"ingresse": (INGRESSE.keys, INGRESSE_EVENT.keys), "vivenu": (VIVENU.keys, ())}
+)
+assert tuple(KINDS) == KIND_NAMES
+
+
+def _any_kind(section: Section, at: int) -> Section:
+    """With the settings of all kinds, each once."""
+    keys = {key.name: key for own in KINDS.values() for key in (*section.keys, *own[at])}
+    return section._replace(keys=tuple(keys.values()))
+
+
+# Where a setting that stands in the wrong place belongs.
+HOMES = (BRIDGE, _any_kind(VENDOR, 0), _any_kind(EVENT, 1), BROKER)
 
 
 class AccountSettings(NamedTuple):
@@ -210,7 +201,7 @@ class AccountSettings(NamedTuple):
     poll_s: int
     whole_every_h: int
     rate_max: int
-    vendor: IngresseSettings
+    vendor: IngresseSettings | VivenuSettings
 
 
 class BridgeSettings(NamedTuple):
@@ -238,8 +229,8 @@ def settle(
     document: Mapping[str, object], source: str, lines: Mapping[str, int] | None = None
 ) -> BridgeSettings:
     """The settings that a table as TOML gives it holds. Raises `SettingsError`."""
-    complaints = Complaints(source, lines or {}, SECTIONS)
-    complaints.unknown("", document, [section.name for section in SECTIONS if section is not EVENT])
+    complaints = Complaints(source, lines or {}, HOMES)
+    complaints.unknown("", document, [section.name for section in HOMES if section.name != EVENT.name])
     bridge = table(complaints, BRIDGE, document.get("bridge", {}), "bridge")
     _check_ledger(complaints, bridge.values["ledger"])
     brokers = brokers_of(complaints, document)
@@ -273,23 +264,23 @@ def _check_ledger(complaints: Complaints, url: str) -> None:
 
 
 def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
-    entries = found if isinstance(found, list) else []
-    events = [each.get("event", []) if isinstance(each, dict) else None for each in entries]
-    plain = [
-        {name: value for name, value in each.items() if name != "event"} if isinstance(each, dict) else each
-        for each in entries
-    ]
+    if not isinstance(found, list) or len(found) > VENDORS_MAX:
+        tables(complaints, VENDOR, found, "vendor")  # says so
+        return []
     names: dict[str, str] = {}
     accounts = []
-    vendors = tables(complaints, VENDOR, plain if isinstance(found, list) else found, "vendor")
-    for vendor, listed in zip(vendors, events, strict=False):
+    for number, entry in enumerate(found, 1):
+        path = f"vendor[{number}]"
+        vendor = _of_kind(complaints, VENDOR, 0, _without_events(entry), path, entry)
         once(complaints, vendor, "name", names)
-        played = [] if listed is None else tables(complaints, EVENT, listed, f"{vendor.path}.event")
-        if listed == []:
-            complaints.add(f"{vendor.path}.event", f"is missing: write {EVENT.header} for each played here")
-        settings = _ingresse(complaints, vendor, played)
+        played = _events(complaints, entry, path)
+        values = vendor.values
+        settings: IngresseSettings | VivenuSettings | None = None
+        if values["kind"] == "ingresse":
+            settings = _ingresse(complaints, vendor, played)
+        elif values["kind"] == "vivenu":
+            settings = vivenu(complaints, vendor, played)
         if settings is not None:
-            values = vendor.values
             accounts.append(
                 AccountSettings(
                     values["name"], values["poll_s"], values["whole_every_h"], values["rate_max"], settings
@@ -298,12 +289,51 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
     return accounts
 
 
+def _without_events(entry: object) -> object:
+    return {n: v for n, v in entry.items() if n != "event"} if isinstance(entry, dict) else entry
+
+
+def _of_kind(
+    complaints: Complaints, section: Section, at: int, found: object, path: str, entry: object
+) -> Table:
+    """Check a table against what its kind of account has. Where that is none, only what all have."""
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    own = KINDS[kind][at] if isinstance(kind, str) and kind in KINDS else None
+    keys = (*section.keys, *(own or ()))
+    if isinstance(found, dict):
+        others = {key.name: name for name, each in KINDS.items() for key in each[at]}
+        strange = [name for name in found if name in others and name not in {key.name for key in keys}]
+        for name in strange if own is not None else ():
+            mend = f'take it out, or set kind = "{others[name]}"'
+            complaints.add(f"{path}.{name}", f'does nothing with kind = "{kind}": {mend}')
+        found = {name: value for name, value in found.items() if name not in strange}
+    return table(complaints, section._replace(keys=keys), found, path)
+
+
+def _events(complaints: Complaints, entry: object, path: str) -> list[Table]:
+    """The events of an account."""
+    listed = entry.get("event", []) if isinstance(entry, dict) else []
+    if isinstance(entry, dict) and listed == []:
+        complaints.add(f"{path}.event", f"is missing: write {EVENT.header} for each played here")
+    if not isinstance(listed, list) or len(listed) > EVENTS_MAX:
+        tables(complaints, EVENT, listed, f"{path}.event")  # says so
+        return []
+    events = [
+        _of_kind(complaints, EVENT, 1, each, f"{path}.event[{number}]", entry)
+        for number, each in enumerate(listed, 1)
+    ]
+    ids: dict[str, str] = {}
+    for event in events:
+        once(complaints, event, "id", ids)
+    return events
+
+
 def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> IngresseSettings | None:
     """What the vendor's file needs; `None` where something is wrong, which is noted then."""
     values = vendor.values
-    _check_events(complaints, events)
-    fit = [_check_url(complaints, vendor, name) for name in ("api_url", "search_url")]
-    read = {name: _secret(complaints, vendor, name) for name in ("key", "token", "jwt", "password")}
+    _check_sessions(complaints, events)
+    fit = [address_fits(complaints, vendor, name) for name in ("api_url", "search_url")]
+    read = {name: secret_of(complaints, INGRESSE, vendor, name) for name in SECRETS}
     secrets = {name: secret for name, secret in read.items() if secret is not None}
     refusals = _refusals(complaints, vendor)
     given: tuple[object, ...] = (
@@ -346,12 +376,10 @@ def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> Ing
     return settings
 
 
-def _check_events(complaints: Complaints, events: list[Table]) -> None:
-    """Each event once, each session once, and no event without one."""
-    ids: dict[str, str] = {}
+def _check_sessions(complaints: Complaints, events: list[Table]) -> None:
+    """Each session once, and no event without one."""
     sessions: dict[str, str] = {}
     for event in events:
-        once(complaints, event, "id", ids)
         if event.values["sessions"] == ():
             complaints.add(f"{event.path}.sessions", "is empty: a code is for one session, so name them")
         for session in event.values["sessions"] or ():
@@ -361,55 +389,6 @@ def _check_events(complaints: Complaints, events: list[Table]) -> None:
                     f"{shown(session)} is in {sessions[session]} already: each session once",
                 )
             sessions.setdefault(session, event.path)
-
-
-def _check_url(complaints: Complaints, vendor: Table, name: str) -> bool:
-    """Whether the vendor can be asked there, as far as an address tells."""
-    try:
-        url, _ = httpx.URL(vendor.values[name]), urlsplit(vendor.values[name]).port  # httpx takes any port
-    except (httpx.InvalidURL, ValueError):
-        complaints.add(f"{vendor.path}.{name}", "is no address: write https://host")
-        return False
-    own = url.scheme == "http" and url.host in LOOPBACK
-    plain = not (url.userinfo or url.query or url.fragment)
-    if vendor.values[name] and not (url.host and plain and (own or url.scheme == "https")):
-        mend = "write https://host, without user or query; http is for this machine only"
-        complaints.add(f"{vendor.path}.{name}", f"is no address that can be used: {mend}")
-        return False
-    return True
-
-
-def _secret(complaints: Complaints, vendor: Table, name: str) -> str | None:
-    """The first line of the file; "" where the setting has no effect, `None` where it is wrong."""
-    name += "_file"
-    key = next(key for key in VENDOR.keys if key.name == name)
-    path: str | None = vendor.values[name]
-    if key.only is not None and vendor.values[key.only.key] not in key.only.values:
-        return ""
-    if not path:
-        return path  # left out: noted already where it is needed
-    where = f"{vendor.path}.{name}"
-    try:
-        with Path(path).open("rb") as file:
-            first, end, _ = file.read(SECRET_BYTES_MAX).partition(b"\n")
-        secret = first.decode("utf-8-sig").strip()
-    except OSError as error:
-        complaints.add(where, f"{path}: cannot be read ({error.strerror}): check the path")
-        return None
-    except UnicodeDecodeError:  # its text would quote the secret
-        complaints.add(where, f"{path}: is not UTF-8 text: save it as UTF-8")
-        return None
-    if not end and len(first) == SECRET_BYTES_MAX:
-        complaints.add(
-            where, f"{path}: its first line is longer than {SECRET_BYTES_MAX} bytes: is it this file?"
-        )
-    elif not secret:
-        complaints.add(where, f"{path}: its first line is empty: write the secret there")
-    elif not secret.isprintable() or not (secret.isascii() or name == "password_file"):
-        complaints.add(where, f"{path}: has a character that no key and no token has: copy it again")
-    else:
-        return secret
-    return None
 
 
 def _refusals(complaints: Complaints, vendor: Table) -> Mapping[int, Verdict]:

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from firmware.bridge.driver import Driver
-from firmware.bridge.ingresse import Ingresse
 from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.sandbox.ingresse_tickets import Tickets
+from firmware.bridge.service import vendor_of
 from firmware.bridge.settings import load
 from firmware.bridge.vendor import Accepted, Told
 from firmware.core.ticket import Direction, Ticket
@@ -159,7 +159,7 @@ def _parts(folder: Path, folk: list[tuple[str, Ticket]]) -> Iterator[Figure]:
     """Where the time of a batch goes: the vendor's own part, and the adapter's with the driver around it."""
     with Sandbox(tickets=2 * len(folk), seed=SEED) as sandbox:
         settings = load(site.write_bridge(folder / "alone", 1, sandbox)).accounts[0]
-        vendor = Ingresse(settings.vendor)
+        vendor = vendor_of(settings)
         size_max = vendor.batch_max
         taken: list[float] = []
         with Driver("bench", vendor, settings.rate_max) as driver:

@@ -5,36 +5,33 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from firmware.bridge.driver import Driver
-from firmware.bridge.ingresse import Ingresse
+from firmware.bridge.checked import SECRET_BYTES_MAX, VENDOR
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.settings import (
+    INGRESSE,
     INTRODUCTION,
-    SECRET_BYTES_MAX,
     SECTIONS,
-    BridgeSettings,
     load,
     parse,
-    settle,
 )
+from firmware.bridge.vivenu_requests import VivenuSettings
+from firmware.bridge.vivenu_settings import VIVENU
 from firmware.config import FILE_BYTES_MAX, SettingsError
 from firmware.config.__main__ import page
-from firmware.config.values import Flag, Key, Number, Section, Texts
+from firmware.config.values import Key, Section
 from firmware.core.ticket import Choice, Verdict
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "deploy" / "bridge.toml"
 SECRET = "s3cret-of-ours-0123456789"
 
-KEYS = [pytest.param(s, k, id=f"{s.name}.{k.name}") for s in SECTIONS for k in s.keys]
+KEYS = [pytest.param(s, k, id=f"{at} {s.name}.{k.name}") for at, s in enumerate(SECTIONS) for k in s.keys]
 BROKER = '[[broker]]\nhost = "h"\n'
 EVENT = '[[vendor.event]]\nid = "1"\nsessions = ["2"]\n'
+PLAIN_EVENT = '[[vendor.event]]\nid = "1"\n'
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +52,12 @@ def vendor(secret: Path, name: str = "a", **more: str) -> str:
         "token_file": f'"{secret}"',
         "unsold": '"admit"',
     } | more
+    return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
+
+
+def access_user(secret: Path, name: str = "v", **more: str) -> str:
+    """A `[[vendor]]` of vivenu with all that must be given."""
+    lines = {"name": f'"{name}"', "kind": '"vivenu"', "token_file": f'"{secret}"'} | more
     return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
 
 
@@ -84,7 +87,11 @@ def at_home(text: str, secret: Path) -> str:
 def test_the_example_loads_and_is_what_it_says(secret: Path) -> None:
     found = parse(at_home(EXAMPLE.read_text("utf-8"), secret), "x")
     assert found.venue == "arena"
-    boxoffice, guests = found.accounts
+    boxoffice, guests, festival = found.accounts
+    assert isinstance(boxoffice.vendor, IngresseSettings)
+    assert isinstance(guests.vendor, IngresseSettings)
+    assert isinstance(festival.vendor, VivenuSettings)
+    assert (festival.vendor.token, festival.vendor.send_again) == (SECRET, False)
     assert (boxoffice.name, boxoffice.vendor.login, boxoffice.vendor.unsold) == (
         "boxoffice",
         "password",
@@ -101,16 +108,19 @@ def test_the_example_has_every_setting_and_its_comments_show_the_defaults(secret
     assert parse(text, "x") == parse(plain, "x")
     document = tomllib.loads(text)
     document["vendor.event"] = [event for each in document["vendor"] for event in each.pop("event")]
-    for section in SECTIONS:
-        found = document[section.name]
+    for name in {section.name for section in SECTIONS}:
+        found = document[name]
         names = {name for each in (found if isinstance(found, list) else [found]) for name in each}
-        assert names == {key.name for key in section.keys}, section.name
+        assert names == {key.name for section in SECTIONS for key in section.keys if section.name == name}
+    kinds = {each["kind"]: set(each) for each in document["vendor"] if each["name"] != "guests"}
+    assert kinds["vivenu"] == {key.name for section in (VENDOR, VIVENU) for key in section.keys}
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Key, secret: Path) -> None:
     before = {"bridge": "", "vendor": BROKER, "vendor.event": BROKER + vendor(secret), "broker": ""}
-    start = before[section.name] + f"{section.header}\n"
+    kind = {id(INGRESSE): 'kind = "ingresse"\n', id(VIVENU): 'kind = "vivenu"\n'}.get(id(section), "")
+    start = before[section.name] + f"{section.header}\n{kind}"
     (row,) = re.findall(rf"^\| `{key.name}` \| .* \| (.*) \| .* \|$", page("", [section]), re.MULTILINE)
     if row == "must be given":
         assert key.default is None
@@ -120,11 +130,15 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
         assert said
         return
     given = vendor(secret) if section.name == "vendor" else "[bridge]\n"
+    if section is VIVENU:
+        given = access_user(secret)
     if key.only and key.only.values == ("password",):
         given = vendor(secret, token_file="", login='"password"', email='"a"', password_file=f'"{secret}"')
     if section.name == "broker":
         given = '[[broker]]\nhost = "g"\nusername = "u"\n'
     rest = {"vendor": EVENT + BROKER, "broker": "", "bridge": BROKER}[section.name]
+    if section is VIVENU:
+        rest = PLAIN_EVENT + BROKER
     if key.name == "username":
         given = '[[broker]]\nhost = "g"\n'
     assert parse(f"{given}{key.name} = {row.strip('`')}\n{rest}", "x") == parse(given + rest, "x")
@@ -174,6 +188,46 @@ def test_an_account_is_what_the_file_says(secret: Path) -> None:
     )
 
 
+def test_an_account_at_vivenu_is_what_the_file_says(secret: Path) -> None:
+    more = {
+        "poll_s": "3",
+        "api_url": '"http://127.0.0.1:8480"',
+        "page_size": "1000",
+        "batch_size": "5",
+        "overlap_s": "9",
+        "online_timeout_ms": "2500",
+        "upload_timeout_ms": "12000",
+        "admit": '["VALID", "DETAILSREQUIRED"]',
+        "slots": '"refuse"',
+        "send_again": "true",
+    }
+    text = access_user(secret, "fest", **more) + PLAIN_EVENT + PLAIN_EVENT.replace("1", "3") + BROKER
+    (account,) = parse(text, "x").accounts
+    assert account[:4] == ("fest", 3, 24, 10)
+    assert account.vendor == VivenuSettings(
+        token=SECRET,
+        events=("1", "3"),
+        name="fest",
+        api_url="http://127.0.0.1:8480",
+        page_size=1000,
+        batch_size=5,
+        overlap_s=9,
+        online_timeout_s=2.5,
+        upload_timeout_s=12,
+        admit=("VALID", "DETAILSREQUIRED"),
+        slots=Choice.REFUSE,
+        send_again=True,
+    )
+
+
+def test_two_vendors_share_a_bridge_whatever_they_call_their_events(secret: Path) -> None:
+    text = vendor(secret, "a") + EVENT + access_user(secret, "b") + PLAIN_EVENT + BROKER
+    one, other = parse(text, "x").accounts
+    assert isinstance(one.vendor, IngresseSettings)
+    assert isinstance(other.vendor, VivenuSettings)
+    assert (one.vendor.events, other.vendor.events) == ((("1", ("2",)),), ("1",))
+
+
 def test_a_bridge_without_a_vendor_keeps_rows(secret: Path) -> None:
     found = parse(BROKER, "x")
     assert (found.venue, found.ledger, found.accounts) == ("venue", "", ())
@@ -181,7 +235,8 @@ def test_a_bridge_without_a_vendor_keeps_rows(secret: Path) -> None:
 
 # --- what is refused -------------------------------------------------------------------------------------
 
-GOOD = "<good>"  # a right [[vendor]] without events: nine lines
+GOOD = "<good>"  # a right [[vendor]] of Ingresse without events: seven lines
+ALSO_GOOD = "<vivenu>"  # one of vivenu: four lines
 
 # A file, and after "!" what is said about it.
 REFUSALS = """
@@ -228,7 +283,7 @@ ledger = "sqlite://"
 name = "a"
 kind = "ingress"
 ! 1: vendor[1].event: is missing: write [[vendor.event]] for each played here
-! 3: vendor[1].kind: "ingress" is not one of "ingresse": did you mean "ingresse"?
+! 3: vendor[1].kind: "ingress" is not one of "ingresse", "vivenu": did you mean "ingresse"?
 
 <good>
 key_fil = 1
@@ -325,6 +380,41 @@ sessions = ["2"]
 ! 4: vendor[1].key_file: /nowhere/key: cannot be read (No such file or directory): check the path
 ! 6: vendor[1].unsold: "perhaps" is not one of "refuse", "admit"
 
+<vivenu>
+login = "token"
+key_fil = "x"
+admit = ["VALID", "DETAILREQUIRED"]
+[[vendor.event]]
+id = "1"
+sessions = ["2"]
+! 5: vendor[1].login: does nothing with kind = "vivenu": take it out, or set kind = "ingresse"
+! 6: vendor[1].key_fil: no such setting: did you mean "token_file"?
+! 7: vendor[1].admit: "DETAILREQUIRED" is no status that lets anybody in: write one of VALID, DETAILSREQUIRED,
+!   RESERVED, BLANK: did you mean "DETAILSREQUIRED"?
+! 10: vendor[1].event[1].sessions: does nothing with kind = "vivenu": take it out, or set kind = "ingresse"
+
+<vivenu>
+api_url = "http://tickets.example"
+admit = []
+page_size = 1001
+batch_size = 0
+slots = "perhaps"
+! 1: vendor[1].event: is missing: write [[vendor.event]] for each played here
+! 5: vendor[1].api_url: is no address that can be used: write https://host, without user or query; http is
+!   for this machine only
+! 6: vendor[1].admit: is empty, so nobody would be let in: name VALID at least
+! 7: vendor[1].page_size: 1001 is not between 1 and 1000 (more the vendor refuses)
+! 8: vendor[1].batch_size: 0 is not between 1 and 1000 (no limit is published)
+! 9: vendor[1].slots: "perhaps" is not one of "refuse", "admit"
+
+<vivenu>
+send_again = true
+[[vendor.event]]
+id = "1"
+[[vendor.event]]
+id = "1"
+! 9: vendor[1].event[2].id: "1" is taken by vendor[1].event[1]: each has its own
+
 <good>
 [[vendor.event]]
 id = "1"
@@ -349,6 +439,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line_its_key_and_the_mend(
     text: str, told: list[str], secret: Path
 ) -> None:
     written = text.replace(GOOD, vendor(secret).rstrip("\n"))
+    written = written.replace(ALSO_GOOD, access_user(secret).rstrip("\n"))
     assert problems(f"{written}\n{BROKER}") == told
     assert "hidden" not in "".join(told)
 
@@ -407,6 +498,7 @@ def test_a_secret_is_the_first_line_without_spaces_and_without_what_an_editor_ad
     path = tmp_path / "token"
     path.write_bytes(b"\xef\xbb\xbf " + SECRET.encode() + b" \r\nmore")
     (account,) = parse(vendor(secret, token_file=f'"{path}"') + EVENT + BROKER, "x").accounts
+    assert isinstance(account.vendor, IngresseSettings)
     assert account.vendor.token == SECRET
 
 
@@ -435,129 +527,3 @@ def test_a_file_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
     path.write_text(BROKER + "# a long comment\n" * (FILE_BYTES_MAX // 16))
     with pytest.raises(SettingsError, match="is this the settings file"):
         load(path)
-
-
-# --- anything at all -------------------------------------------------------------------------------------
-
-SOME = ("", "a", "b", "/nowhere", "https://h", "http://127.0.0.1:1", "sqlite:////x", "4=used")
-words = st.sampled_from(sorted({key.name for section in SECTIONS for key in section.keys} | {"event", "x"}))
-options = sorted({option for s in SECTIONS for k in s.keys for option in getattr(k.rule, "options", ())})
-scalars = st.one_of(
-    st.sampled_from([*options, *SOME]),
-    st.text(max_size=5),
-    st.booleans(),
-    st.integers(0, 10_000),
-    st.integers(),
-    st.floats(),
-)
-names = words | st.text(max_size=5)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=6),
-    max_leaves=12,
-)
-documents = st.dictionaries(
-    st.sampled_from([section.name for section in SECTIONS]) | st.text(max_size=5),
-    values | st.dictionaries(words, scalars | st.lists(scalars, max_size=2), max_size=4),
-    max_size=6,
-)
-
-
-def right(section: Section) -> st.SearchStrategy[dict[str, Any]]:
-    """Tables of a section with settings that are mostly right; a secret is "/secret"."""
-
-    def fitting(key: Key) -> st.SearchStrategy[Any]:
-        if key.name.endswith("_file"):
-            return st.just("/secret")
-        if isinstance(key.rule, Number):
-            return st.integers(key.rule.least, key.rule.most)
-        if isinstance(key.rule, Texts):
-            return st.lists(st.sampled_from(["1", "2", "2=used"]), max_size=2)
-        if isinstance(key.rule, Flag):
-            return st.booleans()
-        found = [value for value in (*options, *SOME) if key.rule.fault(value) is None]
-        return st.sampled_from(found)
-
-    return st.fixed_dictionaries(
-        {key.name: fitting(key) for key in section.keys if key.default is None and not key.only},
-        optional={key.name: fitting(key) for key in section.keys if key.default is not None or key.only},
-    )
-
-
-def whole() -> st.SearchStrategy[dict[str, Any]]:
-    """Documents that are mostly right."""
-    by_name = {section.name: section for section in SECTIONS}
-    events = st.lists(right(by_name["vendor.event"]), min_size=1, max_size=2)
-    login = st.sampled_from(
-        [
-            {"login": "token", "token_file": "/secret"},
-            {"login": "password", "email": "e", "password_file": "/secret"},
-        ]
-    )
-    certain = {"kind": "ingresse", "key_file": "/secret", "api_url": "https://h", "search_url": ""}
-    loose = right(by_name["vendor"]).map(
-        lambda found: {
-            name: value
-            for name, value in found.items()
-            if name not in ("token_file", "jwt_file", "email", "password_file", "login_path", "refusals")
-        }
-    )
-    vendors = st.tuples(loose, events, login).map(
-        lambda of: {"unsold": "admit", **of[0], "event": of[1], **of[2], **certain}
-    )
-    return st.fixed_dictionaries(
-        {"broker": st.lists(right(by_name["broker"]), min_size=1, max_size=2)},
-        optional={"vendor": st.lists(vendors, max_size=2), "bridge": right(by_name["bridge"])},
-    )
-
-
-def here(found: object, secret: Path) -> Any:
-    """A document whose secrets are in that file."""
-    if isinstance(found, dict):
-        return {name: here(value, secret) for name, value in found.items()}
-    if isinstance(found, list):
-        return [here(value, secret) for value in found]
-    return str(secret) if found == "/secret" else found
-
-
-def settings_or_none(document: dict[str, Any] | str) -> BridgeSettings | None:
-    """The settings, or none where they are refused with words that a person can read."""
-    try:
-        return parse(document, "x") if isinstance(document, str) else settle(document, "x")
-    except SettingsError as error:
-        told = error.problems
-    assert told
-    assert all(len(problem) < 600 and problem.isprintable() and SECRET not in problem for problem in told)
-    return None
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(documents | whole())
-@example({"vendor": [{"kind": "ingresse", "event": [{"sessions": None}]}]})
-@example({"vendor": [[]], "broker": [{"host": "h"}]})
-def test_any_document_is_either_settings_that_hold_or_a_refusal(
-    secret: Path, document: dict[str, Any]
-) -> None:
-    found = settings_or_none(here(document, secret))
-    if found is None:
-        return
-    assert found.brokers
-    assert len({account.name for account in found.accounts}) == len(found.accounts)
-    for account in found.accounts:
-        made = Ingresse(account.vendor)  # raises where they do not hold
-        with Driver(account.name, made, account.rate_max) as driver:
-            assert SECRET not in driver.masked(f"a {SECRET} b")
-
-
-@given(st.text() | st.text(alphabet="[]{}=\"'.,#\n_ vendorbkhstimalg0123456789"))
-def test_any_text_is_either_settings_or_a_refusal(text: str) -> None:
-    settings_or_none(text)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_the_example_with_a_hole_is_either_settings_or_a_refusal(secret: Path, data: st.DataObject) -> None:
-    text = at_home(EXAMPLE.read_text("utf-8"), secret)
-    begin = data.draw(st.integers(0, len(text)))
-    end = begin + data.draw(st.integers(1, 40))
-    settings_or_none(text[:begin] + data.draw(st.text(max_size=3)) + text[end:])

@@ -1,0 +1,433 @@
+"""vivenu: a synced ticket list down, scans up in arrays.
+
+Written from vivenu's published page of its access control integration and its API description. The bridge
+is an "access user" there: one token, and settings of its own (`/me`) that are read with each list and
+honoured as far as a gate can: ticket types, kinds of scans, tickets whose details are missing.
+
+Three things follow from what vivenu does not have:
+
+- The list has no entered state. Gates know what gates of this venue did, and nothing of any other door.
+- An upload is answered with one word for the whole array, and there is no way to look whether it was carried
+  out. Where that word is lost, a person has to look, unless `send_again` says that twice is better.
+- Nothing keeps an online scan from being carried out twice, so its reply is lost for good when it is lost.
+
+What is sent is in `firmware.bridge.vivenu_requests`, and what its replies mean in
+`firmware.bridge.vivenu_replies`.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import httpx
+
+from firmware.bridge import vivenu_replies as replies
+from firmware.bridge.lenient import date_ms, is_ms
+from firmware.bridge.vendor import (
+    Accepted,
+    Again,
+    Flow,
+    Listing,
+    Lost,
+    Misconfigured,
+    Outage,
+    Outcome,
+    Page,
+    Refused,
+    Told,
+    Unsure,
+    VendorTicket,
+)
+from firmware.bridge.vivenu_replies import Device, Missing, Rejected
+from firmware.bridge.vivenu_requests import DETAILS_REQUIRED, Requests, VivenuSettings, check
+from firmware.core.ticket import Choice, Direction, Verdict
+
+PAGES_MAX = 100_000  # of one event: fifty million tickets at the usual size
+PASSES_MAX = 3  # through one event's list or changes, where rows moved between pages meanwhile
+NAMED_MAX = 20  # known events in a text
+LOOKS_MAX = 20  # in one call, for movements whose event nobody named: at the longest they take two minutes
+
+LOST = "the reply to the upload was lost, and vivenu has no way to look whether it has the scan"
+DOUBT = "it may have been uploaded already, and vivenu has no way to look whether it was"
+
+__all__ = ["Vivenu", "VivenuSettings"]
+
+
+class Vivenu:
+    """One access user at vivenu, as the protocol `Vendor` wants it. Safe to use from several threads."""
+
+    def __init__(self, settings: VivenuSettings) -> None:
+        """Raises `ValueError`, which names the setting and the mend."""
+        check(settings)
+        self._set = settings
+        self._requests = Requests(settings)
+        self._device: Device | None = None  # as `/me` said last
+        self._shaken = False  # an upload's reply was lost: the next one waits until vivenu answers a question
+        self.batch_max = settings.batch_size
+
+    def secrets(self) -> Sequence[str]:
+        """The token."""
+        return (self._set.token,)
+
+    # --- what is there -----------------------------------------------------------------------------
+
+    def probe(self) -> Flow[str]:
+        """Look who we are, compare the events, count the tickets of each, and say what was found."""
+        device, _ = yield from self._me()
+        whose = yield from self._seller()
+        compared = yield from self._compare_events()
+        tickets = 0
+        for event in self._set.events:
+            page = yield from self._page(_Window(event, 0, 0), 0, 1)
+            tickets += page.total if page.total is not None else len(page.rows)
+        text = f"{whose}{len(self._set.events)} events, {tickets} tickets"
+        return "; ".join((text, *compared, *self._faults(device), *self._remarks(device)))
+
+    def _seller(self) -> Flow[str]:
+        try:
+            whose = replies.seller((yield from self._ask(self._requests.seller("seller"), "seller"))[0])
+        except (Missing, Rejected):  # of no use but for a person
+            return ""
+        return f"seller {whose}, " if whose else ""
+
+    def _compare_events(self) -> Flow[Sequence[str]]:
+        """What is wrong with the events that are set. The list itself says where one is not to be had."""
+        try:
+            body, _ = yield from self._ask(self._requests.events("events"), "events")
+        except (Missing, Rejected) as error:
+            return (f"events were not compared: {error}",)
+        found = replies.events(body, "events")
+        known = ", ".join(sorted(found)[:NAMED_MAX]) or "none"
+        more = f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
+        return [
+            f"vivenu has no event {event} for this access user, but {known}{more}"
+            for event in self._set.events
+            if event not in found
+        ]
+
+    def _me(self) -> Flow[tuple[Device, int]]:
+        """What vivenu has set for us, and its own time before anything else is asked."""
+        body, at_ms = yield from self._ask(self._requests.me("settings"), "settings")
+        self._device = replies.device(body, f"{self._set.name}: settings")
+        return self._device, at_ms
+
+    def _faults(self, device: Device) -> Iterator[str]:
+        """Where vivenu's settings keep people out, or say what no gate can do."""
+        for event in self._set.events:
+            rule = device.rules.get(event)
+            if rule is None and device.restricted and device.listed:
+                yield f"vivenu does not let this access user scan event {event}: all its tickets are blocked"
+            elif rule is not None and not rule.all_types and not rule.types:
+                yield f"vivenu allows no ticket type of event {event}: all its tickets are blocked"
+        if not device.check_in:
+            yield "vivenu allows this access user no check-in: all tickets are blocked"
+        if device.slots:
+            become = "are let in at any time" if self._set.slots is Choice.ADMIT else "are blocked"
+            yield f"vivenu checks time slots, and its list has none: tickets {become} (`slots`)"
+
+    def _remarks(self, device: Device) -> Iterator[str]:
+        """What a person should know of vivenu's settings."""
+        if not device.check_out:
+            yield "vivenu takes no check-outs of this access user, so it is not told of exits"
+        if device.multi is False:
+            yield 'vivenu lets a ticket check in once only: set reentry = "none" in the gates\' policy'
+        if not device.details and DETAILS_REQUIRED in self._set.admit:
+            yield "vivenu does not include tickets whose details are missing: they are blocked"
+
+    # --- the list ------------------------------------------------------------------------------------
+
+    def tickets(self, since: str) -> Flow[Listing]:
+        """List all events; with the `since` of an earlier run only what was created or changed since then.
+
+        A run reads up to one moment, by vivenu's clock and before its first page, so that a sale meanwhile
+        belongs to the next one; the next one begins there, less the overlap. `since` also has a mark of the
+        settings, ours and vivenu's: where they changed the whole list is read.
+        """
+        device, until_ms = yield from self._me()
+        stamp, _, mark = since.partition(" ")
+        same = mark == self._mark(device) and is_ms(stamp)
+        from_ms = int(stamp) if same and int(stamp) < until_ms else 0
+        overlap_ms = until_ms - self._set.overlap_s * 1000 if until_ms else 0
+        skipped, odd = 0, list[str]()
+        for event in self._set.events:
+            window = _Window(event, from_ms, until_ms)
+            odd.append((yield from self._window(window, device)))
+            skipped += window.skipped
+            if overlap_ms and not from_ms:
+                # What was changed meanwhile, or just before, may have left the list through its end in time.
+                odd.append((yield from self._window(_Window(event, overlap_ms, 0), device)))
+        whole = not any(odd)
+        odd += self._faults(device)
+        following = f"{overlap_ms} {self._mark(device)}" if until_ms else ""
+        if from_ms and not whole:
+            following = since  # rows are missing: the next run begins where this one did
+        return Listing(following, whole and not from_ms, skipped, "; ".join(filter(None, odd)))
+
+    def _window(self, window: "_Window", device: Device) -> Flow[str]:
+        """All pages; again where they do not hold as many tickets as vivenu counts. What is missing then.
+
+        Only those count that were seen since vivenu's count last changed. A list that ends at one moment can
+        only lose tickets, so while its count stands still it is the same list.
+        """
+        readings = 0
+        while readings < PASSES_MAX:
+            readings += 1
+            before = len(window.seen)
+            settles = yield from self._reading(window, device)
+            if window.total is None or len(window.seen) + window.skipped >= window.total:
+                return ""
+            if window.from_ms and settles:
+                return ""
+            if before and before == len(window.seen):
+                break  # it stands still, and still lacks some: another look in a moment finds no more
+        return f"event {window.event}: {len(window.seen)} of {window.total} tickets, read {readings} times"
+
+    def _reading(self, window: "_Window", device: Device) -> Flow[bool]:
+        """One pass through the pages; whether one through changes needs no other.
+
+        Each page begins after what came, however much that was.
+        """
+        skip, filled = 0, 0
+        window.skipped = 0
+        for _ in range(PAGES_MAX):
+            page = yield from self._page(window, skip, self._set.page_size)
+            if page.total != window.total:
+                window.seen.clear()
+                window.total = page.total
+            read = (self._ticket(row, window.event, device) for row in page.rows)
+            tickets = tuple(filter(None, read))
+            window.seen.update(hash(ticket.ticket_id) for ticket in tickets)
+            window.skipped += len(page.rows) - len(tickets)
+            if page.rows:
+                yield Page(tickets, len(page.rows) - len(tickets))
+            skip += len(page.rows)
+            filled += bool(page.rows)
+            if not page.rows or (page.total is not None and skip >= page.total):
+                # Where there is one page, no row can move to another; and what counts more than it lists up
+                # to an empty page counts something else, such as the whole list instead of what changed.
+                return filled <= 1 or not page.rows
+        raise Outage(f"{self._set.name}: event {window.event} has more than {PAGES_MAX} pages")
+
+    def _page(self, window: "_Window", skip: int, size: int) -> Flow[replies.TicketPage]:
+        event = window.event
+        what = f"tickets of event {event} from {skip} on"
+        request = self._requests.list(what, event, skip, size, window.from_ms, window.until_ms)
+        try:
+            body, _ = yield from self._ask(request, what)
+        except Missing as error:
+            raise Misconfigured(
+                f"{error}: vivenu has no event {event} for this access user: correct [[vendor.event]]"
+            ) from None
+        return replies.page(body, f"{self._set.name}: {what}")
+
+    def _ticket(self, row: object, event: str, device: Device) -> VendorTicket | None:
+        return replies.ticket(row, event, self._set.admit, self._set.slots, device)
+
+    def _mark(self, device: Device) -> str:
+        """Of the settings that a delta relies on: who changes them changes what was listed before."""
+        rules = sorted((event, rule.all_types, sorted(rule.types)) for event, rule in device.rules.items())
+        ours = (self._set.api_url, self._set.events, self._set.admit, str(self._set.slots))
+        theirs = (device.restricted and device.listed, rules, device.check_in, device.slots, device.details)
+        return hashlib.sha256(repr((ours, theirs)).encode()).hexdigest()[:12]
+
+    # --- one ticket ----------------------------------------------------------------------------------
+
+    def ticket(self, code: str, event: str = "") -> Flow[VendorTicket]:
+        """Look at one ticket, which changes nothing. Raises `Missing` where this access user has none."""
+        what = "look-up of a ticket"
+        if not replies.fit_code(code):
+            raise Missing(f"{what}: a barcode that is empty, too long, or no text")
+        device = self._device or (yield from self._me())[0]
+        body, _ = yield from self._ask(self._requests.ticket(what, code, event), what)
+        found = self._ticket(body, event, device)
+        if found is None:
+            raise Rejected(f"{self._set.name}: {what}: the reply is no ticket")
+        return found
+
+    def scan(self, code: str, event: str, *, doubt: bool = False) -> Flow[Outcome]:
+        """Have vivenu check a ticket in at once, at a gate of this event.
+
+        vivenu scans whatever its token may: so the event and the type are looked up first, because a ticket
+        that was scanned for another event is burnt. `doubt`: an earlier scan of this code lost its reply, so
+        that a denial may be our own doing. Raises `Outage` where nothing was carried out.
+        """
+        try:
+            found = yield from self.ticket(code, event)
+        except Missing as error:
+            return Refused(Verdict.UNKNOWN, str(error))
+        device = self._device
+        assert device is not None, "the look-up asked for it"
+        if found.event != event:
+            return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
+        if device.refuses(event, found.type):
+            return Refused(Verdict.WRONG_TYPE, "vivenu does not let this access user scan its type")
+        if not device.check_in:
+            return Refused(Verdict.REFUSED, "vivenu allows this access user no check-in")
+        what = "scan of a ticket"
+        try:
+            answer = replies.scanned((yield from self._send(self._requests.scan(what, code), what))[0])
+        except Lost as error:
+            return Unsure(f"{error}: the ticket may be scanned now, and vivenu does not say by whom")
+        except Missing as error:
+            return Refused(Verdict.UNKNOWN, str(error))
+        except Rejected as error:
+            return Refused(Verdict.REFUSED, str(error))
+        if answer.granted is None:
+            return Unsure("vivenu answered the scan with neither GRANTED nor DENIED")
+        if answer.granted:
+            return Accepted("GRANTED")
+        verdict, why = replies.denial(answer.status)
+        if doubt and verdict is Verdict.REFUSED:
+            return Refused(Verdict.CALL_STAFF, f"{why}; or scanned before by us, when the reply was lost")
+        return Refused(verdict, why)
+
+    # --- movements -----------------------------------------------------------------------------------
+
+    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        """Upload in arrays, by event; where a reply is lost, stop.
+
+        An array's one word goes for all of it. One that is rejected is cut in halves until what vivenu does
+        not take stands alone. Raises `Outage` and `Misconfigured` only where nothing at all was sent.
+        """
+        call = _Call(movements)
+        try:
+            if self._device is None or self._shaken:
+                yield from self._me()  # a question that changes nothing: is anybody there?
+                self._shaken = False
+            yield from self._settle_without(call)
+            yield from self._upload(call)
+        except (Outage, Misconfigured) as error:
+            if not call.settled():
+                raise
+            call.why = str(error)
+        return call.result()
+
+    def _settle_without(self, call: "_Call") -> Flow[None]:
+        """What is not to be uploaded, or not now; and the event of each that is."""
+        device, looks = self._device, 0
+        assert device is not None
+        for index, told in enumerate(call.movements):
+            if outcome := self._unfit(told, device):
+                call.outcomes[index] = outcome
+            elif told.code in {other.code for other in call.movements[:index]}:
+                call.outcomes[index] = Again("another movement of this code goes first", told.doubt)
+            elif event := self._known_event(told):
+                call.by_event.setdefault(event, []).append(index)
+            elif looks == LOOKS_MAX:
+                call.outcomes[index] = Again("the look-ups of other tickets go first", told.doubt)
+            else:
+                looks += 1
+                try:
+                    event = (yield from self.ticket(told.code)).event
+                except Missing as error:
+                    call.outcomes[index] = Refused(Verdict.UNKNOWN, str(error))
+                except Rejected as error:
+                    call.outcomes[index] = Refused(Verdict.REFUSED, str(error))
+                else:
+                    call.by_event.setdefault(event, []).append(index)
+
+    def _unfit(self, told: Told, device: Device) -> Outcome | None:
+        """Why vivenu is not told of this; `None` where it is."""
+        if not replies.fit_code(told.code):
+            return Unsure("the barcode cannot be sent: it is empty, too long, or no text")
+        if not is_ms(str(told.at_utc_ms)):
+            return Unsure(f"{told.at_utc_ms} is no time in milliseconds")
+        if told.doubt and not self._set.send_again:
+            return Unsure(DOUBT)
+        entry = told.direction is Direction.IN
+        if device.check_in if entry else device.check_out:
+            return None
+        what = "check-ins" if entry else "check-outs"
+        return Refused(Verdict.REFUSED, f"vivenu takes no {what} of this access user")
+
+    def _known_event(self, told: Told) -> str:
+        """The event that a movement is uploaded to. A gate that had the ticket on its list knows it."""
+        return told.event or (self._set.events[0] if len(self._set.events) == 1 else "")
+
+    def _upload(self, call: "_Call") -> Flow[None]:
+        size = self._set.batch_size
+        arrays = deque(
+            (event, indices[at : at + size])
+            for event, indices in call.by_event.items()
+            for at in range(0, len(indices), size)
+        )
+        while arrays:
+            event, batch = arrays.popleft()
+            what = f"upload of {len(batch)} scans of event {event}"
+            request = self._requests.upload(what, event, [call.movements[index] for index in batch])
+            try:
+                body, _ = yield from self._send(request, what)
+                word = replies.uploaded(body, what)
+            except Lost as error:
+                self._shaken = True
+                call.why = str(error)
+                lost = Again(str(error), doubt=True) if self._set.send_again else Unsure(f"{LOST}: {error}")
+                call.outcomes.update(dict.fromkeys(batch, lost))
+                return
+            except Missing as error:  # of this event; others may do
+                call.misconfigured = Misconfigured(f"{error}: vivenu has no event {event}: correct the event")
+                call.outcomes.update(dict.fromkeys(batch, Again(str(call.misconfigured))))
+            except Rejected as error:
+                half = len(batch) // 2
+                if half:  # one of them is to blame
+                    arrays.extendleft([(event, batch[half:]), (event, batch[:half])])
+                else:
+                    call.outcomes[batch[0]] = Refused(Verdict.REFUSED, str(error))
+            else:
+                call.outcomes.update(dict.fromkeys(batch, Accepted(f"{word}, for an array of {len(batch)}")))
+        if call.misconfigured is not None and not call.settled():
+            raise call.misconfigured
+
+    # --- asking --------------------------------------------------------------------------------------
+
+    def _ask(self, request: httpx.Request, what: str) -> Flow[tuple[object, int]]:
+        """Send what has no effect: where its reply is lost, that is an outage and no doubt."""
+        try:
+            return (yield from self._send(request, what))
+        except Lost as error:
+            why, retry_after_s = str(error), error.retry_after_s
+        raise Outage(why, retry_after_s)
+
+    def _send(self, request: httpx.Request, what: str) -> Flow[tuple[object, int]]:
+        """What vivenu replies, and the time by its own clock."""
+        response = yield request
+        assert isinstance(response, httpx.Response)
+        return replies.read(response, f"{self._set.name}: {what}"), date_ms(response)
+
+
+class _Window:
+    """What is listed of an event: created or changed from then on, and before then; 0 is no bound.
+
+    `seen` are hashes of ids, since `total` last changed: a million of them in some 70 MB. `skipped` could not
+    be read, in the last reading.
+    """
+
+    def __init__(self, event: str, from_ms: int, until_ms: int) -> None:
+        self.event = event
+        self.from_ms = from_ms
+        self.until_ms = until_ms
+        self.seen: set[int] = set()
+        self.total: int | None = None
+        self.skipped = 0
+
+
+class _Call:
+    """One call of `tell`: what is settled of it so far."""
+
+    def __init__(self, movements: Sequence[Told]) -> None:
+        self.movements = movements
+        self.outcomes: dict[int, Outcome] = {}
+        self.by_event: dict[str, list[int]] = {}
+        self.misconfigured: Misconfigured | None = None
+        self.why = "not sent"
+
+    def settled(self) -> bool:
+        """Whether there is anything to say: else the caller had better hear of the trouble itself."""
+        return any(isinstance(one, Accepted | Refused | Unsure) for one in self.outcomes.values())
+
+    def result(self) -> tuple[Outcome, ...]:
+        """An outcome for each, in order; those that were not reached may go again."""
+        return tuple(
+            self.outcomes.get(index) or Again(self.why, told.doubt)
+            for index, told in enumerate(self.movements)
+        )
