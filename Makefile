@@ -10,11 +10,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 #   python3-venv        makes .venv (asked for only where the chosen Python lacks it)
 #   e2fsprogs           tests/powercut: makes, mends and reads the file system whose power is cut
 #   fuse3               tests/powercut: shows the logged disk to the kernel
+#   libx11-data         what dead keys type; xkbcommon reads it
+#   libxkbcommon0       what a key types on each layout: for scanners that play a keyboard
 #   mosquitto           the broker of a venue: tests run it from the files in deploy/
 #   mount               tests/powercut: loop devices
 #   openssl             certificates for the tests of the broker's files
 #   qemu-system-common  tests/powercut: qemu-storage-daemon, the disk that logs every block written
-SYSTEM_PACKAGES := e2fsprogs fuse3 mosquitto mount openssl qemu-system-common
+#   xkb-data            the layouts of libxkbcommon0
+SYSTEM_PACKAGES := e2fsprogs fuse3 libx11-data libxkbcommon0 mosquitto mount openssl qemu-system-common xkb-data
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock system clean

@@ -113,11 +113,13 @@ class EvdevReader(Reader):
         framing: Framing | None = None,
         retry_ms: int = RETRY_MS,
         open_source: Callable[[KeyDevice], Source] | None = None,
+        settle_ms_max: int = SETTLE_MS_MAX,
     ) -> None:
         self.device = device
         self.keyboard = keyboard
         self.framing = framing or Framing()
         self._open_source = open_source or grabbed
+        self._settle_ms_max = settle_ms_max
         self._reopening = Reopening(str(device), self._session, retry_ms)
 
     def start(self, deliver: Deliver, state: TellState) -> None:
@@ -142,7 +144,7 @@ class EvdevReader(Reader):
         watch = self._reopening.watch
         keys = Keys(self.framing, self.keyboard)
         keys.resync(answered(source.held), monotonic_ms())
-        until_ms = monotonic_ms() + SETTLE_MS_MAX
+        until_ms = monotonic_ms() + self._settle_ms_max
         while (news := watch.wait(source.fileno(), self.framing.idle_ms)) is News.READY:
             taken(source, keys)
             if monotonic_ms() >= until_ms:

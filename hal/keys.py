@@ -17,6 +17,7 @@ terminators and lengths work as they do on a serial line. Decisions, each with a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -31,6 +32,8 @@ RELEASED, PRESSED, REPEATED = 0, 1, 2  # repeated by the kernel, while it is hel
 KEY_LEFTALT, KEY_NUMLOCK = 56, 69
 KEYPAD_DIGITS = {82: "0", 79: "1", 80: "2", 81: "3", 75: "4", 76: "5", 77: "6", 71: "7", 72: "8", 73: "9"}
 BTN_MISC = 0x100  # from here on buttons of mice and remote controls
+
+XKB_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 NO_TEXT = "\udcff"  # stands for a character that cannot be told; as bytes it is 0xff, which is never UTF-8
 ALT_DIGITS_MAX = 4  # 0 and the 255 of an 8 bit character
@@ -50,12 +53,19 @@ class KeyEvent(NamedTuple):
 class Layout:
     """Which keyboard a scanner plays, by the names of xkeyboard-config: `de`, or `ch` with variant `fr`.
 
-    `caps_lock`: the scanner reckons with caps lock on.
+    `caps_lock`: the scanner reckons with caps lock on. Raises ValueError, naming the setting.
     """
 
     layout: str = "us"
     variant: str = ""
     caps_lock: bool = False
+
+    def __post_init__(self) -> None:
+        """Hold that it is one layout: xkb takes lists of them, and nothing for a default."""
+        if not XKB_NAME.fullmatch(self.layout):
+            raise ValueError(f'layout: {self.layout!r} is not the name of a keyboard layout, such as "de"')
+        if self.variant and not XKB_NAME.fullmatch(self.variant):
+            raise ValueError(f'variant: {self.variant!r} is not the name of a variant, such as "nodeadkeys"')
 
 
 class Keyboard(Protocol):

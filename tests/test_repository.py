@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import brokers
+from tests.hal import typed
 from tests.powercut import rig
 
 ROOT = Path(__file__).parent.parent
@@ -142,10 +143,10 @@ def test_the_locks_hold_what_the_extras_ask_for_and_agree() -> None:
     assert bridge.items() <= dev.items()
 
 
-def test_make_system_installs_what_the_power_cuts_and_the_brokers_need() -> None:
+def test_make_system_installs_what_power_cuts_brokers_and_keyboards_need() -> None:
     listed = re.search(r"^SYSTEM_PACKAGES := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert listed
-    assert set(listed[1].split()) == {*rig.PACKAGES.values(), *brokers.PACKAGES.values()}
+    assert set(listed[1].split()) == {*rig.PACKAGES.values(), *brokers.PACKAGES.values(), *typed.PACKAGES}
 
 
 def test_the_changelog_knows_the_version() -> None:

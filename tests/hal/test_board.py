@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,11 +8,13 @@ from typing import TypeAlias
 import pytest
 
 from hal.board import SettingError, open_board, open_reader
+from hal.evdev_reader import EvdevReader, KeyDevice
 from hal.fake import FakeBoard, Person
 from hal.frames import Framing
 from hal.ports import Code
 from hal.serial_reader import SerialLine, SerialReader
 from tests.hal.conftest import Listener
+from tests.hal.typed import keyboard
 
 FAKE: dict[str, object] = {
     "lanes": [{"name": "A", "ways": ["in", "out"], "sensor": "passage"}, {"name": "B"}]
@@ -48,6 +51,23 @@ def test_a_serial_reader_is_built_from_a_table() -> None:
         assert reader.framing == Framing("cr", strip_prefix=("SC1", "SC2"))
 
 
+def test_a_reader_of_a_keyboard_is_built_from_a_table() -> None:
+    keyboard().close()
+    settings = {"vendor": "05f9", "product": "2206", "serial": "A1", "layout": "ch", "variant": "fr"}
+    with open_reader("evdev", {**settings, "caps_lock": True, "terminator": "tab"}) as reader:
+        assert isinstance(reader, EvdevReader)
+        assert reader.device == KeyDevice("", "05f9", "2206", "A1")
+        assert reader.framing == Framing("tab")
+    for wrong, said in (
+        ({"layout": "xx"}, 'evdev reader: there is no keyboard layout "xx"'),
+        ({"layout": "us,de"}, "evdev reader: layout: 'us,de' is not the name"),
+        ({"encoding": "utf-8"}, 'evdev reader: unknown setting "encoding"'),
+        ({"device": "/dev/input/event0"}, "evdev reader: device: write either device, or vendor and product"),
+    ):
+        with pytest.raises(SettingError, match=re.escape(said)):
+            open_reader("evdev", {**settings, "variant": "", **wrong})
+
+
 def test_a_line_reader_is_built_for_a_file(tmp_path: Path, listener: Listener) -> None:
     path = tmp_path / "codes"
     path.write_bytes(b"TICKET")
@@ -63,7 +83,7 @@ NAME = {"name": "A"}
 Open: TypeAlias = Callable[[str, dict[str, object]], object]
 REFUSED: list[tuple[Open, str, dict[str, object], str]] = [
     (open_board, "faek", FAKE, 'there is no board called "faek": choose fake'),
-    (open_reader, "cereal", {}, 'there is no reader called "cereal": choose serial or lines'),
+    (open_reader, "cereal", {}, 'there is no reader called "cereal": choose serial or evdev or lines'),
     (
         open_reader,
         "serial",
@@ -123,6 +143,6 @@ def test_a_driver_is_imported_only_for_a_reader_that_needs_it() -> None:
     program = (
         "import sys; from hal.board import *;"
         "open_board('fake', {'lanes': [{'name': 'A'}]}).close(); open_reader('lines', {}).close();"
-        "print('serial' in sys.modules)"
+        "print({'serial', 'evdev', 'ctypes'} & sys.modules.keys())"
     )
-    assert python(program) == b"False\n"
+    assert python(program) == b"set()\n"

@@ -71,6 +71,15 @@ def test_every_character_of_ascii_can_be_typed_on_every_layout(layout: Layout) -
     assert reads(words_for(text, layout) + " enter", layout) == codes(text)
 
 
+@pytest.mark.parametrize(
+    ("layout", "variant", "key"),
+    [("", "", "layout"), ("us,de", "", "layout"), ("us(intl)", "", "layout"), ("us", "intl,", "variant")],
+)
+def test_a_layout_is_one_name_and_perhaps_a_variant(layout: str, variant: str, key: str) -> None:
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        Layout(layout, variant)
+
+
 def test_the_keypad_types_digits_whatever_numlock_says() -> None:
     digits = "kp0 kp1 kp2 kp3 kp4 kp5 kp6 kp7 kp8 kp9"
     for words in (digits, f"numlock {digits}", f"numlock numlock {digits}", f"_numlock {digits} ^numlock"):

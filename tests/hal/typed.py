@@ -11,11 +11,7 @@ from evdev import ecodes
 from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, KeyEvent, Layout
 from hal.xkb import Missing, XkbKeyboard
 
-PACKAGES = {  # what is looked for, and the Debian package that has it
-    "libxkbcommon.so.0": "libxkbcommon0",
-    "layouts": "xkb-data",
-    "dead keys": "libx11-data",
-}
+PACKAGES = ("libxkbcommon0", "xkb-data", "libx11-data")  # of Debian, for the translator
 BUFFER_EVENTS = 64  # EVDEV_MIN_BUFFER_SIZE of drivers/input/evdev.c
 REPEATED = 2
 MODIFIERS = {"shift": "LEFTSHIFT", "altgr": "RIGHTALT", "ctrl": "LEFTCTRL", "alt": "LEFTALT"}

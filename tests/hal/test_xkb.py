@@ -1,0 +1,117 @@
+"""The binding itself: what is missing is named, nothing leaks out of one keyboard into another."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hal.keys import NO_TEXT, Layout
+from hal.xkb import Missing, XkbKeyboard, library
+from tests.hal.typed import keyboard, number
+
+
+def test_a_library_that_is_missing_is_named_with_its_packages() -> None:
+    with pytest.raises(Missing) as refused:
+        library("libxkbcommon.so.99")
+    assert str(refused.value) == (
+        "libxkbcommon.so.99 is not installed: apt-get install libxkbcommon0 xkb-data libx11-data"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (Layout("xx"), 'there is no keyboard layout "xx": see '),
+        (Layout("de", "foo"), 'there is no keyboard layout "de" with variant "foo": see '),
+    ],
+)
+def test_a_layout_that_is_not_there_is_named(layout: Layout, said: str) -> None:
+    keyboard().close()
+    with pytest.raises(Missing) as refused:
+        XkbKeyboard(layout)
+    assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("XKB_CONFIG_ROOT", "the tables of keyboard layouts are not installed: apt-get install"),
+        ("XLOCALEDIR", "the table of dead keys is not installed: apt-get install"),
+    ],
+)
+def test_tables_that_are_missing_are_named_with_their_packages(variable: str, said: str) -> None:
+    keyboard().close()
+    program = "from hal.xkb import *; XkbKeyboard(Layout('de'))"
+    environment = {variable: "/nonexistent", "HOME": "/nonexistent"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
+    assert run.returncode == 1
+    assert f"Missing: {said}" in run.stderr.splitlines()[-1]
+    assert not [line for line in run.stderr.splitlines() if "xkbcommon: ERROR" in line and "{" in line]
+
+
+def test_the_machines_own_keyboard_settings_do_not_count() -> None:
+    keyboard().close()
+    program = "from hal.xkb import *; print(XkbKeyboard(Layout('us')).press(16))"
+    environment = {
+        "XKB_DEFAULT_LAYOUT": "fr",
+        "XKB_DEFAULT_OPTIONS": "ctrl:nocaps",
+        "LC_ALL": "C",
+        "LANG": "pt_BR",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert (run.stdout, run.stderr) == ("q\n", "")
+
+
+def test_a_dead_key_makes_one_character_with_the_next() -> None:
+    with keyboard("de") as translator:
+        acute = number("equal")
+        assert [translator.press(acute), translator.press(number("e"))] == ["", "é"]
+        assert [translator.press(acute), translator.press(number("space"))] == ["", "'"]
+        assert [translator.press(acute), translator.press(number("shift"))] == ["", ""]
+        assert translator.press(number("e")) == "É"
+
+
+def test_a_dead_key_that_does_not_fit_is_one_character_that_cannot_be_told() -> None:
+    with keyboard("de") as translator:
+        acute = number("equal")
+        assert [translator.press(acute), translator.press(number("x"))] == ["", f"{NO_TEXT}x"]
+        assert [translator.press(acute), translator.press(number("enter"))] == ["", f"{NO_TEXT}\r"]
+        assert [translator.press(acute), translator.press(number("f1"))] == ["", NO_TEXT]
+        assert translator.press(number("e")) == "e"
+        assert [translator.press(acute), translator.flush(), translator.flush()] == ["", NO_TEXT, ""]
+        assert translator.press(number("e")) == "e"
+
+
+def test_beginning_anew_forgets_locks_and_dead_keys_and_holds_what_is_held() -> None:
+    with keyboard("de") as translator:
+        translator.press(number("capslock"))
+        translator.release(number("capslock"))
+        translator.press(number("shift"))
+        translator.press(number("equal"))
+        translator.reset()
+        assert translator.press(number("e")) == "e"
+        translator.reset([number("shift")])
+        assert translator.press(number("e")) == "E"
+        translator.release(number("shift"))
+        assert translator.press(number("e")) == "e"
+
+
+def test_keys_beyond_the_layout_type_nothing_and_do_no_harm() -> None:
+    with keyboard() as translator:
+        assert [translator.press(key) for key in (0, 240, 247, 255)] == [NO_TEXT] * 4
+        for key in (0, 240, 255):
+            translator.release(key)
+        assert translator.press(number("a")) == "a"
+
+
+def test_closing_twice_is_fine_and_keyboards_are_apart() -> None:
+    with keyboard("fr") as other, keyboard() as translator:
+        other.press(number("shift"))
+        assert (translator.press(number("q")), other.press(number("q"))) == ("q", "A")
+        other.close()
+        other.close()
+        assert translator.press(number("q")) == "q"
