@@ -8,6 +8,7 @@ clicks when the gate starts. And it wants to know which Pi this is, which a test
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -34,7 +35,8 @@ class ChipPin(PiPin):  # type: ignore[misc]  # gpiozero has no types
         self.when_changed = None
         if self._direction is not None:
             self._direction = None
-            self._chip.lgpio.gpio_free(self._chip.handle, self._number)
+            with suppress(self._chip.lgpio.error):  # a line that cannot be freed is lost with its chip
+                self._chip.lgpio.gpio_free(self._chip.handle, self._number)
 
     def output_with_state(self, state: bool) -> None:
         """Drive the line: level and direction in one step."""

@@ -182,6 +182,8 @@ class FakeLgpio:
         return _Callback(self._callbacks, (handle, gpio))
 
     def _claim(self, handle: int, gpio: int) -> FakeChip:
+        if handle not in self._open:
+            raise GpioError("unknown handle")
         chip = self._open[handle]
         if not 0 <= gpio < chip.lines:
             raise GpioError("bad GPIO number")
@@ -192,8 +194,8 @@ class FakeLgpio:
         return chip
 
     def _held(self, handle: int, gpio: int) -> FakeChip:
-        chip = self._open[handle]
-        if chip.holders.get(gpio) is not self:
+        chip = self._open.get(handle)
+        if chip is None or chip.holders.get(gpio) is not self:
             raise GpioError("GPIO not allocated")
         if gpio in chip.broken:
             raise GpioError("bad GPIO write")
