@@ -8,6 +8,7 @@ import pytest
 from firmware.catalogue import CatalogueDamaged
 from firmware.core.events import Order
 from firmware.core.ticket import Ticket, Verdict
+from firmware.gate import SPARE_MS
 from tests.gate_bench import SETUP, THROUGH, Bench, Lists, data_directory, tickets
 
 SOUTH = SETUP._replace(name="south")
@@ -164,6 +165,66 @@ def test_promise_8_a_sensor_that_chatters_is_bounded(data: Path) -> None:
         assert bench.gate.waiting <= 256
         bench.settle()
         assert bench.kinds() == ["passage"] * 256
+
+
+# --- sensors and the housing -----------------------------------------------------------------------
+
+
+def test_a_sensor_that_sticks_is_named_and_so_is_its_end(data: Path) -> None:
+    with Bench(data) as bench:
+        sensor = bench.fake().sensor
+        assert sensor is not None
+        sensor.stick("active for more than 30 s: clean it")
+        bench.turn()
+        assert bench.gate.part_faults == {"sensor north": "active for more than 30 s: clean it"}
+        assert bench.state() == "Ready", "who has a ticket still gets in"
+        sensor.come_loose()
+        bench.settle()
+        assert bench.gate.part_faults == {}
+        assert faults(bench) == [
+            ("north", "sensor north: active for more than 30 s: clean it"),
+            ("north", "sensor north: works again"),
+        ]
+
+
+def test_a_housing_that_is_opened_is_named_and_so_is_its_end(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.board.tamper.press()
+        bench.turn()
+        assert bench.gate.part_faults == {"housing": "opened"}
+        bench.board.tamper.release()
+        bench.settle()
+        assert bench.gate.part_faults == {}
+        assert faults(bench) == [("", "housing: opened"), ("", "housing: closed again")]
+
+
+# --- lights of a loop that has stalled -------------------------------------------------------------
+
+
+def test_a_verdict_goes_out_by_itself_where_the_loop_has_stalled(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("nobody")
+        bench.time.advance(SETUP.signal_ms + SPARE_MS - 1)
+        assert bench.signals()[-2:] == [("lamp", "red"), ("buzzer", "long")]
+        bench.time.advance(1)
+        assert bench.signals()[-1] == ("lamp", "blue")
+
+
+def test_a_green_light_stays_as_long_as_the_lane_is_open_and_goes_out_by_itself(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("A")
+        bench.settle()
+        bench.time.advance(SETUP.unlock_ms + SPARE_MS - 1)
+        assert bench.signals()[-2:] == [("lamp", "green"), ("buzzer", "short")]
+        bench.time.advance(1)
+        assert bench.signals()[-1] == ("lamp", "blue")
+
+
+def test_the_loop_ends_a_verdict_itself_as_long_as_it_turns(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.scan("nobody")
+        bench.pass_time(10_000)
+        assert [value for part, value in bench.signals() if part == "lamp"] == ["blue", "red", "blue"]
 
 
 # --- the end of the loop ---------------------------------------------------------------------------
