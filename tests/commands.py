@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Self
 
-PATIENCE_S = 30.0  # only a failing test waits this long
+PATIENCE_S = 60.0  # only a failing test waits this long
 COMMAND = (sys.executable, "-m", "firmware.cli")
 
 

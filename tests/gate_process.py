@@ -24,7 +24,7 @@ from hal.fake import FakeBoard, Person
 from hal.ports import Code
 from hal.tape import Edge
 
-PATIENCE_S = 30.0  # only a failing test waits this long
+PATIENCE_S = 60.0  # only a failing test waits this long
 FLOOD_ROWS = 1000  # on their way to the disk: its commits are full, and the journal's memory is not
 FLOOD_PACE_S = 0.01  # about what the disk takes for a commit of 200 rows
 VALID = tuple(f"T{number}" for number in range(1000))

@@ -4,7 +4,7 @@ import threading
 
 from firmware.inbox import URGENT_MAX, WAITING_MAX, Inbox
 
-PATIENCE_S = 30.0  # only a failing test waits this long
+PATIENCE_S = 60.0  # only a failing test waits this long
 
 
 def taken(inbox: Inbox[str]) -> list[str]:

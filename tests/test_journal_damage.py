@@ -31,7 +31,7 @@ from tests.journals import (
 )
 
 PEOPLE = 30
-OPEN_S_MAX = 30  # a damaged store may lead its reader in circles; a good start takes some milliseconds
+OPEN_S_MAX = 60  # a damaged store may lead its reader in circles; a good start takes some milliseconds
 
 
 class Opened(NamedTuple):

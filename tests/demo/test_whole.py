@@ -195,7 +195,8 @@ def test_what_was_cut_heals_and_meanwhile_people_get_in(tmp_path: Path) -> None:
             demo.type(cut)
             demo.told(told="status", **shows)
             code = codes.pop()
-            assert here.scan(code)["opened"] is True
+            scan = here.scan(code)
+            assert scan["opened"], scan
             if cut == "/vendor stop":
                 demo.told(told="status", scans=1)
             demo.type(mend)
