@@ -4,20 +4,25 @@ The device may be absent at the start and may come and go; the reader says so an
 for ever. After each opening it waits for a short silence and discards what arrives before it, for two
 reasons. What was scanned while nobody listened belongs to a person who has gone. And a scanner caught in the
 middle of a code would have its tail taken for a code of its own. Only then the reader reports that it works.
+
+Where the driver counts bytes that were damaged or dropped, a code with such a byte is not judged.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import struct
 import termios
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import serial
 
 from hal.frames import Deframer, Framing
-from hal.ports import Deliver, Reader, TellState
+from hal.ports import Deliver, Reader, TellState, Unreadable
 from hal.reopening import RETRY_MS, Fault, Reopening
 from hal.watch import News, Watch, monotonic_ms
 
@@ -27,6 +32,13 @@ SETTLE_MS_MAX = 5000  # longer than any code; a line that never falls silent is 
 BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
 
 PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
+
+# `struct serial_icounter_struct` of linux/serial.h: frame, overrun, parity and buf_overrun are what is lost.
+TIOCGICOUNT = 0x545D
+COUNTERS = struct.Struct("@20i")
+ERROR_COUNTERS = (6, 7, 8, 10)
+UNCOUNTED = (errno.ENOTTY, errno.EINVAL, errno.ENOSYS)  # a pseudo-terminal, and drivers without counters
+
 MENDS = {
     errno.ENOENT: "is not there: check the cable",
     errno.ENODEV: "is not there: check the cable",
@@ -64,9 +76,16 @@ class SerialLine:
 class SerialReader(Reader):
     """The port `Reader` on a serial line. The device is locked against other readers while it is open."""
 
-    def __init__(self, line: SerialLine, framing: Framing | None = None, retry_ms: int = RETRY_MS) -> None:
+    def __init__(
+        self,
+        line: SerialLine,
+        framing: Framing | None = None,
+        retry_ms: int = RETRY_MS,
+        count_errors: Callable[[int], int] | None = None,
+    ) -> None:
         self.line = line
         self.framing = framing or Framing()
+        self._count_errors = count_errors or line_errors
         self._reopening = Reopening(line.device, self._session, retry_ms)
 
     def start(self, deliver: Deliver, state: TellState) -> None:
@@ -99,22 +118,44 @@ class SerialReader(Reader):
     def _read(self, descriptor: int) -> None:
         """Read until told to stop. Raises Fault when the device goes."""
         watch = self._reopening.watch
-        if not settled(watch, descriptor, min(SETTLE_MS, self.framing.idle_ms)):
+        silence_ms = min(SETTLE_MS, self.framing.idle_ms)
+        if not settled(watch, descriptor, silence_ms):
             return
         self._reopening.say(None)
         deframer = Deframer(self.framing)
+        errors = self._count_errors(descriptor)
         while True:
             wake_at_ms = deframer.wake_at()
             timeout_ms = None if wake_at_ms is None else max(0, wake_at_ms - monotonic_ms())
             news = watch.wait(descriptor, timeout_ms)
             if news is News.STOP:
                 return
-            if news is News.READY:
-                reads = deframer.feed(received(descriptor), monotonic_ms())
-            else:
+            if news is News.SILENCE:
                 reads = deframer.idle(monotonic_ms())
+            else:
+                data = received(descriptor)
+                before, errors = errors, self._count_errors(descriptor)
+                if errors == before:
+                    reads = deframer.feed(data, monotonic_ms())
+                else:  # which byte it was is not told, only that it may be any up to the next silence
+                    if not settled(watch, descriptor, silence_ms):
+                        return
+                    deframer = Deframer(self.framing)
+                    errors = self._count_errors(descriptor)
+                    reads = [Unreadable("lost_keys")]
             for read in reads:
                 self._deliver(read)
+
+
+def line_errors(descriptor: int) -> int:
+    """How many bytes were damaged or dropped on a line since it is there; 0 where nobody counts."""
+    try:
+        counts = COUNTERS.unpack(fcntl.ioctl(descriptor, TIOCGICOUNT, bytes(COUNTERS.size)))
+    except OSError as error:
+        if error.errno in UNCOUNTED:
+            return 0
+        raise Fault(mend(error)) from error
+    return sum(counts[place] for place in ERROR_COUNTERS)
 
 
 def settled(watch: Watch, descriptor: int, silence_ms: int, longest_ms: int = SETTLE_MS_MAX) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hal.frames import Framing
 from hal.ports import Code, Read, Unreadable
 from hal.reopening import Fault
-from hal.serial_reader import SerialLine, SerialReader, received, settled
+from hal.serial_reader import SerialLine, SerialReader, line_errors, received, settled
 from hal.watch import Watch
 from tests.hal.conftest import PATIENCE_S, Listener
 
@@ -179,6 +179,35 @@ def test_a_code_that_the_cable_cut_is_reported_and_the_next_one_is_fine(
         assert listener.read() == Unreadable("lost_keys")
         scanner.send(b"WHOLE\r")
         assert listener.read() == Code("WHOLE")
+
+
+def test_a_code_with_damaged_bytes_is_not_judged_and_the_next_one_is_fine(
+    scanner: Scanner, listener: Listener
+) -> None:
+    """The driver counts what was damaged or dropped; a pseudo-terminal has no counters, so they are given."""
+    damaged = 0
+    scanner.plug()
+    reader = SerialReader(SerialLine(str(scanner.path)), Framing(), RETRY_MS, lambda _: damaged)
+    with reader:
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        scanner.send(b"FIRST\r")
+        assert listener.read() == Code("FIRST")
+        damaged = 1
+        scanner.send(b"DAMGED\rAND WHAT FOLLOWS\r")
+        assert listener.read() == Unreadable("lost_keys")
+        scanner.send(b"WHOLE\r")
+        assert listener.read() == Code("WHOLE")
+    assert listener.nothing_more()
+
+
+def test_a_line_without_counters_has_no_errors(tmp_path: Path) -> None:
+    ends = os.openpty()
+    assert line_errors(ends[1]) == 0
+    for end in ends:
+        os.close(end)
+    with pytest.raises(Fault, match="Bad file descriptor"):
+        line_errors(ends[1])
 
 
 def test_a_device_that_another_program_reads_is_named_and_taken_when_free(
