@@ -121,11 +121,27 @@ def test_trap_3_what_was_counted_before_the_count_moved_proves_nothing() -> None
         page([row("3", "C")], 3),
         page([row("1", "A"), row("2", "B")], 3),
         page([row("3", "C")], 3),
-        page([]),
     )
-    talk = Talk(vivenu(page_size=2).tickets(""), answering(list=passes))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = passes(request) if "until" in query(request) else page([])
+        assert isinstance(found, httpx.Response)
+        return found
+
+    talk = Talk(vivenu(page_size=2).tickets(""), answering(list=answer))
     assert {ticket.ticket_id for ticket in talk.tickets} == {"9", "1", "2", "3"}
     assert talk.result.whole
+
+
+def test_trap_3_changes_that_came_short_are_asked_for_again_from_the_same_moment() -> None:
+    vendor = vivenu(page_size=2)
+    since = Talk(vendor.tickets(""), answering(list=page([]))).result.since
+    soon = me()
+    soon.headers["Date"] = "Sun, 17 Mar 2030 17:46:50 GMT"
+    moving = in_turn(*[page([row("1", "A"), row("2", "B")], 3), page([row("2", "B")], 3)] * 2)
+    talk = Talk(vendor.tickets(since), answering(soon, list=moving))
+    assert talk.result.since == since
+    assert "2 of 3 tickets" in talk.result.text
 
 
 def test_trap_4_the_stamp_is_taken_before_the_first_page() -> None:
