@@ -128,7 +128,8 @@ fi
 "$venv/bin/python" -c 'import evdev, gpiozero, lgpio, lmdb, msgspec, paho.mqtt, serial; import firmware.cli' ||
     refuse 'a library does not load: see above'
 
-install -d -m 0755 "$root/etc/gatepost"
+install -d -m 0755 "$root/etc/gatepost" "$root/usr/local/bin"
+ln -sfn "$PROGRAM/bin/gatepost" "$root/usr/local/bin/gatepost"
 if put "$here/deploy/60-gatepost.rules" /etc/udev/rules.d/60-gatepost.rules 0644; then
     tell /run/udev/control udevadm control --reload
     tell /run/udev/control udevadm trigger --subsystem-match=gpio --subsystem-match=input --subsystem-match=tty

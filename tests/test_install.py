@@ -93,6 +93,7 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     assert "RuntimeWatchdogSec=" in files["etc/systemd/system.conf.d/60-gatepost.conf"]
     assert files["opt/gatepost/installed.whl"] == "a wheel"
     assert (machine.root / "etc/gatepost").is_dir()
+    assert (machine.root / "usr/local/bin/gatepost").readlink() == Path("/opt/gatepost/bin/gatepost")
     for what in ("groupadd --system gpio", "useradd --system", "systemctl --quiet enable gate.service"):
         assert f"would run: {what}" in done.stdout
     assert machine.called("useradd") == machine.called("systemctl") == machine.called("apt-get") == []
