@@ -13,9 +13,7 @@ from firmware.row import Unreadable, decode, epoch_and_seq, replay
 from firmware.rows import TAIL_ROWS, Damaged, RowReader, rescue
 
 UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
-ALARM_ROWS_MAX = (
-    5_000  # looked through for a lane's last one; retention leaves as many
-)
+ALARM_ROWS_MAX = 5_000  # looked through for a lane's last one; retention leaves as many
 
 
 class Lost(NamedTuple):
