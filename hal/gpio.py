@@ -1,7 +1,6 @@
 """A board of relays, lamps and contacts on GPIO pins, through gpiozero. The board file names the pin factory.
 
-`GpioBoard` is what a gate runs on, `Bench` shows the same wires one by one to who tests them. Nothing is
-claimed before the whole board file and the lanes of the gate have been checked.
+Nothing is claimed before the whole board file and the lanes of the gate have been checked.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from gpiozero import InputDevice, OutputDevice
@@ -25,15 +23,12 @@ from hal.gpio_parts import (
     GpioPassageSensor,
     GpioTurnstile,
     LineFault,
-    Steady,
-    switch_all,
 )
 from hal.ports import LaneParts, Part, Way
 from hal.schedule import RealTime, Scheduler
 from hal.setting_error import SettingError
 
 UNLOCK_MS = 5000  # where nobody says how long the loop may hold a lane open
-FIRE_MS_MAX = 5000  # a relay that is tested is looked at, not walked through
 MEND = "check the chip and the wiring, and start the gate again"
 
 
@@ -265,54 +260,3 @@ def _differences(wired: wiring.Lane, wanted: GpioLaneSettings) -> Iterator[str]:
         for way in wanted.ways:
             if not seen & {way, None}:
                 yield f"{name} lets people {way} and its sensor does not see that: wire {way}_pin"
-
-
-class Bench(Part):
-    """The wires of a board file one by one, all lines at rest, for who tests them. Takes the factory over."""
-
-    def __init__(self, plan: wiring.Wiring, factory: Factory, time: Scheduler | None = None) -> None:
-        self.wiring = plan
-        self._time = time or RealTime("board bench")
-        try:
-            self._wires = _Wires(plan, factory)
-        except BaseException:
-            factory.close()
-            self._time.close()
-            raise
-        self._watched: list[Steady] = []
-        self._closed = False
-
-    def fire(self, line: wiring.Line, ms: int) -> None:
-        """Switch one line on now; it ends by itself. Raises LineFault; ValueError beyond `FIRE_MS_MAX`."""
-        if not 1 <= ms <= FIRE_MS_MAX:
-            raise ValueError(f"{ms} is not between 1 and {FIRE_MS_MAX} ms")
-        if self._closed:
-            raise RuntimeError("the bench is closed")
-        switch = self._wires.switches[line]
-        self._time.after(ms, lambda: switch.set(False))
-        switch.set(True)
-
-    def rest(self) -> None:
-        """Switch everything off. Raises LineFault."""
-        switch_all(self._wires.switches.values(), False)
-
-    def states(self) -> dict[wiring.Input, bool]:
-        """What each contact says now: True is active. Raises LineFault."""
-        return {seen: eye.read() for seen, eye in self._wires.eyes.items()}
-
-    def watch(self, changed: Callable[[wiring.Input, bool], None]) -> None:
-        """Tell each change without its chatter, from other threads; once."""
-        if self._watched:
-            raise RuntimeError("the bench is watched already")
-        for seen, eye in self._wires.eyes.items():
-            self._watched.append(Steady(eye, self._time, partial(changed, seen)))
-        for steady in self._watched:
-            steady.start(tell_first=False)
-
-    def close(self) -> None:
-        """Put everything to rest, and free the pins."""
-        self._closed = True
-        for steady in self._watched:
-            steady.close()
-        self._time.close()
-        self._wires.close()

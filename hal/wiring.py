@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from hal.setting_error import SettingError
@@ -180,7 +181,7 @@ def pin_name(pin: int) -> str:
 def read(path: str) -> Wiring:
     """Read a board file. Raises SettingError that lists every problem, with its key and the mend."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  pathlib takes longer to import than the rest of this file
+        with Path(path).open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
         text = data.decode("utf-8-sig")  # some editors put a byte-order mark in front
     except OSError as error:

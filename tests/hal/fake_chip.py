@@ -141,19 +141,19 @@ class FakeLgpio:
             return [0, gpio, 1, "", chip.users[gpio]]
         return [0, gpio, int(gpio in chip.holders), "", "lg" if gpio in chip.holders else ""]
 
-    def gpio_claim_input(self, handle: int, gpio: int, lFlags: int = 0) -> int:  # noqa: N803  lgpio's name
+    def gpio_claim_input(self, handle: int, gpio: int, flags: int = 0, /) -> int:
         chip = self._claim(handle, gpio)
         chip.outputs.pop(gpio, None)
-        chip.biases[gpio] = lFlags
+        chip.biases[gpio] = flags
         chip.changed(gpio)
         return 0
 
-    def gpio_claim_alert(self, handle: int, gpio: int, eFlags: int, lFlags: int = 0) -> int:  # noqa: N803
-        self.gpio_claim_input(handle, gpio, lFlags)
+    def gpio_claim_alert(self, handle: int, gpio: int, edges: int, flags: int = 0, /) -> int:
+        self.gpio_claim_input(handle, gpio, flags)
         self._alerts.add((handle, gpio))
         return 0
 
-    def gpio_claim_output(self, handle: int, gpio: int, level: int = 0, lFlags: int = 0) -> int:  # noqa: N803
+    def gpio_claim_output(self, handle: int, gpio: int, level: int = 0, flags: int = 0, /) -> int:
         chip = self._claim(handle, gpio)
         chip.outputs[gpio] = level
         chip.changed(gpio)
