@@ -11,6 +11,7 @@ PACKAGES = {
     "dmsetup": "a disk that hangs when it is told to",
     "e2fsprogs": "the data disk is made anew at each start",
     "kmod": "modprobe and depmod",
+    "libx11-data": "how dead keys and letters become accented ones, as on a Pi",
     "libxkbcommon0": "keyboard layouts, as on a Pi",
     "procps": "a look at processes when a check fails",
     "python3": "runs the gate",

@@ -190,6 +190,14 @@ class Machine:
         """Run a command in the guest's shell; it must succeed."""
         return str(self.call("shell.run", command, seconds, seconds=seconds + 30))
 
+    def plug_keyboard(self) -> None:
+        """Plug in the scanner that types."""
+        self.monitor.plug("usb-kbd", "keyboard", bus="usb.0", port="1", serial="LEFT")
+
+    def plug_serial(self) -> None:
+        """Plug in the adapter of the serial scanner."""
+        self.monitor.plug("usb-serial", "adapter", bus="usb.0", port="2", chardev="serial", serial="RIGHT")
+
     def console(self) -> str:
         """The serial log."""
         path = self.folder / "console.log"

@@ -6,7 +6,6 @@ The monitor speaks JSON, one value a line. Answers come in the order of the ques
 import json
 import socket
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -83,11 +82,3 @@ class Monitor:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def stroke(monitor: Monitor, keys: Sequence[str]) -> None:
-    """Press these keys one after the other, and let them go the other way round."""
-    for code in keys:
-        monitor.key(code, down=True)
-    for code in reversed(keys):
-        monitor.key(code, down=False)

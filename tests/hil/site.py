@@ -12,14 +12,16 @@ LINES = 54  # what the chip of a Pi 4 has
 ALARM = 17
 LEFT_IN, LEFT_FREE, LEFT_SENSOR = 22, 23, 5
 RIGHT_BOTH, RIGHT_SENSOR = 24, 6
-LEFT_GREEN, LEFT_RED = 13, 12
+LEFT_RED, LEFT_GREEN, LEFT_BLUE = 12, 13, 16
+RIGHT_RED, RIGHT_GREEN, RIGHT_BLUE = 20, 21, 25
 PULSE_MS = 500
-UNLOCK_MS = 4000
+UNLOCK_MS = 2000
 RELOCK_MS = 500
 
 # Line -> the level that lets nobody through, and everybody.
 LOCKED = {LEFT_IN: 0, LEFT_FREE: 0, RIGHT_BOTH: 1}
 RELAYS = tuple(LOCKED)
+READY = LOCKED | {LEFT_BLUE: 1, RIGHT_BLUE: 1}  # locked, and the lamp says that a code may come
 FREEING = {LEFT_FREE: 1, RIGHT_BOTH: 0}  # what an alarm holds
 
 AT_REST = {ALARM: "down", LEFT_SENSOR: "up", RIGHT_SENSOR: "up"}  # pulls: closed contact, two open ones
@@ -66,6 +68,7 @@ stuck_s = 30
 [lane.lamp]
 red = {LEFT_RED}
 green = {LEFT_GREEN}
+blue = {LEFT_BLUE}
 active = "high"
 
 [lane.buzzer]
@@ -91,8 +94,9 @@ debounce_ms = 50
 stuck_s = 30
 
 [lane.lamp]
-red = 20
-green = 21
+red = {RIGHT_RED}
+green = {RIGHT_GREEN}
+blue = {RIGHT_BLUE}
 active = "high"
 
 [lane.buzzer]

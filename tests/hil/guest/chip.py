@@ -5,6 +5,8 @@ go of a line the level falls back to the pull at once: a pull towards active is 
 """
 
 import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +59,16 @@ def levels(name: str, lines: list[int]) -> list[int]:
     """Read the levels that the lines have now."""
     folder = sysfs(name)
     return [int((folder / f"sim_gpio{line}" / "value").read_text()) for line in lines]
+
+
+def wait(name: str, wanted: dict[str, int], seconds: float) -> None:
+    """Wait until these lines have these levels all at once. Raises TimeoutError."""
+    lines = [int(line) for line in wanted]
+    end = time.monotonic() + seconds
+    while (now := levels(name, lines)) != list(wanted.values()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"lines {lines} are {now} after {seconds} s, not {list(wanted.values())}")
+        threading.Event().wait(0.02)
 
 
 def base(label: str) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -59,3 +60,28 @@ def signal(pid: int, number: int) -> None:
 def now_us() -> int:
     """The clock of the trace."""
     return time.monotonic_ns() // 1000
+
+
+def pause(seconds: float) -> None:
+    """Let people take their time."""
+    threading.Event().wait(seconds)
+
+
+def wait_for(paths: list[str], seconds: float = 120) -> None:
+    """Wait until all of these exist and udev has nothing left to do. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while missing := [path for path in paths if not Path(path).exists()]:
+        if time.monotonic() > end:
+            raise TimeoutError(f"not there after {seconds} s: {missing}")
+        pause(0.05)
+    run("udevadm settle")
+
+
+def python_start_s(times: int = 5) -> float:
+    """How long Python takes to start here, in the middle: what the emulation costs is measured by it."""
+    taken = []
+    for _ in range(times):
+        begun = time.monotonic()
+        subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", "import json, socket"], check=True)
+        taken.append(time.monotonic() - begun)
+    return sorted(taken)[times // 2]

@@ -19,7 +19,13 @@ PROBES = {
     "freed": "gpio_sim_free line=%si:u32",
     "key": "input_event type=%si:u32 code=%dx:u32 value=%cx:s32",
 }
-EVENTS = ("gpio/gpio_value", "gpio/gpio_direction", *(f"hil/{name}" for name in PROBES))
+EVENTS = (
+    "gpio/gpio_value",
+    "gpio/gpio_direction",
+    "ext4/ext4_sync_file_enter",
+    "ext4/ext4_sync_file_exit",
+    *(f"hil/{name}" for name in PROBES),
+)
 KILOBYTES = 4096  # for each processor; a check makes some hundred events of 50 bytes
 EVENTS_MAX = 200_000  # held in memory; more is a line that runs wild
 LINE = re.compile(
@@ -29,7 +35,10 @@ NUMBERS = re.compile(r"(\w+)=(-?\d+)")
 
 
 class Event(TypedDict):
-    """One event. `kind` is `set` (a write), `get`, `out`, `in` (a direction), `freed` or `key`."""
+    """One event.
+
+    `kind` is `set` (a write), `get`, `out` or `in` (a direction), `freed`, `key`, `sync` or `synced`.
+    """
 
     number: int
     at_us: int
@@ -52,6 +61,8 @@ def parsed(text: str, base: int) -> tuple[int, str, int, str, int, int] | None:
         words = rest.split()  # "529 set 1" or "529  in (0)"
         value = int(words[2].strip("()"))
         return (*head, words[1], int(words[0]) - base, value)
+    if found["name"].startswith("ext4_sync_file"):
+        return (*head, "sync" if found["name"].endswith("enter") else "synced", 0, 0)
     numbers = dict(NUMBERS.findall(rest))
     if found["name"] == "freed":
         return (*head, "freed", int(numbers["line"]), 0)

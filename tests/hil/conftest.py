@@ -1,0 +1,78 @@
+"""One machine for the whole run, and the gate set up on it. Plain pytest leaves this folder to `make hil`."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.hil import site
+from tests.hil.cache import say
+from tests.hil.gate import DATA, Gate
+from tests.hil.machine import Machine
+
+ASKED = os.environ.get("GATEPOST_HIL") == "1"  # set by `python -m tests.hil`
+collect_ignore_glob = [] if ASKED else ["test_*.py"]
+
+# Codes that the gate lets in. Cut anywhere, a long one leaves a short one that is let in as well.
+LONG = [f"{row}7531902468{row}8642" for row in range(1, 9)]
+CODES = ["GOOD-1", "GOOD-2", "ZYX-yz_9", "Zy-ß{4@}/x", "AQZ-wa17@é"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not ASKED:
+        terminalreporter.write_line(
+            "tests/hil: not run here; `make hil` runs it on a machine of its own", yellow=True
+        )
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """A machine with its chip, its disk and both scanners, and the kernel's trace running."""
+    with Machine() as machine:
+        machine.call("chip.add", site.CHIP, site.LABEL, site.LINES)
+        machine.call("trace.begin", machine.call("chip.base", site.LABEL))
+        pulls = {str(line): towards for line, towards in site.AT_REST.items()} | site.TOWARDS_LOCKED
+        machine.call("chip.pull", site.CHIP, pulls)
+        machine.call("disk.prepare")
+        machine.plug_keyboard()
+        machine.plug_serial()
+        machine.call("shell.wait_for", [site.KEYBOARD, site.SERIAL])
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def site_gate(machine: Machine) -> Iterator[Gate]:
+    """The gate, set up and running, with its journal followed."""
+    gate = Gate(machine)
+    gate.measure()
+    gate.settle()
+    cut = {code[at:] for code in LONG for at in range(1, len(code) - 3)}
+    cut |= {code[:at] for code in LONG for at in range(4, len(code))}
+    gate.bring([*CODES, *LONG, *sorted(cut)])
+    gate.start()
+    machine.call("rows.follow", DATA)
+    say("the gate is ready")
+    yield gate
+    machine.call("rows.stop")
+    gate.stop()
+
+
+@pytest.fixture
+def gate(site_gate: Gate, request: pytest.FixtureRequest) -> Gate:
+    """The gate at rest: running, its lanes locked, no alarm, nobody in front."""
+    say(request.node.name)
+    site_gate.rest()
+    return site_gate
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A check that fails shows what the gate and the kernel said."""
+    report = yield
+    if report.failed:
+        site_gate, machine = item.funcargs.get("site_gate"), item.funcargs.get("machine")
+        if isinstance(site_gate, Gate):
+            report.sections.append(("the gate's log", site_gate.log()))
+        if isinstance(machine, Machine):
+            report.sections.append(("the serial log", machine.console()[-4000:]))
+    return report

@@ -1,0 +1,165 @@
+"""The gate in the guest as operators and people have it: settings, tickets, start and stop, scans, rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.hil import keyboard, site
+from tests.hil.cache import say
+from tests.hil.guest.shell import python_start_s
+from tests.hil.machine import Machine
+
+DATA = "/var/lib/gatepost"
+PROGRAM = "/opt/gatepost/bin/gatepost"
+PYTHON = "/opt/gatepost/bin/python"
+UNIT = "gate.service"
+DROP_IN = "/etc/systemd/system/gate.service.d/hil.conf"
+WAIT_S = 90  # for what takes a second at the door; a busy machine without help from the processor needs more
+WATCHDOG_S, ABORT_S = 8, 4  # on a Pi 1 s and half a second
+SLOWER = f"[Service]\nWatchdogSec={WATCHDOG_S}s\nTimeoutAbortSec={ABORT_S}s\nTimeoutStartSec=280s"
+SITE_PACKAGES = "/opt/gatepost/lib/python3.11/site-packages"
+Event = dict[str, Any]
+
+
+class Gate:
+    """One gate on one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.factor = 1.0
+
+    def measure(self) -> None:
+        """Find out how much longer everything takes here than on the machine outside; slow systemd down.
+
+        The unit's second without a sign of life is for a Pi; here the same loop needs more.
+        """
+        here, there = python_start_s(), self.machine.call("shell.python_start_s")
+        self.factor = max(1.0, there / here)
+        say(f"Python starts in {there:.2f} s in the guest and {here:.3f} s outside: {self.factor:.0f} times")
+        self.drop_in("")
+
+    @property
+    def dead_s_max(self) -> float:
+        """Two seconds, as this machine counts them, and what systemd waits longer than on a Pi."""
+        return 2 * self.factor + WATCHDOG_S + ABORT_S
+
+    # --- as an operator ---
+
+    def settle(self, settings: str | None = None, board: str = site.BOARD) -> None:
+        """Write both files."""
+        self.machine.call("shell.write", "/etc/gatepost/board.toml", board)
+        self.machine.call("shell.write", "/etc/gatepost/gate.toml", settings or site.settings())
+
+    def bring(self, codes: list[str]) -> None:
+        """Put a list with these codes into use."""
+        self.machine.call("shell.write", "/run/tickets.csv", "\n".join(["code", *codes, ""]))
+        command = f"{PROGRAM} import --data {DATA} --config /etc/gatepost/gate.toml /run/tickets.csv"
+        self.machine.sh(f"runuser -u gatepost -- {command}")
+
+    def systemctl(self, *words: str) -> str:
+        return self.machine.sh(f"systemctl {' '.join(words)}")
+
+    def start(self) -> None:
+        """Start it; returns when it is ready."""
+        self.systemctl("reset-failed", UNIT)
+        try:
+            self.systemctl("start", UNIT)
+        except BaseException:
+            self.machine.call("shell.status", "systemctl stop gate")
+            raise AssertionError(f"the gate did not start:\n{self.log()}") from None
+
+    def stop(self) -> None:
+        self.systemctl("stop", UNIT)
+
+    def log(self) -> str:
+        """What the unit has said last."""
+        return self.machine.sh("journalctl --unit gate --no-pager --lines 60 --output short-monotonic")
+
+    def show(self, name: str) -> str:
+        """A property of the unit."""
+        return self.machine.sh(f"systemctl show {UNIT} --property {name} --value").strip()
+
+    def process(self) -> int:
+        return int(self.show("MainPID"))
+
+    def drop_in(self, text: str) -> None:
+        """Change the unit, as a careless hand would; an empty text takes the change back."""
+        self.machine.call("shell.write", DROP_IN, f"{SLOWER}\n{text}")
+        self.systemctl("daemon-reload")
+
+    # --- as people ---
+
+    def type(self, code: str, layout: Mapping[str, keyboard.Strokes] = keyboard.US) -> None:
+        """Hold a code to the scanner that types."""
+        keyboard.scan(self.machine, code, layout)
+
+    def send(self, code: str, end: bytes = b"\r") -> None:
+        """Hold a code to the serial scanner."""
+        self.machine.serial.sendall(code.encode() + end)
+
+    def pull(self, line: int, towards: str) -> None:
+        """Move a contact, or what a line that nobody drives falls back to."""
+        self.machine.call("chip.pull", site.CHIP, {str(line): towards})
+
+    def alarm(self, active: bool) -> None:
+        """Open or close the alarm contact."""
+        self.pull(site.ALARM, "up" if active else "down")
+
+    def rest(self, seconds: float = WAIT_S) -> None:
+        """Bring it to where every check begins: running, nobody in front, no alarm, both lanes ready."""
+        if self.show("ActiveState") != "active":
+            self.start()
+        pulls = {str(line): towards for line, towards in site.AT_REST.items()} | site.TOWARDS_LOCKED
+        self.machine.call("chip.pull", site.CHIP, pulls)
+        self.wait_for_levels(site.READY, seconds)
+
+    def wait_for_levels(self, wanted: dict[int, int], seconds: float = WAIT_S) -> None:
+        self.machine.call(
+            "chip.wait", site.CHIP, {str(line): level for line, level in wanted.items()}, seconds
+        )
+
+    def walk(self, sensor: int) -> None:
+        """Walk through: the contact closes and opens again, each for longer than its debounce."""
+        for towards in ("down", "up"):
+            self.pull(sensor, towards)
+            self.machine.call("shell.pause", 0.15)
+
+    # --- as one who watches ---
+
+    def mark(self) -> int:
+        """The number of the newest event."""
+        return int(self.machine.call("trace.mark"))
+
+    def events(self, mark: int) -> list[Event]:
+        """What the kernel saw since."""
+        events: list[Event] = self.machine.call("trace.since", mark)
+        return events
+
+    def written(self, mark: int, line: int, seconds: float = WAIT_S, value: int = 1) -> Event:
+        """Wait for a write of this level to this line."""
+        event: Event = self.machine.call("trace.wait", mark, "set", line, value, seconds)
+        return event
+
+    def writes(self, mark: int, line: int) -> list[int]:
+        """The levels written to this line since."""
+        return [one["value"] for one in self.events(mark) if (one["kind"], one["line"]) == ("set", line)]
+
+    def levels(self, *lines: int) -> tuple[int, ...]:
+        """The levels that these lines have now."""
+        return tuple(self.machine.call("chip.levels", site.CHIP, list(lines)))
+
+    def threads(self) -> set[int]:
+        """The gate's threads, by which the trace knows its writes."""
+        return set(self.machine.call("threads.of", self.process()))
+
+    def rows(self) -> int:
+        """How many rows are there by now."""
+        return int(self.machine.call("rows.mark"))
+
+    def row(self, mark: int, seconds: float = WAIT_S, **wanted: object) -> dict[str, Any]:
+        """Wait for a row with these fields."""
+        row: dict[str, Any] = self.machine.call("rows.wait", mark, wanted, seconds)
+        return row
+
+    def rows_since(self, mark: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.machine.call("rows.since", mark)
+        return found

@@ -1,0 +1,49 @@
+"""Threads of the gate: who they are, and one of them held while the others go on."""
+
+import ctypes
+import os
+import threading
+from pathlib import Path
+
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # requests of ptrace (linux/ptrace.h)
+HELD: dict[int, threading.Event] = {}
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+def of(process: int) -> list[int]:
+    """The threads of this process."""
+    return [int(task.name) for task in Path(f"/proc/{process}/task").iterdir()]
+
+
+def _ptrace(request: int, thread: int) -> None:
+    if LIBC.ptrace(request, thread, None, None) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"ptrace of thread {thread}: {os.strerror(number)}")
+
+
+def hold(thread: int) -> None:
+    """Stop this one thread until `let_go`; the others of its process run on."""
+    held, failed = threading.Event(), []
+    let_go = HELD.setdefault(thread, threading.Event())
+
+    def keep() -> None:  # what a thread traces goes on when it ends: so it stays
+        try:
+            _ptrace(SEIZE, thread)
+            _ptrace(INTERRUPT, thread)
+        except OSError as error:
+            failed.append(error)
+            held.set()
+            return
+        held.set()
+        let_go.wait()
+
+    threading.Thread(target=keep, daemon=True).start()
+    held.wait()
+    if failed:
+        raise failed[0]
+
+
+def let_go(thread: int) -> None:
+    """Let it run again, if it still lives."""
+    HELD.pop(thread).set()
