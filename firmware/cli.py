@@ -47,6 +47,7 @@ EXPECTED = {
     "firmware.catalogue.folder.CatalogueError": "",
     "firmware.config.SettingsError": "",
     "firmware.hold.Held": "",
+    "firmware.doctor.command.WrongUse": "",
     "firmware.history.NoRoom": "make room on the disk",
     "firmware.row.Unreadable": "it was written by a later release, or is damaged",
     "firmware.rows.Damaged": "it is no journal, or damaged; a gate that starts sets a damaged one aside",
@@ -240,6 +241,14 @@ def add_journal(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_journal)
 
 
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """`gatepost doctor`."""
+    from firmware.doctor import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(run=partial(command.run, say=partial(print, flush=True), complain=complain))
+
+
 def add_bridge(parser: argparse.ArgumentParser) -> None:
     """`gatepost bridge`."""
     from firmware.bridge import command
@@ -298,6 +307,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
     "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
+    "doctor": ("look at a gate, say what is wrong and how to mend it; try its parts", add_doctor),
     "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
     "reports": ("show what a bridge found that a person should know of", add_reports),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),

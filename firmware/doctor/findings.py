@@ -74,19 +74,22 @@ CHIP_SILENT = Finding(
     "see dmesg; a Pi that was just updated wants a restart",
 )
 PIN_MISSING = Finding(
-    "pins", FAULT, "pin {pin} ({part}) is not on chip {chip}, which has {lines} lines", "use another pin"
+    "pins", FAULT, "{part} is not on chip {chip}, which has {lines} lines", "use another pin"
 )
 PIN_TAKEN = Finding(
     "pins",
     FAULT,
-    "pin {pin} ({part}) is in use by {who}",
+    "{part} is in use by {who}",
     "end that program, or take its overlay out of config.txt (1-wire, SPI, I2C, UART, a fan), or use "
     "another pin",
 )
 PINS_FREE = Finding("pins", OK, "{count} pins are free for the gate")
 PINS_GATE = Finding("pins", OK, "{count} pins are held by the gate that runs")
 FACTORY_FAILS = Finding(
-    "pins", FAULT, "the pin factory cannot be opened: {problem}", "see the text; hand-book, doctor"
+    "pins",
+    FAULT,
+    "the pin factory cannot be opened: {problem}",
+    "as it says; the gate does not start with it",
 )
 FACTORY_OPENS = Finding("pins", OK, "{factory} opens the chip")
 
@@ -166,8 +169,13 @@ NOT_IN_GROUPS = Finding(
     "{user} is not in the groups {groups}",
     "usermod -aG {groups} for the gate's user, then start the gate again",
 )
-LIBRARY_THERE = Finding("library", OK, "{library} for {purpose}")
-LIBRARY_MISSING = Finding("library", FAULT, "{library} for {purpose} is missing: {problem}", "{how}")
+LIBRARIES_THERE = Finding("library", OK, "what {kinds} readers need is installed")
+LIBRARY_MISSING = Finding(
+    "library", FAULT, "{library} is not installed, which {kind} readers need", 'pip install "gatepost[gate]"'
+)
+READER_REFUSED = Finding(
+    "library", FAULT, "lane {lane}: {problem}", "as it says; the gate does not start with it"
+)
 
 # --- the gate that runs, stores ----------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ WARM_DEGREES = 70  # in the evening; the sun adds ten
 HOT_DEGREES = 80  # from here on a Pi slows itself down (its documentation, "frequency management")
 
 # Where the firmware of a Pi says how it fares: the driver's own link, which is the same for all models, and
-# the path of a Pi 3 and 4. The number is hexadecimal; its bits (raspberrypi.com, documentation, "vcgencmd"):
+# the path of a Pi 3 and 4. The number is hexadecimal; its bits are those of "vcgencmd get_throttled" in the
+# documentation of Raspberry Pi OS:
 THROTTLED_FILES = (
     "sys/bus/platform/drivers/raspberrypi-firmware/*/get_throttled",
     "sys/devices/platform/soc*/soc*:firmware/get_throttled",
