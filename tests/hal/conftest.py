@@ -1,10 +1,11 @@
-"""What the tests of readers share: somebody who listens to one."""
+"""Somebody who listens to a reader, and a word at the end about the boards that the contract was held on."""
 
 import queue
 
 import pytest
 
 from hal.ports import Read
+from tests.hal.benches import BENCHES
 
 PATIENCE_S = 30.0  # only a failing test waits this long
 
@@ -42,3 +43,16 @@ class Listener:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which benches were here, and why the others were not."""
+    if not any(
+        "tests/hal/test_boards.py" in report.nodeid for report in terminalreporter.stats.get("passed", [])
+    ):
+        return
+    absent = {kind.name: why for kind in BENCHES if (why := kind.absent())}
+    here = [kind.name for kind in BENCHES if kind.name not in absent]
+    terminalreporter.write_line(f"boards: the contract was held on {', '.join(here)}")
+    for name, why in absent.items():
+        terminalreporter.write_line(f"boards: not on {name}: {why}", yellow=True)

@@ -1,4 +1,7 @@
-"""What every board must do. A board joins by a rig, which has the hands that its devices need."""
+"""What a board with readers and arms must do besides what every board must (`tests.hal.test_boards`).
+
+A board joins by a rig, which has the hands that its devices need.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +10,6 @@ from typing import Protocol
 import pytest
 
 from hal.fake import FakeBoard, FakeLaneSettings, Person
-from hal.fake_parts import FakeContact
 from hal.ports import Board, Code, Colour, LaneParts, Pattern, Read, Unreadable, UnreadableReason, Way
 from hal.schedule import VirtualTime
 
@@ -38,9 +40,6 @@ class Rig(Protocol):
 
     def alarm(self, active: bool) -> None:
         """Move the alarm contact."""
-
-    def tamper(self, active: bool) -> None:
-        """Open or close the housing."""
 
     def lock_shows(self, lane: str) -> str:
         """What the relay is told: in, out, both or locked."""
@@ -82,17 +81,11 @@ class FakeRig:
         self.time.advance(ms)
 
     def alarm(self, active: bool) -> None:
-        self._move(self.fake.alarm, active)
-
-    def tamper(self, active: bool) -> None:
-        self._move(self.fake.tamper, active)
-
-    def _move(self, contact: FakeContact | None, active: bool) -> None:
-        assert contact
+        assert self.fake.alarm
         if active:
-            contact.press()
+            self.fake.alarm.press()
         else:
-            contact.release()
+            self.fake.alarm.release()
 
     def lock_shows(self, lane: str) -> str:
         return self.fake.fakes[lane].turnstile.relay
@@ -225,50 +218,6 @@ def test_lamp_and_buzzer_do_as_they_are_told(rig: Rig) -> None:
     assert rig.sounds("A") == ["short", "short", "double", "long", "none"]
     assert rig.lamp_shows("B") == (Colour.OFF, False)
     assert rig.sounds("B") == []
-
-
-def test_a_timed_look_goes_back_to_the_last_permanent_one_by_itself(rig: Rig) -> None:
-    lamp = lane_of(rig, "A").lamp
-    lamp.show(Colour.GREEN, False, 1000)
-    rig.wait(1000)
-    assert rig.lamp_shows("A") == (Colour.OFF, False)
-    lamp.show(Colour.BLUE, True)
-    lamp.show(Colour.GREEN, False, 1000)
-    rig.wait(600)
-    lamp.show(Colour.RED, False, 1000)
-    rig.wait(600)
-    assert rig.lamp_shows("A") == (Colour.RED, False), "the end of the look before must not end this one"
-    rig.wait(400)
-    assert rig.lamp_shows("A") == (Colour.BLUE, True)
-
-
-def test_a_permanent_look_ends_a_timed_one(rig: Rig) -> None:
-    lamp = lane_of(rig, "A").lamp
-    lamp.show(Colour.BLUE, False)
-    lamp.show(Colour.GREEN, False, 1000)
-    lamp.show(Colour.RED, True)
-    assert rig.lamp_shows("A") == (Colour.RED, True)
-    rig.wait(1000)
-    assert rig.lamp_shows("A") == (Colour.RED, True)
-
-
-@pytest.mark.parametrize("name", ["alarm", "tamper"])
-@pytest.mark.parametrize("active", [True, False])
-def test_a_contact_reports_its_state_at_once_and_then_each_change(rig: Rig, name: str, active: bool) -> None:
-    contact, move = {
-        "alarm": (rig.board.alarm, rig.alarm),
-        "tamper": (rig.board.tamper, rig.tamper),
-    }[name]
-    move(active)
-    news: list[bool] = []
-    assert contact
-    contact.start(news.append)
-    assert news == [active]
-    move(active)
-    move(not active)
-    move(active)
-    rig.wait(0)
-    assert news == [active, not active, active]
 
 
 def test_a_part_starts_once(rig: Rig) -> None:
