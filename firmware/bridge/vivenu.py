@@ -123,7 +123,12 @@ class Vivenu:
             yield "vivenu allows this access user no check-in: all tickets are blocked"
         if device.slots:
             become = "are let in at any time" if self._set.slots is Choice.ADMIT else "are blocked"
-            yield f"vivenu checks time slots, and its list has none: tickets {become} (`slots`)"
+            around = "".join(
+                f" (event {event} from {rule.slot_minutes[0]} minutes before to {rule.slot_minutes[1]} after)"
+                for event, rule in device.rules.items()
+                if event in self._set.events and any(rule.slot_minutes)
+            )
+            yield f"vivenu checks time slots{around}, and its list has none: tickets {become} (`slots`)"
 
     def _remarks(self, device: Device) -> Iterator[str]:
         """What a person should know of vivenu's settings."""

@@ -350,7 +350,7 @@ def test_trap_13_the_page_size_is_always_sent() -> None:
 
 def test_trap_14_the_token_is_in_a_header_of_its_own_and_nowhere_else() -> None:
     vendor = vivenu()
-    talks = [
+    talks: list[Talk[Any]] = [
         Talk(vendor.tickets(""), answering(list=page([row()]))),
         Talk(vendor.tell([told()]), answering(upload=reply(OK))),
         Talk(
