@@ -113,7 +113,11 @@ class Keys:
                 self._ignoring = True
             elif kind == EV_SYN and code == SYN_REPORT:
                 self._ignoring = False
-            elif kind == EV_KEY and code < BTN_MISC and value in (RELEASED, PRESSED) and not self._ignoring:
+            elif kind != EV_KEY or code >= BTN_MISC or value not in (RELEASED, PRESSED):
+                continue
+            elif self._ignoring:
+                self._lose((), time_ms)
+            else:
                 text = self._pressed(code) if value == PRESSED else self._released(code)
                 reads += self._typed(text, time_ms)
                 self._silent_from_ms = time_ms + self._deframer.framing.idle_ms

@@ -16,7 +16,6 @@ LIBRARY = "libxkbcommon.so.0"
 INSTALL = "apt-get install libxkbcommon0 xkb-data libx11-data"
 
 # xkbcommon/xkbcommon.h, xkbcommon-compose.h, xkbcommon-keysyms.h
-NO_ENVIRONMENT_NAMES = 2  # the settings say which layout, not XKB_DEFAULT_LAYOUT
 LOG_LEVEL_CRITICAL = 10  # what is wrong is said by us, and not on standard error
 KEY_UP, KEY_DOWN = 0, 1
 COMPOSING, COMPOSED, CANCELLED = 1, 2, 3
@@ -84,11 +83,12 @@ class XkbKeyboard:
         self._caps_lock = layout.caps_lock
         self._keymap = self._state = self._table = self._compose = None
         self._xkb = library()
-        self._context = self._xkb.xkb_context_new(NO_ENVIRONMENT_NAMES)
+        self._context = self._xkb.xkb_context_new(0)
         try:
             if not self._context:
                 raise Missing(f"the tables of keyboard layouts are not installed: {INSTALL}")
             self._xkb.xkb_context_set_log_level(self._context, LOG_LEVEL_CRITICAL)
+            # All are given, if only as "": for what is left out xkb asks the environment (XKB_DEFAULT_...).
             names = Names(b"evdev", b"pc105", layout.layout.encode(), layout.variant.encode(), b"")
             self._keymap = self._xkb.xkb_keymap_new_from_names(self._context, ctypes.byref(names), 0)
             if not self._keymap:

@@ -310,6 +310,15 @@ def test_what_is_left_of_the_packet_of_a_loss_is_passed_over() -> None:
         assert keys.feed(typed("t a i l enter w h o l e enter")) == [*LOST, Code("whole")]
 
 
+def test_a_packet_of_a_loss_that_ends_after_a_silence_is_a_loss_of_its_own() -> None:
+    recording = Recording()
+    recording.add(EV_SYN, SYN_DROPPED, 0)
+    recording.pause(300)
+    with keyboard() as translator:
+        keys = Keys(Framing(), translator)
+        assert keys.feed(typed("1 2 3 enter 4 enter", recording)) == [*LOST, *LOST, Code("4")]
+
+
 def test_after_a_loss_the_device_says_which_keys_are_held() -> None:
     with keyboard() as translator:
         keys = Keys(Framing(), translator)
