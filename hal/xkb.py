@@ -1,7 +1,8 @@
 """What a key types, from libxkbcommon: the library that Linux desktops use, with the layouts of xkb-data.
 
 A binding of the few functions needed, through ctypes, because its Python package has to be compiled. The
-library and its tables come from Debian packages; where one is missing, `Missing` names it.
+library and its tables come from Debian packages; where one is missing, `Missing` names it. Only the table of
+dead keys (libx11-data) can be done without: then a code with one of them cannot be told, and is not text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ INSTALL = "apt-get install libxkbcommon0 xkb-data libx11-data"
 # xkbcommon/xkbcommon.h, xkbcommon-compose.h, xkbcommon-keysyms.h
 LOG_LEVEL_CRITICAL = 10  # what is wrong is said by us, and not on standard error
 KEY_UP, KEY_DOWN = 0, 1
+TEXT_FORMAT = 1
 COMPOSING, COMPOSED, CANCELLED = 1, 2, 3
 NO_SYMBOL = 0
 MODIFIER_SYMBOLS = range(0xFFE1, 0xFFEF)  # Shift_L to Hyper_R
@@ -53,6 +55,15 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the type of the result, those of th
     "xkb_state_key_get_one_sym": (NUMBER, POINTER, NUMBER),
     "xkb_state_key_get_utf8": (ctypes.c_int, POINTER, NUMBER, TEXT, ctypes.c_size_t),
     "xkb_compose_table_new_from_locale": (POINTER, POINTER, TEXT, ctypes.c_int),
+    "xkb_compose_table_new_from_buffer": (
+        POINTER,
+        POINTER,
+        TEXT,
+        ctypes.c_size_t,
+        TEXT,
+        ctypes.c_int,
+        ctypes.c_int,
+    ),
     "xkb_compose_table_unref": (None, POINTER),
     "xkb_compose_state_new": (POINTER, POINTER, ctypes.c_int),
     "xkb_compose_state_unref": (None, POINTER),
@@ -76,7 +87,10 @@ def library(name: str = LIBRARY) -> ctypes.CDLL:
 
 
 class XkbKeyboard:
-    """The translator `hal.keys.Keyboard` of one layout. Raises Missing. For one thread at a time."""
+    """The translator `hal.keys.Keyboard` of one layout. Raises Missing. For one thread at a time.
+
+    `knows_dead_keys`: whether there is a table of what a dead key and a letter make.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._open = True
@@ -98,8 +112,11 @@ class XkbKeyboard:
                     f"see /usr/share/X11/xkb/rules/evdev.lst, or {INSTALL}"
                 )
             self._table = self._xkb.xkb_compose_table_new_from_locale(self._context, LOCALE, 0)
-            if not self._table:
-                raise Missing(f"the table of dead keys is not installed: {INSTALL}")
+            self.knows_dead_keys = bool(self._table)
+            if not self._table:  # an empty one: no sequence is known, and each dead key is `NO_TEXT`
+                self._table = self._xkb.xkb_compose_table_new_from_buffer(
+                    self._context, b"", 0, LOCALE, TEXT_FORMAT, 0
+                )
             self._compose = self._xkb.xkb_compose_state_new(self._table, 0)
         except Missing:
             self.close()
