@@ -18,6 +18,7 @@ from firmware.unit import Refused, board_settings, open_unit
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.fake_parts import FakeReader
 from hal.schedule import VirtualTime
+from tests.commands import Running
 from tests.gate_bench import data_directory, read_rows
 from tests.gate_child import gate_on
 from tests.gate_process import PATIENCE_S, SETTINGS, fill_catalogue
@@ -196,3 +197,21 @@ def test_a_board_on_pins_is_told_its_file_and_how_long_the_loop_may_hold_a_lane_
         "file": "/b.toml",
         "lanes": [{"name": "a", "ways": ("in", "out"), "sensor": "way", "unlock_ms": 3000}],
     }
+
+
+def test_a_gate_on_the_pins_of_a_board_file_takes_cut_wires_for_what_they_may_mean(
+    data: Path, tmp_path: Path
+) -> None:
+    """Nothing is connected, and contacts that are closed at rest are open then: an alarm, an open housing."""
+    example = (Path(__file__).parent.parent / "deploy" / "boards" / "tripod.toml").read_text()
+    file = tmp_path / "board.toml"
+    file.write_text(example.replace('factory = "lgpio"', 'factory = "mock"'))
+    settings = f'[board]\nname = "gpio"\nfile = "{file}"\n[[lane]]\nname = "1"\ndirection = "both"\n'
+    (tmp_path / "gate.toml").write_text(settings)
+    with Running("gate", "--config", tmp_path / "gate.toml", "--data", data) as gate:
+        gate.err.expect("fault: housing: opened")
+        gate.signal(signal.SIGTERM)
+        assert gate.end() == 0
+    said = [(found.row.lane, found.row.kind, found.row.text) for found in read_rows(data)]
+    assert ("1", "alarm", "active") in said
+    assert ("", "fault", "housing: opened") in said
