@@ -32,18 +32,6 @@ BENCH_FACTORY = Finding(
 )
 HAZARD = Finding("board", FAULT, "{hazard}", "change the wiring, and then the board file")
 CAUTION = Finding("board", WARNING, "{caution}", "better before people come; the gate works without")
-LANE_NOT_WIRED = Finding(
-    "board",
-    FAULT,
-    "lane {lane} of the settings is not in the board file, which has {lanes}",
-    "give it the same name in both files",
-)
-LANE_NOT_SET = Finding(
-    "board",
-    WARNING,
-    "lane {lane} of the board file is not in the settings: nothing drives it",
-    "write a [[lane]] for it, or take it out",
-)
 
 # --- pins --------------------------------------------------------------------------------------------
 

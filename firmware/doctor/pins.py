@@ -13,8 +13,9 @@ from firmware.doctor.chips import AskChip, Chip
 from firmware.doctor.machine import Machine
 from firmware.doctor.readers import group_of
 from firmware.doctor.stores import Running, user_name
+from firmware.unit import board_settings
 from hal import wiring
-from hal.board import SettingError
+from hal.board import SettingError, built_lanes
 
 
 class Factory(Protocol):
@@ -49,24 +50,33 @@ def read_board(settings: Settings) -> tuple[wiring.Wiring | None, list[Check]]:
 
 
 def _board(settings: Settings, wires: wiring.Wiring) -> Iterator[Check]:
-    names = [lane.name for lane in wires.lanes]
-    lanes = [lane.setup.name for lane in settings.lanes]
-    pins = len(wires.lines) + len(wires.inputs)
     yield findings.BOARD_READ.seen(
-        file=settings.board_file, factory=wires.factory, lanes=", ".join(names), pins=pins
+        file=settings.board_file,
+        factory=wires.factory,
+        lanes=", ".join(lane.name for lane in wires.lanes),
+        pins=len(wires.lines) + len(wires.inputs),
     )
-    for lane in lanes:
-        if lane not in names:
-            yield findings.LANE_NOT_WIRED.seen(lane=lane, lanes=", ".join(names))
-    for name in names:
-        if name not in lanes:
-            yield findings.LANE_NOT_SET.seen(lane=name)
+    for problem in _differences(settings, wires):
+        yield findings.BOARD_REFUSED.seen(problem=problem)
     if wires.factory == "mock":
         yield findings.BENCH_FACTORY.seen()
     for hazard in wiring.hazards(wires):
         yield findings.HAZARD.seen(hazard=hazard)
     for caution in wiring.cautions(wires):
         yield findings.CAUTION.seen(caution=caution)
+
+
+def _differences(settings: Settings, wires: wiring.Wiring) -> list[str]:
+    """Where settings and board file do not fit together, as the gate would say it."""
+    try:
+        from hal.gpio import GpioLaneSettings, check_lanes
+    except ModuleNotFoundError:
+        return []  # that the pin factory cannot be opened is told by its own look
+    try:
+        check_lanes(wires, built_lanes("gpio board", GpioLaneSettings, board_settings(settings)))
+    except SettingError as error:
+        return str(error).splitlines()
+    return []
 
 
 def examine(

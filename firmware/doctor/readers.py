@@ -157,7 +157,8 @@ def _alike(idle: list[Device]) -> Iterator[Check]:
     for group in groups.values():
         places = {device.place for device in group}
         if len(places) > 1:
-            name = next((device.name for device in group if device.names), "none")
+            by_id = (device.name for device in group if "/by-id/" in device.name)
+            name = next(by_id, group[0].name)
             yield findings.READERS_ALIKE.seen(count=len(places), product=group[0].title, device=name)
 
 

@@ -126,8 +126,7 @@ class Tree:
         self.write(f"{device}/id/bustype", bus + "\n")
         self.write(f"{device}/capabilities/key", key_map(keys) + "\n")
         self.write(f"dev/input/event{number}", "")
-        where = place.removeprefix("usb-0000:01:00.0-")
-        by_path = f"platform-fd500000.pcie-pci-0000:01:00.0-usb-0:{where}:1.{interface}-event-kbd"
+        by_path = f"platform-{place.replace('/', '-')}:1.{interface}-event-kbd"
         self.link(f"dev/input/by-path/{by_path}", f"../event{number}")
         if by_id:
             link = self.root / "dev/input/by-id" / by_id
