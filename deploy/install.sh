@@ -13,8 +13,8 @@ HELP='usage: install.sh [--wheel FILE] [--wheels DIR] [--no-apt] [--root DIR]
 
 # python3-venv             makes /opt/gatepost
 # gcc libc6-dev python3-dev  compile evdev, which has no ready-made package for a Pi
-# libxkbcommon0 xkb-data   layouts of scanners that type
-PACKAGES='python3-venv gcc libc6-dev python3-dev libxkbcommon0 xkb-data'
+# libxkbcommon0 xkb-data libx11-data  layouts of scanners that type, and what dead keys type
+PACKAGES='python3-venv gcc libc6-dev python3-dev libxkbcommon0 xkb-data libx11-data'
 PROGRAM=/opt/gatepost
 
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -25,10 +25,11 @@ from hal.frames import Framing
 from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, Keyboard, KeyEvent, Keys
 from hal.ports import Deliver, Read, Reader, TellState
 from hal.reopening import RETRY_MS, Fault, Reopening
-from hal.watch import News, monotonic_ms
+from hal.watch import News, Watch, monotonic_ms
 
 EVENT = struct.Struct("@LLHHi")  # `struct input_event`: seconds, microseconds, type, code, value
 EVENTS_MAX = 64  # of one reading, which is what the kernel keeps
+RECORDED_MAX = 100_000  # events; the longest code has 43,000
 SETTLE_MS_MAX = 5000  # longer than any code; a keyboard that never falls silent is no scanner
 EVIOCSCLOCKID = 0x400445A0  # _IOW('E', 0xa0, int) of linux/input.h
 SYS_INPUT = Path("/sys/class/input")
@@ -42,6 +43,7 @@ USB_ID = re.compile(r"[0-9a-f]{4}")
 
 GONE = "is not there: check the cable"
 NO_INPUT_DEVICE = "is no input device: take one below /dev/input/by-id whose name ends in -event-kbd"
+NEVER_SILENT = "types without a pause: is one of its keys held down?"
 NO_KEYBOARD = "is no scanner: it has no keys for letters and digits"
 MENDS = {
     errno.ENOENT: GONE,
@@ -148,7 +150,7 @@ class EvdevReader(Reader):
         while (news := watch.wait(source.fileno(), self.framing.idle_ms)) is News.READY:
             taken(source, keys)
             if monotonic_ms() >= until_ms:
-                raise Fault("types without a pause: is one of its keys held down?")
+                raise Fault(NEVER_SILENT)
         keys.idle(monotonic_ms())
         if news is News.STOP:
             return
@@ -173,6 +175,19 @@ def taken(source: Source, keys: Keys, clock: Callable[[], int] = monotonic_ms) -
             keys.resync(answered(source.held), clock())
             return reads
     return keys.feed(events)
+
+
+def recorded(source: Source, watch: Watch, first_ms: int, quiet_ms: int) -> list[KeyEvent]:
+    """All events from now on, up to a silence of `quiet_ms` after them; none if nothing comes for `first_ms`.
+
+    For whoever wants to know what a scanner types; a reader is not needed for it. Raises Fault.
+    """
+    events: list[KeyEvent] = []
+    while watch.wait(source.fileno(), quiet_ms if events else first_ms) is News.READY:
+        events += answered(source.read)
+        if len(events) > RECORDED_MAX:
+            raise Fault(NEVER_SILENT)
+    return events
 
 
 def answered(question: Callable[[], Answer]) -> Answer:

@@ -25,12 +25,13 @@ from hal.evdev_reader import (
     grabbed,
     mend,
     received,
+    recorded,
 )
 from hal.frames import Framing
 from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, KeyEvent
 from hal.ports import Code, Unreadable
 from hal.reopening import Fault
-from hal.watch import monotonic_ms
+from hal.watch import Watch, monotonic_ms
 from tests.hal.conftest import PATIENCE_S, Listener
 from tests.hal.typed import Recording, keyboard, number, typed
 
@@ -339,6 +340,33 @@ def test_a_mistake_in_what_a_reader_delivers_to_is_said_and_not_taken_for_a_lost
         listener.working()
         scanner.type("a enter")
         listener.fault("its reader has ended (OSError")
+
+
+def test_what_a_scanner_types_can_be_recorded(scanner: Scanner) -> None:
+    with Watch() as watch:
+        source = scanner.open(DEVICE)
+        assert recorded(source, watch, first_ms=1, quiet_ms=1) == []
+        expected = typed("shift+a lost b enter", Recording(1000, gap_ms=0))
+        scanner.send(expected)
+        assert recorded(source, watch, first_ms=int(PATIENCE_S * 1000), quiet_ms=20) == expected
+        scanner.unplug()
+        with pytest.raises(Fault, match="check the cable"):
+            recorded(source, watch, first_ms=20, quiet_ms=20)
+        watch.stop()
+        assert recorded(source, watch, first_ms=20, quiet_ms=20) == []
+        source.close()
+
+
+def test_a_recording_without_an_end_is_a_fault(scanner: Scanner) -> None:
+    with Watch() as watch:
+        opened = Opened([])
+        many = typed("a " * 2000)
+        opened.read = lambda: many  # type: ignore[method-assign]  # never empty, as a key that is held down
+        os.write(opened.tell, b"\0")
+        with pytest.raises(Fault, match="types without a pause"):
+            recorded(opened, watch, first_ms=20, quiet_ms=20)
+        opened.close()
+        os.close(opened.tell)
 
 
 # --- which device --------------------------------------------------------------------------------------
