@@ -20,7 +20,7 @@ def faults_of(unit: Unit) -> dict[str, str]:
         found["the catalogue"] = f"the catalogue: {unit.catalogue.fault}"
     if unit.uplink is not None:
         found.update(unit.uplink.faults())
-    found.update({text: text for text in noted})
+    found.update({text: text for text in (*noted, *(f"wiring: {hazard}" for hazard in unit.board.hazards))})
     for count, what in (
         (gate.dropped, "scans or orders were not answered: the loop was too far behind"),
         (gate.lost_rows, "rows were lost: the disk hung, and the memory for them was full"),

@@ -123,8 +123,11 @@ def open_unit(
             watchdog=watchdog,
             unacknowledged=left_free,
         )
-        if catalogue.fault:  # only now: the journal's news of its rows go to the gate
-            journal.note(Row("fault", "", clock.now(), text=catalogue.fault))
+        hazards = tuple(f"wiring: {hazard}" for hazard in board.hazards)
+        for fault in filter(
+            None, (catalogue.fault, *hazards)
+        ):  # only now: the journal tells the gate of them
+            journal.note(Row("fault", "", clock.now(), text=fault))
         uplink = None
         if brokers:
             from firmware.mqtt import PACE

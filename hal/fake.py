@@ -220,6 +220,7 @@ class FakeBoard(Part):
         if not 1 <= len(names) <= LANES_MAX or len(set(names)) != len(names):
             raise ValueError(f"lanes: a gate has 1 to {LANES_MAX}, each with a name of its own, not {names}")
         self.name = "fake"
+        self.hazards: tuple[str, ...] = ()
         self.time = time
         self.tape = Tape(time)
         self.fakes = {lane.name: FakeLane(lane, self.tape, time, relock_ms, usual) for lane in lanes}

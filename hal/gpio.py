@@ -6,7 +6,7 @@ Nothing is claimed before the whole board file and the lanes of the gate have be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,7 +67,7 @@ def open_factory(name: str, chip: str) -> Factory:
 
 
 class GpioSwitch:
-    """A line that is driven, inactive from its first moment and inactive before it is freed."""
+    """A line that is driven, inactive from its first moment."""
 
     def __init__(self, line: wiring.Line, factory: Factory) -> None:
         self.line = line
@@ -84,9 +84,7 @@ class GpioSwitch:
             raise LineFault(f"{self.line} cannot be switched ({error}): {MEND}") from error
 
     def close(self) -> None:
-        """Switch off and free the line."""
-        with suppress(LineFault):
-            self.set(False)
+        """Free the line; whoever had it has switched it off."""
         self._device.close()
 
 
@@ -179,6 +177,7 @@ class GpioBoard(Part):
     ) -> None:
         self.name = "gpio"
         self.wiring = plan
+        self.hazards = wiring.hazards(plan)
         self.time = time or RealTime("board guard")
         try:
             check_lanes(plan, lanes)

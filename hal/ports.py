@@ -167,5 +167,9 @@ class Board(Part, Protocol):
         """The fire alarm's contact, or None where none is wired to the board."""
 
     @property
+    def hazards(self) -> tuple[str, ...]:
+        """What cannot be freed or bounded with its wiring, in words with the mend; there should be none."""
+
+    @property
     def tamper(self) -> Contact | None:
         """The contact that sees the housing opened, or None where none is wired to the board."""

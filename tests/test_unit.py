@@ -12,6 +12,7 @@ import pytest
 from firmware.catalogue import Build, Catalogue, Upsert
 from firmware.config import parse
 from firmware.core.ticket import Ticket, Verdict
+from firmware.faults import faults_of
 from firmware.hold import hold
 from firmware.shots import Shot
 from firmware.unit import Refused, board_settings, open_unit
@@ -197,6 +198,17 @@ def test_a_board_on_pins_is_told_its_file_and_how_long_the_loop_may_hold_a_lane_
         "file": "/b.toml",
         "lanes": [{"name": "a", "ways": ("in", "out"), "sensor": "way", "unlock_ms": 3000}],
     }
+
+
+def test_wiring_that_cannot_free_a_lane_is_a_fault_and_the_gate_runs(data: Path) -> None:
+    fake = board("north", "south")
+    fake.hazards = ("lane north: no line that opens outwards: wire one",)
+    with open_unit(SETTINGS, data, board=fake) as unit:
+        unit.gate.start()
+        told = faults_of(unit).values()
+    said = "wiring: lane north: no line that opens outwards: wire one"
+    assert said in told
+    assert [found.row.text for found in read_rows(data) if found.row.kind == "fault"] == [said]
 
 
 def test_a_gate_on_the_pins_of_a_board_file_takes_cut_wires_for_what_they_may_mean(
