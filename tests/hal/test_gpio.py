@@ -20,7 +20,7 @@ from hal.gpio_parts import (
     LineFault,
 )
 from hal.ports import Colour, Pattern, Way
-from hal.schedule import RealTime, VirtualTime
+from hal.schedule import Call, Cancel, RealTime, VirtualTime
 from hal.setting_error import SettingError
 from tests.hal.benches import DEBOUNCE_MS, HOLD_MS, PULSE_MS, STUCK_S, WHOLE, ChipBench
 from tests.hal.conftest import PATIENCE_S
@@ -100,6 +100,31 @@ def test_the_end_of_one_opening_does_not_end_the_next(door: Door) -> None:
     assert door.lock_shows("A") == "in"
     door.wait(1)
     assert door.lock_shows("A") == "locked"
+
+
+class TooLate(VirtualTime):
+    """A clock whose calls are all under way already when somebody thinks of cancelling one."""
+
+    def after(self, delay_ms: int, call: Call) -> Cancel:
+        super().after(delay_ms, call)
+        return lambda: None
+
+
+def test_an_end_that_is_under_way_already_ends_nothing_newer() -> None:
+    bench = ChipBench()
+    bench.time = TooLate()
+    lane = bench.board().lanes[0]
+    lane.turnstile.unlock("in")
+    lane.lamp.show(GREEN, False, PULSE_MS)
+    bench.wait(PULSE_MS - 1)
+    lane.turnstile.lock()
+    lane.turnstile.unlock("in")
+    lane.lamp.show(RED, False, PULSE_MS)
+    bench.wait(PULSE_MS - 1)
+    assert (bench.lock_shows("A"), bench.lit("A")) == ("in", RED)
+    bench.wait(1)
+    assert (bench.lock_shows("A"), bench.lit("A")) == ("locked", Colour.OFF)
+    bench.close()
 
 
 def test_asking_again_while_the_pulse_runs_makes_no_second_one(door: Door) -> None:

@@ -198,6 +198,18 @@ def test_one_line_that_is_not_to_be_had_keeps_no_other_waiting(tmp_path: Path) -
     assert len(kept.value.done) == len(door.plan.lines) - 1
 
 
+def test_a_line_that_should_free_and_is_not_to_be_had_is_not_locked_instead(tmp_path: Path) -> None:
+    door = Door(tmp_path, "tripod", keeps=True)
+    free = door.plan.lanes[0].free
+    assert free
+    door.alarm(True)
+    door.chip.users[free.line.pin] = "w1"
+    with pytest.raises(NotReleased) as kept:
+        door.release()
+    assert [problem for problem in kept.value.problems if str(free.line) in problem] == kept.value.problems
+    assert len(kept.value.problems) == 1, "it was asked for once, to free the lane"
+
+
 def test_an_alarm_contact_that_cannot_be_read_counts_as_active(tmp_path: Path) -> None:
     door = Door(tmp_path, "magnet-door", keeps=True)
     assert door.plan.alarm
