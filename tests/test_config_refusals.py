@@ -248,6 +248,14 @@ product = "2206"
 [[lane]]
 name = "1"
 [[lane.reader]]
+kind = "evdev"
+device = "/dev/input/by-id/usb-scanner-event-kbd"
+layout = "us,de"
+! 6: lane[1].reader[1].layout: "us,de" is not a name of xkb: 1 to 32 of A-Z, a-z, 0-9, _ and -
+
+[[lane]]
+name = "1"
+[[lane.reader]]
 kind = "lines"
 layout = "de"
 ! 5: lane[1].reader[1].layout: does nothing with kind = "lines": take it out, or set kind = "evdev"

@@ -17,6 +17,7 @@ HOST_MAX = 253  # characters; no name of the DNS is longer
 SHOWN_MAX = 40  # characters of a wrong value or name in a message
 NUMBER_BITS_MAX = 64  # a larger number is a mistake, and thousands of digits help nobody to find it
 NAME = re.compile(r"[a-z0-9_-]{1,32}")  # names become parts of topics and of file names
+LAYOUT = re.compile(r"[A-Za-z0-9_-]{1,32}")
 USB_ID = re.compile(r"([0-9a-f]{4})?")
 HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|(?=.*:.*:)[0-9A-Fa-f:.]+", re.ASCII)  # or IPv6
 
@@ -146,6 +147,20 @@ class SecretPath(FullPath):
         return f"is no {self.words()}: write the secret into a file, and the path of that file here"
 
 
+class LayoutName(NamedTuple):
+    """A keyboard layout of xkb, or a variant of one."""
+
+    may_be_empty: bool = False
+
+    def words(self) -> str:
+        return "1 to 32 of A-Z, a-z, 0-9, _ and -" + (", or empty" if self.may_be_empty else "")
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and (LAYOUT.fullmatch(value) or (self.may_be_empty and not value)):
+            return None
+        return f"{shown(value)} is not a name of xkb: {self.words()}"
+
+
 class UsbId(NamedTuple):
     """A number of a USB device, as `lsusb` prints it."""
 
@@ -182,7 +197,7 @@ class Zone(NamedTuple):
         return f"{shown(value)} is no time zone known here{nearest(value, available_timezones())}"
 
 
-Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | UsbId | Host | Zone
+Rule = Flag | Number | OneOf | Name | Text | Texts | FullPath | LayoutName | UsbId | Host | Zone
 
 
 def zone(name: str) -> tzinfo | None:
