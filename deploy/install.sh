@@ -11,8 +11,8 @@ HELP='usage: install.sh [--wheel FILE] [--wheels DIR] [--no-apt] [--root DIR]
   --no-apt       leave Debian packages alone
   --root DIR     lay the files out below DIR and only say what else would be done; needs no root, changes nothing else'
 
-# python3-venv             makes /opt/gatepost
-# gcc libc6-dev python3-dev  compile evdev, which has no ready-made package for a Pi
+# python3-venv                        makes /opt/gatepost
+# gcc libc6-dev python3-dev           compile evdev, which has no ready-made package for a Pi
 # libxkbcommon0 xkb-data libx11-data  layouts of scanners that type, and what dead keys type
 PACKAGES='python3-venv gcc libc6-dev python3-dev libxkbcommon0 xkb-data libx11-data'
 PROGRAM=/opt/gatepost
