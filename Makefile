@@ -21,14 +21,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SYSTEM_PACKAGES := e2fsprogs fuse3 libx11-data libxkbcommon0 mosquitto mount openssl qemu-system-common systemd xkb-data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock system clean
+.PHONY: help demo test hil hil-system lint bench lock system clean
 
 help:
 	@echo 'make demo    the whole way on this machine: type or scan codes   (ARGS="--alone --tickets FILE")'
 	@echo 'make test    lint, then all tests with branch coverage           (ARGS="-k lane" to choose)'
+	@echo 'make hil     the installed gate on a real kernel, in a machine of its own (ARGS="-k alarm" to choose)'
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make bench   every figure beside a floor and a peer'
-	@echo 'make system  the Debian packages that the deepest tests use, as root'
+	@echo 'make system  the Debian packages that the deepest tests use, as root; hil-system: those of make hil'
 	@echo 'make lock    choose the versions of all libraries anew'
 	@echo 'make clean   remove what the other words made'
 	@echo
@@ -58,6 +59,14 @@ test: lint
 	@$(VENV_PYTHON) -m coverage report
 	@echo 'coverage: firmware/core, every branch' >&2
 	@$(VENV_PYTHON) -m coverage report --include='firmware/core/*' $(if $(strip $(ARGS)),,--fail-under=100)
+
+# Builds what is missing into .hil, from what is committed; as root, on Debian 12. Why which package: tests/hil/packages.py.
+hil: .venv/ready
+	@$(VENV_PYTHON) -m tests.hil $(ARGS)
+
+# Idempotent, and goes on without where it may not install.
+hil-system:
+	@$(PYTHON) -m tests.hil.packages
 
 # Made again when the locked versions or the project's own description change.
 .venv/ready: requirements-dev.txt pyproject.toml
@@ -102,5 +111,5 @@ lock: .venv/ready
 	@$(LOCK) --extra bridge --constraint requirements-dev.txt --output-file requirements-bridge.txt
 
 clean:
-	@rm -rf .venv .bench .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	@rm -rf .venv .bench .coverage .coverage.* .hil .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	@find firmware hal tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.hil.cache import say
+from tests.hil.initramfs import initramfs
 from tests.hil.packages import HIL_PACKAGES, missing
+from tests.hil.product import image
 
 LIMIT_S = "1500"  # of one check, machine included; after it, pytest shows where every thread stands
 
@@ -19,8 +21,11 @@ def main(arguments: list[str]) -> int:
     if lacking := missing(list(HIL_PACKAGES)):
         say(f"these Debian packages are missing: {' '.join(lacking)}; `make hil-system` installs them")
         return 1
+    image()  # what goes wrong here is not a check that failed
+    initramfs()
     os.environ["GATEPOST_HIL"] = "1"
-    return int(pytest.main([str(Path(__file__).parent), "-o", f"faulthandler_timeout={LIMIT_S}", *arguments]))
+    ours = [str(Path(__file__).parent), "--verbose", "--capture=no", "-o", f"faulthandler_timeout={LIMIT_S}"]
+    return int(pytest.main([*ours, *arguments]))
 
 
 if __name__ == "__main__":

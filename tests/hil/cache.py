@@ -45,7 +45,7 @@ def run(*command: str | Path, folder: Path | None = None) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=folder,
-        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        env=os.environ | {"LC_ALL": "C.UTF-8", "TMPDIR": "/tmp"},  # which every tree has
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

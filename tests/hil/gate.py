@@ -12,6 +12,7 @@ DATA = "/var/lib/gatepost"
 PROGRAM = "/opt/gatepost/bin/gatepost"
 PYTHON = "/opt/gatepost/bin/python"
 UNIT = "gate.service"
+TRIAL = "/run/hil/trial"  # settings and data of a gate that is only tried
 DROP_IN = "/etc/systemd/system/gate.service.d/hil.conf"
 WAIT_S = 90  # for what takes a second at the door; a busy machine without help from the processor needs more
 WATCHDOG_S, ABORT_S = 8, 4  # on a Pi 1 s and half a second
@@ -86,6 +87,26 @@ class Gate:
         self.machine.call("shell.write", DROP_IN, f"{SLOWER}\n{text}")
         self.systemctl("daemon-reload")
 
+    def doctor(self, settings: str | None = None) -> tuple[int, str]:
+        """What `gatepost doctor` makes of the gate, or of other settings: its status and its words."""
+        self.machine.call("shell.write", f"{TRIAL}/gate.toml", settings or site.settings())
+        return self._as_gate(f"{PROGRAM} doctor --config {TRIAL}/gate.toml --data {DATA}")
+
+    def attempt(self, board: str = site.BOARD, environment: str = "") -> tuple[int, str]:
+        """Try to run a gate on this board and with data of its own; its status and its words."""
+        settings = site.settings().replace("/etc/gatepost/board.toml", f"{TRIAL}/board.toml")
+        self.machine.call("shell.write", f"{TRIAL}/gate.toml", settings)
+        self.machine.call("shell.write", f"{TRIAL}/board.toml", board)
+        self.machine.sh(f"install -d -o gatepost {TRIAL}/data")
+        return self._as_gate(
+            f"env {environment} {PROGRAM} gate --config {TRIAL}/gate.toml --data {TRIAL}/data"
+        )
+
+    def _as_gate(self, command: str) -> tuple[int, str]:
+        as_gate = "setpriv --reuid gatepost --regid gatepost --groups input,gpio,dialout"
+        status, said = self.machine.call("shell.status", f"{as_gate} {command}", WAIT_S * 2)
+        return int(status), str(said)
+
     # --- as people ---
 
     def type(self, code: str, layout: Mapping[str, keyboard.Strokes] = keyboard.US) -> None:
@@ -122,6 +143,10 @@ class Gate:
         for towards in ("down", "up"):
             self.pull(sensor, towards)
             self.machine.call("shell.pause", 0.15)
+
+    def wait_until_read(self, device: str, seconds: float = WAIT_S) -> None:
+        """Wait until the gate has this device open."""
+        self.machine.call("threads.wait_until_open", self.process(), device, seconds)
 
     # --- as one who watches ---
 

@@ -26,15 +26,15 @@ mount -t devtmpfs devtmpfs /dev
 for module in /modules/*; do insmod $module || echo "HIL: $module did not load"; done
 waited=0
 while [ ! -b $DISK ] && [ $waited -lt 600 ]; do usleep 100000; waited=$((waited + 1)); done
-if ! mount -t ext4 -o rw,noatime $DISK /root; then
+if ! mount -t ext4 -o rw,noatime $DISK /disk; then
     echo "HIL: no root file system"
     echo o > /proc/sysrq-trigger
 fi
-mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /root/run
-cp -r /hil/run/. /root/run/
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /disk/run
+cp -r /hil/run/. /disk/run/
 umount /proc /sys
-mount -o move /dev /root/dev
-exec switch_root /root /sbin/init
+mount -o move /dev /disk/dev
+exec switch_root /disk /sbin/init
 """
 
 
@@ -83,7 +83,7 @@ class Archive:
 
 def fill(folder: Path) -> None:
     archive = Archive()
-    for name in ("proc", "sys", "dev", "root"):
+    for name in ("proc", "sys", "dev", "disk"):
         archive.folder(name)
     archive.file("bin/busybox", (base() / "tree/bin/busybox").read_bytes(), executable=True)
     for applet in APPLETS:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tests.hil.cache import FOLDER, say
+from tests.hil.cache import say
 from tests.hil.initramfs import Archive, initramfs
 from tests.hil.kernel import kernel
 from tests.hil.product import image
@@ -78,16 +78,15 @@ class Machine:
     """One machine from power-on to its end. Only one call at a time waits for a good start."""
 
     def __init__(self) -> None:
+        root, first = image(), initramfs()
         self._stack = ExitStack()
-        FOLDER.mkdir(exist_ok=True)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-hil-")))
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._ready = threading.Event()
         self._number = 0
         self._sending = threading.Lock()
-        root = image()
         initrd, data = self.folder / "initrd", self.folder / "data.img"
-        initrd.write_bytes(initramfs() + test_files())
+        initrd.write_bytes(first + test_files())
         with data.open("wb") as file:
             file.truncate(DATA_DISK_MEGABYTES << 20)
         self._begun = time.monotonic()

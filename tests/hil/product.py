@@ -22,8 +22,8 @@ SHIPPED = (
     "requirements-gate.txt",
 )
 IMAGE_MEGABYTES = 1200  # sparse; only what is written costs
-CACHE_INSIDE = "/root/wheels"  # in the tree, while it is filled
-RELEASE_INSIDE = "/root/release"  # stays: where `install.sh` lies on a Pi
+CACHE_INSIDE = "/srv/wheels"  # in the tree, while it is filled
+RELEASE_INSIDE = "/srv/release"  # stays: where `install.sh` lies on a Pi
 
 
 def commit_key() -> str:

@@ -5,6 +5,8 @@ relay is active low and is held. The pins have external pulls: the simulated chi
 program asks for as a level from outside, so asking for one would open the alarm contact.
 """
 
+from collections.abc import Sequence
+
 CHIP = "main"  # its name in configfs
 LABEL = "pinctrl-bcm2711"
 LINES = 54  # what the chip of a Pi 4 has
@@ -14,8 +16,10 @@ LEFT_IN, LEFT_FREE, LEFT_SENSOR = 22, 23, 5
 RIGHT_BOTH, RIGHT_SENSOR = 24, 6
 LEFT_RED, LEFT_GREEN, LEFT_BLUE = 12, 13, 16
 RIGHT_RED, RIGHT_GREEN, RIGHT_BLUE = 20, 21, 25
+READERS_MORE = 3  # beside the one that each lane has
 PULSE_MS = 500
 UNLOCK_MS = 2000
+GUARD_MARGIN_MS = 1000  # what hal.gpio_parts waits longer than the loop
 RELOCK_MS = 500
 
 # Line -> the level that lets nobody through, and everybody.
@@ -105,8 +109,21 @@ active = "high"
 """
 
 
-def settings(layout: str = "us", after_alarm: str = "lock", board: str = "/etc/gatepost/board.toml") -> str:
-    """gate.toml."""
+def typing_reader(device: str, layout: str = "us") -> str:
+    """A scanner that types."""
+    return f"""
+[[lane.reader]]
+kind = "evdev"
+device = "{device}"
+layout = "{layout}"
+terminator = "cr"
+idle_ms = 1000
+"""
+
+
+def settings(layout: str = "us", after_alarm: str = "lock", more_readers: Sequence[str] = ()) -> str:
+    """gate.toml. Each lane may have four readers."""
+    more = [typing_reader(device) for device in more_readers]
     return f"""\
 [gate]
 name = "main"
@@ -114,21 +131,14 @@ venue = "arena"
 
 [board]
 name = "gpio"
-file = "{board}"
+file = "/etc/gatepost/board.toml"
 
 [[lane]]
 name = "left"
 direction = "in"
 unlock_ms = {UNLOCK_MS}
 relock_ms = {RELOCK_MS}
-
-[[lane.reader]]
-kind = "evdev"
-device = "{KEYBOARD}"
-layout = "{layout}"
-terminator = "cr"
-idle_ms = 1000
-
+{typing_reader(KEYBOARD, layout)}{"".join(more[:READERS_MORE])}
 [[lane]]
 name = "right"
 direction = "in"
@@ -141,7 +151,7 @@ device = "{SERIAL}"
 baud_rate = 115200
 terminator = "cr"
 idle_ms = 1000
-
+{"".join(more[READERS_MORE:])}
 [policy]
 reentry = "unlimited"
 

@@ -55,6 +55,15 @@ def pull(name: str, pulls: dict[str, Pull]) -> None:
         (folder / f"sim_gpio{line}" / "pull").write_text(f"pull-{towards}")
 
 
+def chatter(name: str, line: int, towards: Pull, times: int) -> None:
+    """Move a contact as a bad one moves: there and back so many times, and then there."""
+    other: Pull = "up" if towards == "down" else "down"
+    for _ in range(times):
+        pull(name, {str(line): towards})
+        pull(name, {str(line): other})
+    pull(name, {str(line): towards})
+
+
 def levels(name: str, lines: list[int]) -> list[int]:
     """Read the levels that the lines have now."""
     folder = sysfs(name)

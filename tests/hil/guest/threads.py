@@ -3,6 +3,8 @@
 import ctypes
 import os
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # requests of ptrace (linux/ptrace.h)
@@ -47,3 +49,30 @@ def hold(thread: int) -> None:
 def let_go(thread: int) -> None:
     """Let it run again, if it still lives."""
     HELD.pop(thread).set()
+
+
+def starve(process: int) -> None:
+    """Take the memory of this process's group away below what it uses, and let it use more."""
+    group = Path(f"/proc/{process}/cgroup").read_text().strip().partition("::")[2]
+    folder = Path(f"/sys/fs/cgroup{group}")
+    used = int((folder / "memory.current").read_text())
+    (folder / "memory.swap.max").write_text("0")
+    (folder / "memory.max").write_text(str(used // 2))
+
+
+def wait_until_open(process: int, device: str, seconds: float) -> None:
+    """Wait until the process has this device open, and has had a moment to make it its own."""
+    end = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        path = os.path.realpath(device)
+        opened = set()
+        for number in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                opened.add(str(number.readlink()))
+        if path in opened:
+            pause.wait(0.3)
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"process {process} has not opened {device} ({path}) within {seconds} s")
+        pause.wait(0.05)

@@ -155,3 +155,20 @@ def wait(mark: int, kind: str, line: int, value: int, seconds: float) -> Event:
                     f"no {kind} of line {line} to {value} in {seconds} s; the last were: {seen}"
                 )
             recorder.grown.wait(left)
+
+
+def wait_not_by(mark: int, threads: list[int], line: int, value: int, seconds: float) -> Event:
+    """The first write of this level by a thread that is none of these. Raises TimeoutError."""
+    (recorder,) = RECORDERS
+    end = time.monotonic() + seconds
+    with recorder.grown:
+        while True:
+            for event in recorder.events[mark:]:
+                if (event["kind"], event["line"], event["value"]) == ("set", line, value) and (
+                    event["pid"] not in threads
+                ):
+                    return event
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"nobody else wrote {value} to line {line} in {seconds} s")
+            recorder.grown.wait(left)
