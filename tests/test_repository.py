@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import brokers
+from tests import brokers, test_deploy_services
 from tests.hal import typed
 from tests.powercut import rig
 
@@ -146,7 +146,12 @@ def test_the_locks_hold_what_the_extras_ask_for_and_agree() -> None:
 def test_make_system_installs_what_power_cuts_brokers_and_keyboards_need() -> None:
     listed = re.search(r"^SYSTEM_PACKAGES := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert listed
-    assert set(listed[1].split()) == {*rig.PACKAGES.values(), *brokers.PACKAGES.values(), *typed.PACKAGES}
+    assert set(listed[1].split()) == {
+        *rig.PACKAGES.values(),
+        *brokers.PACKAGES.values(),
+        *typed.PACKAGES,
+        test_deploy_services.PACKAGE,
+    }
 
 
 def test_the_changelog_knows_the_version() -> None:
