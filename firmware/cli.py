@@ -201,6 +201,12 @@ def add_release(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_release)
 
 
+def add_wiring(parser: argparse.ArgumentParser) -> None:
+    """`gatepost wiring`."""
+    parser.add_argument("--board", type=Path, required=True, metavar="FILE", help="board file (board.toml)")
+    parser.set_defaults(run=run_wiring)
+
+
 def add_import(parser: argparse.ArgumentParser) -> None:
     """`gatepost import`."""
     parser.add_argument(
@@ -304,6 +310,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("the whole way on this machine: gates, broker, bridge and a vendor", add_demo),
     "gate": ("run a gate", add_gate),
     "release": ("drive every line of a board inactive and let go of it, after a gate has ended", add_release),
+    "wiring": ("draw how a board file is wired, as SVG", add_wiring),
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
     "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
@@ -420,6 +427,18 @@ def run_release(arguments: argparse.Namespace) -> int:
     for line in done:
         print(line)
     return FINDING if problems else DONE
+
+
+# --- wiring ------------------------------------------------------------------------------------------
+
+
+def run_wiring(arguments: argparse.Namespace) -> int:
+    """Draw a board file on standard output."""
+    from hal import wiring
+    from hal.wiring_svg import drawing
+
+    print(drawing(wiring.read(arguments.board), arguments.board.name), end="")
+    return DONE
 
 
 # --- import ------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The drawings for the installer, held against the board files that they show."""
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -75,3 +77,17 @@ def test_long_notes_are_broken_and_nothing_leaves_the_sheet() -> None:
     root = ET.fromstring(drawing(wiring, BOARDS[0].name))
     assert root.attrib["width"] == str(WIDTH)
     assert max(len(text) for text in texts(drawing(wiring, "t"))) <= 130
+
+
+def test_the_command_draws_a_board_file_and_names_what_is_wrong_with_one(tmp_path: Path) -> None:
+    drawn = command("wiring", "--board", BOARDS[0])
+    assert (drawn.returncode, drawn.stdout) == (0, drawing(read(str(BOARDS[0])), BOARDS[0].name))
+    (tmp_path / "board.toml").write_text("[board]\nfactory = 'lgpoi'\n")
+    refused = command("wiring", "--board", tmp_path / "board.toml")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert 'board.factory: "lgpoi" is not' in refused.stderr
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "firmware.cli", *map(str, words)]
+    return subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
