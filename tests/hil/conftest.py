@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.hil import site
+from tests.hil.bare_times import bare_times
 from tests.hil.cache import say
 from tests.hil.gate import DATA, Gate
 from tests.hil.machine import Machine
@@ -34,6 +35,7 @@ def machine() -> Iterator[Machine]:
         pulls = {str(line): towards for line, towards in site.AT_REST.items()} | site.TOWARDS_LOCKED
         machine.call("chip.pull", site.CHIP, pulls)
         machine.call("disk.prepare")
+        machine.scanners = machine.call("scanners.make", site.SCANNERS)
         machine.plug_keyboard()
         machine.plug_serial()
         machine.call("shell.wait_for", [site.KEYBOARD, site.SERIAL])
@@ -45,11 +47,14 @@ def site_gate(machine: Machine) -> Iterator[Gate]:
     """The gate, set up and running, with its journal followed."""
     gate = Gate(machine)
     gate.measure()
-    gate.settle()
+    gate.settle(machine.scanners)
     cut = {code[at:] for code in LONG for at in range(1, len(code) - 3)}
     cut |= {code[:at] for code in LONG for at in range(4, len(code))}
     gate.bring([*CODES, *LONG, *sorted(cut)])
+    gate.floor = bare_times(gate)
+    mark = gate.mark()
     gate.start()
+    gate.started = gate.events(mark)
     machine.call("rows.follow", DATA)
     say("the gate is ready")
     yield gate

@@ -84,6 +84,7 @@ class Machine:
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._ready = threading.Event()
         self._number = 0
+        self.scanners: list[str] = []  # paths of those that were made inside the guest
         self._sending = threading.Lock()
         initrd, data = self.folder / "initrd", self.folder / "data.img"
         initrd.write_bytes(first + test_files())
@@ -91,15 +92,17 @@ class Machine:
             file.truncate(DATA_DISK_MEGABYTES << 20)
         self._begun = time.monotonic()
         say("the machine starts")
-        self._qemu = subprocess.Popen(
-            self._command(kernel() / "vmlinuz", initrd, root, data),
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "qemu.log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "qemu.log").open("wb") as log:
+            self._qemu = subprocess.Popen(
+                self._command(kernel() / "vmlinuz", initrd, root, data),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         self._stack.callback(self._kill)
         try:
             self.monitor = Monitor(self._stack.enter_context(self._waited("monitor")))
+            self._stack.callback(self.monitor.close)
             self.serial = self._connected("serial")
             self._agent = self._connected("agent")
             threading.Thread(target=self._listen, daemon=True).start()
@@ -189,13 +192,13 @@ class Machine:
         """Run a command in the guest's shell; it must succeed."""
         return str(self.call("shell.run", command, seconds, seconds=seconds + 30))
 
-    def plug_keyboard(self) -> None:
-        """Plug in the scanner that types."""
-        self.monitor.plug("usb-kbd", "keyboard", bus="usb.0", port="1", serial="LEFT")
+    def plug_keyboard(self, serial: str = "LEFT") -> None:
+        """Plug in a scanner that types. Keys are pressed on the one that was plugged in last."""
+        self.monitor.plug("usb-kbd", f"keyboard-{serial}", bus="usb.0", serial=serial)
 
     def plug_serial(self) -> None:
         """Plug in the adapter of the serial scanner."""
-        self.monitor.plug("usb-serial", "adapter", bus="usb.0", port="2", chardev="serial", serial="RIGHT")
+        self.monitor.plug("usb-serial", "adapter", bus="usb.0", chardev="serial", serial="RIGHT")
 
     def console(self) -> str:
         """The serial log."""

@@ -75,6 +75,7 @@ class Monitor:
 
     def close(self) -> None:
         with suppress(OSError):
+            self._lines.close()
             self._socket.close()
 
     def __enter__(self) -> Self:

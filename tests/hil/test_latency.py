@@ -3,28 +3,11 @@
 from collections.abc import Sequence
 
 from tests.hil import keyboard, site
+from tests.hil.bare_times import CODES, SCANS, enter_to_edge
 from tests.hil.cache import say
-from tests.hil.gate import PYTHON, Event, Gate
+from tests.hil.gate import Event, Gate
 
-SCANS = 60
 TIMES_MAX = 10  # under emulation, where every instruction costs the same
-CODES = ("GOOD-1", "GOOD-2")
-
-
-def enter_to_edge(events: Sequence[Event]) -> list[tuple[float, float]]:
-    """For each Enter that opened: ms until the pin was set, and how many of them the disk took."""
-    found, enter_us, sync_us, disk_us = [], None, None, 0
-    for one in events:
-        if (one["kind"], one["line"], one["value"]) == ("key", keyboard.CODES["ret"], 1):
-            enter_us, sync_us, disk_us = one["at_us"], None, 0
-        elif one["kind"] == "sync" and sync_us is None:
-            sync_us = one["at_us"]
-        elif one["kind"] == "synced" and sync_us is not None:
-            disk_us, sync_us = disk_us + one["at_us"] - sync_us, None
-        elif (one["kind"], one["line"], one["value"]) == ("set", site.LEFT_IN, 1) and enter_us is not None:
-            found.append(((one["at_us"] - enter_us) / 1000, disk_us / 1000))
-            enter_us = None
-    return found
 
 
 def middle(values: Sequence[float]) -> float:
@@ -39,24 +22,6 @@ def figures(name: str, values: Sequence[float]) -> str:
     return f"{name}: median {middle(values):.1f} ms, p99 {p99(values):.1f} ms ({len(values)} scans)"
 
 
-def bare(gate: Gate) -> list[float]:
-    """The bare program's times, on the same keyboard and pin."""
-    machine = gate.machine
-    ready = "/run/hil/bare-ready"
-    machine.call("shell.run", f"rm -f {ready}")
-    command = f"{PYTHON} /run/hil/guest/bare.py {site.KEYBOARD} 0 {site.LEFT_IN} {ready}"
-    machine.sh(f"systemd-run --unit hil-bare --quiet {command}")
-    try:
-        machine.call("shell.wait_for", [ready])
-        mark = gate.mark()
-        for scan in range(SCANS):
-            gate.type(CODES[scan % 2])
-        gate.machine.call("trace.wait", gate.mark() - 2, "set", site.LEFT_IN, 0, 30)
-        return [whole for whole, _ in enter_to_edge(gate.events(mark))]
-    finally:
-        machine.sh("systemctl stop hil-bare")
-
-
 def test_from_the_last_key_to_the_relay_takes_a_few_times_what_a_bare_program_takes(gate: Gate) -> None:
     mark = gate.mark()
     for scan in range(SCANS):
@@ -66,8 +31,7 @@ def test_from_the_last_key_to_the_relay_takes_a_few_times_what_a_bare_program_ta
         gate.walk(site.LEFT_SENSOR)
         gate.wait_for_levels({site.LEFT_IN: 0})
     times = enter_to_edge(gate.events(mark))
-    gate.stop()
-    floor = bare(gate)
+    floor = gate.floor
     assert len(times) == len(floor) == SCANS
     without_disk = [whole - disk for whole, disk in times]
     say(figures("bare program", floor))

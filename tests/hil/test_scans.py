@@ -64,19 +64,19 @@ def test_a_code_on_a_serial_adapter_holds_the_door_until_the_person_is_through(g
 
 
 @pytest.mark.parametrize(
-    ("layout", "keys", "codes"),
+    ("serial", "keys", "codes"),
     [
-        ("de", keyboard.DE, ["ZYX-yz_9", "Zy-ß{4@}/x"]),
-        ("fr", keyboard.FR, ["ZYX-yz_9", "AQZ-wa17@é"]),
+        ("DE", keyboard.DE, ["ZYX-yz_9", "Zy-ß{4@}/x"]),
+        ("FR", keyboard.FR, ["ZYX-yz_9", "AQZ-wa17@é"]),
     ],
 )
 def test_shift_and_altgr_of_another_country_arrive_right(
-    gate: Gate, layout: str, keys: Mapping[str, keyboard.Strokes], codes: list[str]
+    gate: Gate, serial: str, keys: Mapping[str, keyboard.Strokes], codes: list[str]
 ) -> None:
-    gate.stop()
-    gate.settle(site.settings(layout=layout))
-    gate.start()
+    gate.machine.plug_keyboard(serial)
     try:
+        gate.machine.call("shell.wait_for", [site.keyboard(serial)])
+        gate.wait_until_read(site.keyboard(serial))
         for code in codes:
             gate.rest()
             mark, row = gate.mark(), gate.rows()
@@ -85,5 +85,4 @@ def test_shift_and_altgr_of_another_country_arrive_right(
             gate.walk(site.LEFT_SENSOR)
             assert gate.row(row, kind="scan", lane="left")["code"] == code
     finally:
-        gate.stop()
-        gate.settle()
+        gate.machine.monitor.unplug(f"keyboard-{serial}")

@@ -63,9 +63,9 @@ def _path_of(device: int) -> str:
     return f"/dev/input/{events[0]}"
 
 
-def remove() -> None:
-    """Pull all of them out."""
-    while OPEN:
+def remove(first: int) -> None:
+    """Pull out this one and all that were made after it."""
+    while len(OPEN) > first:
         device = OPEN.pop()
         fcntl.ioctl(device, DESTROY)
         os.close(device)
@@ -77,18 +77,19 @@ def _press(device: int, key: int) -> None:
         os.write(device, events)
 
 
-def _type_all(texts: list[str]) -> None:
+def _type_all(texts: list[str], first: int = 0) -> None:
     """Each scanner types its text, all at the same time, key by key."""
+    devices = OPEN[first : first + len(texts)]
     for place in range(max(map(len, texts), default=0)):
-        for device, text in zip(OPEN, texts, strict=True):
+        for device, text in zip(devices, texts, strict=True):
             if place < len(text):
                 _press(device, ENTER if text[place] == "\n" else KEYS[text[place]])
         threading.Event().wait(STROKE_S)
 
 
-def type(texts: list[str]) -> None:
-    """Each scanner types one code and Enter."""
-    _type_all([f"{text}\n" for text in texts])
+def scan(texts: list[str], first: int = 0) -> None:
+    """Each scanner, from this one on, types one code and Enter."""
+    _type_all([f"{text}\n" for text in texts], first)
 
 
 def burst(process: int, texts: list[str], before: list[int], held_s: float) -> None:

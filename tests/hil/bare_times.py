@@ -1,0 +1,44 @@
+"""Times from the last key to the pin, out of the kernel's trace; and those of a bare program, the floor."""
+
+from collections.abc import Sequence
+
+from tests.hil import keyboard, site
+from tests.hil.gate import PYTHON, Event, Gate
+
+SCANS = 40
+CODES = ("GOOD-1", "GOOD-2")
+
+
+def enter_to_edge(events: Sequence[Event]) -> list[tuple[float, float]]:
+    """For each Enter that opened: ms until the pin was set, and how many of them the disk took."""
+    found, enter_us, sync_us, disk_us = [], None, None, 0
+    for one in events:
+        if (one["kind"], one["line"], one["value"]) == ("key", keyboard.CODES["ret"], 1):
+            enter_us, sync_us, disk_us = one["at_us"], None, 0
+        elif one["kind"] == "sync" and sync_us is None:
+            sync_us = one["at_us"]
+        elif one["kind"] == "synced" and sync_us is not None:
+            disk_us, sync_us = disk_us + one["at_us"] - sync_us, None
+        elif (one["kind"], one["line"], one["value"]) == ("set", site.LEFT_IN, 1) and enter_us is not None:
+            found.append(((one["at_us"] - enter_us) / 1000, disk_us / 1000))
+            enter_us = None
+    return found
+
+
+def bare_times(gate: Gate) -> list[float]:
+    """The bare program's times, on the same keyboard and pin."""
+    machine = gate.machine
+    chip = machine.call("chip.number", site.CHIP)
+    ready = "/run/hil/bare-ready"
+    machine.call("shell.run", f"rm -f {ready}")
+    command = f"{PYTHON} /run/hil/guest/bare.py {site.KEYBOARD} {chip} {site.LEFT_IN} {ready}"
+    machine.sh(f"systemd-run --unit hil-bare --quiet {command}")
+    try:
+        machine.call("shell.wait_for", [ready])
+        mark = gate.mark()
+        for scan in range(SCANS):
+            gate.type(CODES[scan % 2])
+        gate.machine.call("trace.wait", gate.mark() - 2, "set", site.LEFT_IN, 0, 30)
+        return [whole for whole, _ in enter_to_edge(gate.events(mark))]
+    finally:
+        machine.sh("systemctl stop hil-bare")
