@@ -61,6 +61,7 @@ DRIVERS = {
     "lgpio": ("hal.chips",),
     "lmdb": ("firmware.catalogue", "firmware.history"),
     "paho": ("firmware.mqtt.link",),
+    "segno": ("firmware.doctor.symbol",),
     "serial": ("hal.serial_reader",),
     "sqlalchemy": ("firmware.bridge",),
     "sqlite3": ("firmware.rows",),
