@@ -41,10 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument("--watch", action="store_true", help="show contacts, sensors and codes until Ctrl-C")
     parts.add_argument("--fire", action="store_true", help="fire relays, lamps and buzzers one by one")
     parts.add_argument("--read", action="store_true", help="read one code from each reader")
+    parts.add_argument(
+        "--calibrate", action="store_true", help="show a code, and find how scanners that type are set"
+    )
     parser.add_argument("--yes", action="store_true", help="with --fire: ask nothing (nobody may be there)")
     parser.epilog = (
-        "Without --watch, --fire and --read it looks at everything and touches nothing, beside a gate\n"
-        "that may be running. These three need the parts for themselves: systemctl stop gate\n\n"
+        "Alone it looks at everything and touches nothing, beside a gate that may be running. The\n"
+        "four that try parts need them for themselves: systemctl stop gate\n\n"
         "Exit codes: 0 no fault, 1 a fault, 2 it could not look."
     )
 
@@ -72,8 +75,19 @@ def _checks(arguments: argparse.Namespace, settings: Settings, aside: Say) -> It
     elif arguments.read:
         with parts_alone(arguments.data):
             yield from read_codes(settings, READ_S, aside)
+    elif arguments.calibrate:
+        with parts_alone(arguments.data):
+            yield from _calibration(settings, aside)
     else:
         yield from examine(surroundings(time.time), settings, arguments.config, arguments.data)
+
+
+def _calibration(settings: Settings, aside: Say) -> Iterator[Check]:
+    if not any(reader.kind == "evdev" for lane in settings.lanes for reader in lane.readers):
+        raise WrongUse('--calibrate is for scanners that type: write a [[lane.reader]] with kind = "evdev"')
+    from firmware.doctor.calibration import calibration  # its library draws, and nothing else needs it
+
+    yield from calibration(settings, aside)
 
 
 def told(checks: Iterable[Check], json: bool, say: Say) -> int:

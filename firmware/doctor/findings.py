@@ -414,12 +414,6 @@ SKIPPED = Finding(
     "parts", WARNING, "lane {lane}, {part}: not fired, as you said", "fire it before people come"
 )
 CODE_READ = Finding("code", OK, "lane {lane}, {reader}: {length} characters: {code}")
-CODE_TYPED = Finding(
-    "code",
-    WARNING,
-    "lane {lane}, {reader}: {length} characters in {took} ms: typed by hand",
-    "name the scanner instead of this keyboard",
-)
 CODE_UNREADABLE = Finding(
     "code", FAULT, "lane {lane}, {reader}: what came cannot be used: {reason}", "hand-book, the scanner"
 )
@@ -429,6 +423,23 @@ CODE_NONE = Finding(
     "lane {lane}, {reader}: no code came within {seconds} s",
     'see its light and cable; a scanner without terminator needs terminator = "none": gatepost doctor '
     "--calibrate",
+)
+CALIBRATED = Finding("code", OK, "lane {lane}, {reader}: reads the code right as it is set")
+TO_BE_SET = Finding(
+    "code",
+    WARNING,
+    "lane {lane}, {reader}: would not be read right with the settings that it has",
+    "write into its [[lane.reader]]: {settings}",
+)
+NOT_CALIBRATED = Finding(
+    "code", FAULT, "lane {lane}, {reader}: {problem}", "as it says, and then --calibrate once more"
+)
+REMARK = Finding("code", WARNING, "lane {lane}, {reader}: {remark}")
+TYPED_BY_HAND = Finding(
+    "code",
+    WARNING,
+    "lane {lane}, {reader}: {pause} ms from key to key: is this a keyboard that somebody types on?",
+    "name the scanner instead; a scanner that types so slowly can be set to be quicker",
 )
 READER_LOST = Finding("code", FAULT, "lane {lane}, {reader}: {problem}", "as it says")
 
