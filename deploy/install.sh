@@ -137,10 +137,15 @@ fi
 changed=no
 if put "$here/systemd/gate.service" /etc/systemd/system/gate.service 0644; then changed=yes; fi
 # The Pi's own watchdog (deploy/boot-config.txt) can be set to 15 s at most.
-settings=$(mktemp)
-printf '%s\n' '# The kernel is started anew when systemd itself stands still.' '[Manager]' 'RuntimeWatchdogSec=14s' >"$settings"
-if put "$settings" /etc/systemd/system.conf.d/60-gatepost.conf 0644; then changed=yes; fi
-rm -f "$settings"
+written=$(mktemp)
+printf '%s\n' '# The kernel is started anew when systemd itself stands still.' '[Manager]' 'RuntimeWatchdogSec=14s' >"$written"
+if put "$written" /etc/systemd/system.conf.d/60-gatepost.conf 0644; then changed=yes; fi
+# The unit allows kinds of devices by names that the kernel knows only once their drivers are loaded.
+printf '%s\n' '# Scanners on a serial line may be plugged in for the first time when the gate is at work already.' cdc_acm usbserial >"$written"
+if put "$written" /etc/modules-load.d/60-gatepost.conf 0644; then
+    tell /run/systemd/system systemctl restart systemd-modules-load.service
+fi
+rm -f "$written"
 if [ "$changed" = yes ]; then tell /run/systemd/system systemctl daemon-reload; fi
 run systemctl --quiet enable gate.service
 

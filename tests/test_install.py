@@ -91,6 +91,7 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     assert files["etc/systemd/system/gate.service"] == UNIT.read_text()
     assert files["etc/udev/rules.d/60-gatepost.rules"] == (ROOT / "deploy/60-gatepost.rules").read_text()
     assert "RuntimeWatchdogSec=" in files["etc/systemd/system.conf.d/60-gatepost.conf"]
+    assert {"cdc_acm", "usbserial"} <= set(files["etc/modules-load.d/60-gatepost.conf"].splitlines())
     assert files["opt/gatepost/installed.whl"] == "a wheel"
     assert (machine.root / "etc/gatepost").is_dir()
     assert (machine.root / "usr/local/bin/gatepost").readlink() == Path("/opt/gatepost/bin/gatepost")
