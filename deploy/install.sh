@@ -143,7 +143,8 @@ if put "$written" /etc/systemd/system.conf.d/60-gatepost.conf 0644; then changed
 # The unit allows kinds of devices by names that the kernel knows only once their drivers are loaded.
 printf '%s\n' '# Scanners on a serial line may be plugged in for the first time when the gate is at work already.' cdc_acm usbserial >"$written"
 if put "$written" /etc/modules-load.d/60-gatepost.conf 0644; then
-    tell /run/systemd/system systemctl restart systemd-modules-load.service
+    tell /run/systemd/system systemctl restart systemd-modules-load.service ||
+        say 'a driver of USB serial lines cannot be loaded: scanners with that chip will not be seen'
 fi
 rm -f "$written"
 if [ "$changed" = yes ]; then tell /run/systemd/system systemctl daemon-reload; fi
