@@ -76,6 +76,7 @@ class Standby(Contact):
             with suppress(Exception):  # the other lanes first; the gate will name the fault
                 lane.turnstile.unlock("both")
         self._show(Signal.FREE)
+        self._watchdog.status("alarm: the lanes are free; there is no gate yet")
         self._watchdog.ready()  # they are as they have to be, and systemd need not wait for the disk
 
     def _lock_again(self) -> None:

@@ -18,6 +18,7 @@ from tests.gate_bench import SETUP, Bench, data_directory
 
 PATIENCE_S = 30.0  # only a failing test waits this long
 PERIOD_S = 0.4  # of the watchdogs here
+WORDS_MAX = 100  # on their way when silence is expected
 SILENCE_S = 2.0  # after which nobody is expected to say anything any more
 
 
@@ -42,10 +43,14 @@ class Systemd:
         while (heard := self.hear()) != word:
             assert heard, f"no {word}"
 
+    def expect_feeds(self) -> None:
+        """Wait for as many feeds as two periods have."""
+        for _ in range(2 * FEEDS):
+            self.expect("WATCHDOG=1")
+
     def expect_silence(self) -> None:
         """Wait until nothing comes any more."""
-        while self.hear(SILENCE_S):
-            pass
+        assert any(not self.hear(SILENCE_S) for _ in range(WORDS_MAX)), "somebody goes on and on"
 
     def environment(self, **more: str) -> dict[str, str]:
         """What systemd gives a service to find it by."""
@@ -142,8 +147,7 @@ def test_it_is_fed_four_times_in_a_period_and_only_while_the_lanes_live(systemd:
 def test_in_an_alarm_it_is_fed_without_the_loop_and_no_longer(systemd: Systemd) -> None:
     with Watchdog(systemd.environment()) as watchdog:
         watchdog.alarm(True)
-        for _ in range(2 * FEEDS):
-            assert systemd.hear() == "WATCHDOG=1"
+        systemd.expect_feeds()
         watchdog.alarm(False)
         systemd.expect_silence()
         watchdog.alarm(True)
@@ -283,8 +287,7 @@ def test_promise_4_in_an_alarm_a_loop_that_stands_still_ends_no_gate(systemd: Sy
         gate.tell("hang")
         systemd.expect_silence()
         assert gate.tell("press")[-1] == "both", "the contact's own thread does it"
-        for _ in range(2 * FEEDS):
-            assert systemd.hear() == "WATCHDOG=1"
+        systemd.expect_feeds()
         gate.tell("release")
         systemd.expect_silence()
 
@@ -295,11 +298,9 @@ def test_promise_4_a_gate_that_starts_in_an_alarm_frees_the_lanes_before_a_disk_
     (data / "catalogue").mkdir(parents=True, mode=0o700)
     os.mkfifo(data / "catalogue" / "key", 0o600)  # opening it to read takes for ever
     with Watched(systemd, data, board="pressed") as gate:
-        assert systemd.hear() == "WATCHDOG=1"
-        assert systemd.hear() == "READY=1", "else systemd would end it when the time to start is over"
+        systemd.expect("READY=1")  # else systemd would end it when the time to start is over
         assert gate.tell("look") == ["red blink", "both", "green blink"]
-        for _ in range(2 * FEEDS):
-            assert systemd.hear() == "WATCHDOG=1"
+        systemd.expect_feeds()
         assert gate.tell("release")[-2:] == ["locked", "red blink"]
         systemd.expect_silence()
         assert gate.tell("press")[-2:] == ["both", "green blink"], "it still listens"
@@ -313,8 +314,7 @@ def test_promise_4_a_gate_whose_stores_cannot_be_opened_keeps_the_lanes_free_whi
     data.write_text("no folder")
     with Watched(systemd, data, board="pressed") as gate:
         gate.err.expect("alarm: the lanes are kept free; the gate does not start until it is over: .*data")
-        for _ in range(2 * FEEDS):
-            assert systemd.hear() in ("WATCHDOG=1", "READY=1")
+        systemd.expect_feeds()
         assert gate.tell("look") == ["red blink", "both", "green blink"]
         gate.tell("release")
         assert gate.process.wait(PATIENCE_S) == 2
