@@ -30,6 +30,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def machine() -> Iterator[Machine]:
     """A machine with its chip, its disk and both scanners, and the kernel's trace running."""
     with Machine() as machine:
+        machine.call("chip.add", site.SPARE, site.SPARE_LABEL, site.SPARE_LINES)
         machine.call("chip.add", site.CHIP, site.LABEL, site.LINES)
         machine.call("trace.begin", machine.call("chip.base", site.LABEL))
         pulls = {str(line): towards for line, towards in site.AT_REST.items()} | site.TOWARDS_LOCKED

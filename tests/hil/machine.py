@@ -5,6 +5,7 @@ agent. The guest ends the machine itself, with a status that only it can give; a
 then the serial log is shown.
 """
 
+import importlib.util
 import json
 import queue
 import socket
@@ -19,7 +20,7 @@ from typing import Any, Self
 from tests.hil.cache import say
 from tests.hil.initramfs import Archive, initramfs
 from tests.hil.kernel import kernel
-from tests.hil.product import image
+from tests.hil.product import committed, image
 from tests.hil.qmp import Monitor, MonitorError
 
 START_SECONDS_MAX = (
@@ -53,6 +54,8 @@ After=basic.target
 Wants=hil-agent.service dbus.socket
 AllowIsolate=yes
 """
+CONTRACT = "/run/hil/contract"
+RUNNER = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")  # nothing in them is compiled
 BAD_WORDS = ("Kernel panic", "Oops:", "BUG:", "general protection fault")  # in the serial log
 
 
@@ -71,6 +74,16 @@ def test_files() -> bytes:
         archive.file(f"hil/run/hil/guest/{file.name}", file.read_bytes())
     archive.file("hil/run/systemd/system/hil-agent.service", AGENT_UNIT.encode())
     archive.file("hil/run/systemd/system/hil.target", TARGET.encode())
+    contract = f"hil{CONTRACT}"
+    for name, data in committed("tests/__init__.py", "tests/hal").items():
+        archive.file(f"{contract}/{name}", data)
+    for name in RUNNER:
+        found = importlib.util.find_spec(name)
+        assert found
+        assert found.origin
+        whole = Path(found.origin).parent
+        for file in sorted(whole.rglob("*.py")):
+            archive.file(f"{contract}/{name}/{file.relative_to(whole)}", file.read_bytes())
     return archive.packed()
 
 

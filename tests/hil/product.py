@@ -3,14 +3,17 @@
 What is not committed is not tested: a half-edited file of a working tree is nobody's release.
 """
 
+import shlex
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from tests.hil.base import base
 from tests.hil.cache import ROOT, digest, made, run, source_of
 from tests.hil.kernel import kernel
 
+GIT = ("git", "-c", "safe.directory=*", "-C", str(ROOT))
 SHIPPED = (
     "firmware",
     "hal",
@@ -26,22 +29,48 @@ CACHE_INSIDE = "/srv/wheels"  # in the tree, while it is filled
 RELEASE_INSIDE = "/srv/release"  # stays: where `install.sh` lies on a Pi
 
 
-def commit_key() -> str:
-    """Name what of the commit ends in the guest: the digests that git keeps of it."""
-    return digest(run("git", "-c", "safe.directory=*", "-C", ROOT, "ls-tree", "HEAD", *SHIPPED))
+@cache
+def commit() -> str:
+    """The commit that is tested, the same for the whole run, whatever is committed meanwhile."""
+    return run(*GIT, "rev-parse", "HEAD").strip()
+
+
+def shipped() -> str:
+    """What of the commit ends in the guest: the digests that git keeps of it."""
+    return run(*GIT, "ls-tree", commit(), *SHIPPED)
+
+
+def committed(*paths: str) -> dict[str, bytes]:
+    """The files of the commit below these paths."""
+    names = run(*GIT, "ls-tree", "-r", "--name-only", commit(), *paths).splitlines()
+    return {name: run(*GIT, "show", f"{commit()}:{name}").encode() for name in names}
+
+
+def lock() -> bytes:
+    """The locked versions of a gate's libraries."""
+    return run(*GIT, "show", f"{commit()}:requirements-gate.txt").encode()
 
 
 def libraries() -> Path:
     """Return the folder with the locked libraries of a gate, as wheels for the guest's Python."""
-    lock = ROOT / "requirements-gate.txt"
 
     def fill(folder: Path) -> None:
+        requirements = folder / "requirements.txt"
+        requirements.write_bytes(lock())
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        run(*download, "--require-hashes", "--only-binary=:all:", "--dest", folder, "--requirement", lock)
+        run(
+            *download,
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--dest",
+            folder,
+            "--requirement",
+            requirements,
+        )
 
     if sys.version_info[:2] != (3, 11):
         raise SystemExit("hil: the guest's Python is 3.11: make hil PYTHON=python3.11")
-    return made("libraries-amd64", digest(lock.read_bytes(), source_of("product")), fill)
+    return made("libraries-amd64", digest(lock(), source_of("product")), fill)
 
 
 def install(tree: Path, source: Path, wheels: Path) -> None:
@@ -62,8 +91,8 @@ def fill(folder: Path) -> None:
     run("cp", "-a", base() / "tree", tree)
     shutil.copytree(kernel() / "lib/modules", tree / "lib/modules")
     source.mkdir()
-    archive = f"git -c safe.directory='*' -C {ROOT} archive HEAD {' '.join(SHIPPED)} | tar x -C {source}"
-    run("bash", "-o", "pipefail", "-c", archive)
+    archive = f"{' '.join(map(shlex.quote, GIT))} archive {commit()} {' '.join(SHIPPED)}"
+    run("bash", "-o", "pipefail", "-c", f"{archive} | tar x -C {shlex.quote(str(source))}")
     install(tree, source, libraries())
     run("chroot", tree, "python3", "-m", "compileall", "-q", "-j", "0", "/opt/gatepost/lib")
     image = folder / "root.img"
@@ -72,7 +101,8 @@ def fill(folder: Path) -> None:
     shutil.rmtree(source)
 
 
+@cache
 def image() -> Path:
     """Return the root disk of the guest with the product of this commit on it."""
-    key = digest(base().name, kernel().name, libraries().name, commit_key(), source_of("product"))
+    key = digest(base().name, kernel().name, libraries().name, shipped(), source_of("product"))
     return made("product-amd64", key, fill) / "root.img"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 CHIP = "main"  # its name in configfs
 LABEL = "pinctrl-bcm2711"
+SPARE, SPARE_LABEL, SPARE_LINES = "spare", "spare-pins", 28  # for the contract suite; it comes first
 LINES = 54  # what the chip of a Pi 4 has
 
 ALARM = 17
@@ -146,6 +147,8 @@ debounce_ms = 20
 stuck_s = {STUCK_S}
 
 [lane.lamp]
+red = 9
+green = 10
 blue = {THIRD_BLUE}
 active = "high"
 """
