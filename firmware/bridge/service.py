@@ -157,7 +157,9 @@ def open_bridge(
     with ExitStack() as stack:
         stack.enter_context(hold(data, lock="bridge.lock", other=OTHER))
         database = stack.enter_context(Database(ledger_url(settings, data)))
-        ledger = Ledger(database, settings.venue, [account.name for account in settings.accounts])
+        names = [account.name for account in settings.accounts]
+        refusals = [each.name for each in settings.accounts if isinstance(each.vendor, VivenuSettings)]
+        ledger = Ledger(database, settings.venue, names, refusals)
         place = f"{platform.node()}:{data.resolve()}"
         ledger.release(workers_at(place))  # this folder is held, so whoever worked here before is dead
         feed = Feed(database, settings.venue, venue_key(data), place)

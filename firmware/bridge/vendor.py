@@ -75,7 +75,10 @@ Outcome = Accepted | Refused | Unsure | Again
 
 
 class Told(NamedTuple):
-    """A movement that the vendor is told of. With `doubt` it may have been told already: look first."""
+    """A movement that the vendor is told of. With `doubt` it may have been told already: look first.
+
+    With `refused` it was none: a gate did not let this ticket through. Only some vendors hear of it.
+    """
 
     ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
     code: str
@@ -85,6 +88,7 @@ class Told(NamedTuple):
     at_utc_ms: int
     gate: str
     doubt: bool = False
+    refused: bool = False
 
 
 class VendorTicket(NamedTuple):

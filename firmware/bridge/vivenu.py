@@ -334,11 +334,11 @@ class Vivenu:
     def _unfit(self, told: Told, device: Device) -> Outcome | None:
         """Why vivenu is not told of this; `None` where it is."""
         if not replies.fit_code(told.code):
-            return Unsure("the barcode cannot be sent: it is empty, too long, or no text")
+            return _unsure(told, "the barcode cannot be sent: it is empty, too long, or no text")
         if not is_ms(str(told.at_utc_ms)):
-            return Unsure(f"{told.at_utc_ms} is no time in milliseconds")
+            return _unsure(told, f"{told.at_utc_ms} is no time in milliseconds")
         if told.doubt and not self._set.send_again:
-            return Unsure(DOUBT)
+            return _unsure(told, DOUBT)
         entry = told.direction is Direction.IN
         if device.check_in if entry else device.check_out:
             return None
@@ -366,8 +366,9 @@ class Vivenu:
             except Lost as error:
                 self._shaken = True
                 call.why = str(error)
-                lost = Again(str(error), doubt=True) if self._set.send_again else Unsure(f"{LOST}: {error}")
-                call.outcomes.update(dict.fromkeys(batch, lost))
+                for index in batch:
+                    lost = _unsure(call.movements[index], f"{LOST}: {error}")
+                    call.outcomes[index] = Again(str(error), doubt=True) if self._set.send_again else lost
                 return
             except Missing as error:  # of this event; others may do
                 call.misconfigured = Misconfigured(f"{error}: vivenu has no event {event}: correct the event")
@@ -398,6 +399,11 @@ class Vivenu:
         response = yield request
         assert isinstance(response, httpx.Response)
         return replies.read(response, f"{self._set.name}: {what}"), date_ms(response)
+
+
+def _unsure(told: Told, why: str) -> Unsure | Refused:
+    """A person must look; but not for a ticket that was refused, whatever vivenu's books have of it."""
+    return Refused(Verdict.REFUSED, f"not let in here; {why}") if told.refused else Unsure(why)
 
 
 class _Window:

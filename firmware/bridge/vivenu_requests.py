@@ -130,13 +130,13 @@ class Requests:
 
 
 def entry(told: Told) -> dict[str, str]:
-    """A scan as an upload has it."""
+    """A scan as an upload has it; `FAIL` where a gate did not let the ticket through."""
     named = {"ticketId": told.ticket_id} if told.ticket_id else {}
     return {
         **named,
         "barcode": told.code,
         "scanned_at": iso(told.at_utc_ms),
-        "type": "OK",
+        "type": "FAIL" if told.refused else "OK",
         "direction": "IN" if told.direction is Direction.IN else "OUT",
     }
 

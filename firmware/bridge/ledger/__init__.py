@@ -70,14 +70,18 @@ class Counts(NamedTuple):
 class Ledger:
     """The ledger of one venue. Every call is one transaction, and raises `LedgerLost` where it cannot be."""
 
-    def __init__(self, database: Database, venue: str, accounts: Collection[str]) -> None:
+    def __init__(
+        self, database: Database, venue: str, accounts: Collection[str], refusals: Collection[str] = ()
+    ) -> None:
         """`accounts` are the names of the vendor accounts that are told of admissions.
 
-        Raises `ForeignLedger` for a database that is another venue's, and `LedgerLost`.
+        Those in `refusals` are told of refused scans of their tickets too. Raises `ForeignLedger` for a
+        database that is another venue's, and `LedgerLost`.
         """
         database.belong_to(venue)
         self._database = database
         self._accounts = frozenset(accounts)
+        self._refusals = frozenset(refusals)
 
     # --- rows --------------------------------------------------------------------------------------
 
@@ -162,7 +166,7 @@ class Ledger:
     def _derive(self, connection: Connection, gates: list[Chains], now_utc_ms: int, reports: Reports) -> int:
         for chains in gates:
             chains.flush()
-        derivation = Derivation(connection, self._accounts, now_utc_ms, reports)
+        derivation = Derivation(connection, self._accounts, self._refusals, now_utc_ms, reports)
         derivation.run(gates)
         return derivation.upto
 

@@ -18,12 +18,14 @@ from firmware.bridge.ledger.facts import (
     KIND_CHARACTERS_MAX,
     Facts,
     Read,
+    Refusal,
     account_of,
     facts_of,
     kind_of,
     movement_of,
     random_of,
     read_row,
+    refusal_of,
 )
 from firmware.bridge.ledger.reports import Reports
 from firmware.config.values import NAME
@@ -77,17 +79,24 @@ class _Read(NamedTuple):
     code: str
     row: Read
     movement: Movement | None
+    refusal: Refusal | None
 
 
 class Derivation:
     """One transaction's work. `upto` is the highest change number that was made, 0 for none."""
 
     def __init__(
-        self, connection: Connection, accounts: Collection[str], now_utc_ms: int, reports: Reports
+        self,
+        connection: Connection,
+        accounts: Collection[str],
+        refusals: Collection[str],
+        now_utc_ms: int,
+        reports: Reports,
     ) -> None:
         self.upto = 0
         self._connection = connection
         self._accounts = accounts
+        self._refusals = refusals  # accounts that are told of refused scans too
         self._now_utc_ms = now_utc_ms
         self._reports = reports
         self._admissions: dict[tuple[int, int], list[Admission]] = {}  # by gate and row
@@ -102,7 +111,7 @@ class Derivation:
     def run(self, gates: Iterable[Chains]) -> None:
         """Derive all that follows from the rows that joined."""
         read = [(chains, self._read(chains)) for chains in gates if chains.joined]
-        count = sum(1 for _, rows in read for each in rows if each.movement is not None)
+        count = sum(1 for _, rows in read for each in rows if each.movement or each.refusal)
         numbers: Iterator[int] = iter(())
         if count:
             first = take_numbers(self._connection, count)
@@ -126,8 +135,21 @@ class Derivation:
             except Unreadable as error:
                 self._unreadable(chains, link.number, kind_of(link.body), error)
                 continue
-            found.append(_Read(branch, link.number, link.digest, link.code, row, movement_of(row)))
+            refusal = self._refusal_of(chains, link.number, row) if self._refusals else None
+            movement = movement_of(row)
+            found.append(_Read(branch, link.number, link.digest, link.code, row, movement, refusal))
         return found
+
+    def _refusal_of(self, chains: Chains, number: int, row: Read) -> Refusal | None:
+        """A refused scan that its vendor is told of. Where the vendor itself said no, it knows."""
+        try:
+            found = refusal_of(row)
+        except Unreadable as error:
+            self._unreadable(chains, number, row.kind, error)
+            return None
+        if found is None or found.facts.asked:
+            return None
+        return found if account_of(found.subject, found.facts.vendor, self._refusals) else None
 
     def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:
         kind = kind[:KIND_CHARACTERS_MAX]
@@ -179,6 +201,8 @@ class Derivation:
         if moment.trusted and epoch.offset_ms is None:
             self._restate(chains, epoch, moment.utc_ms - moment.monotonic_ms)
         movement = each.movement
+        if each.refusal is not None:
+            self._refuse(chains, each, each.refusal, epoch, next(numbers))
         if movement is None:
             return
         number = next(numbers)
@@ -208,21 +232,39 @@ class Derivation:
         account = "" if facts.asked else account_of(movement.subject, facts.vendor, self._accounts)
         self._say_unknown_account(chains.name, movement.subject, facts)
         perimeters = ",".join(movement.perimeters)
-        line = {
-            "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
-            "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": movement.subject,
-            "account": account, "code": each.code, "event": facts.event, "session": facts.session,
-            "direction": movement.direction.value, "perimeters": perimeters,
-            "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
-            "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
-            "trusted": row.moment.trusted, "state": "open",
-        }  # fmt: skip
-        admission = Admission(
-            number, each.branch, epoch.id, account, movement.subject, row.moment, "open",
-            Perimeter.OUTER in perimeters, stored=False, line=line,
+        admission = self._admit(
+            chains, each, epoch, number, account, Refusal(movement.subject, movement.direction, facts),
+            perimeters, "open",
         )  # fmt: skip
         self._admissions.setdefault((chains.gate, each.number), []).append(admission)
+
+    def _refuse(self, chains: Chains, each: _Read, refusal: Refusal, epoch: Epoch, number: int) -> None:
+        """A vendor is told that this ticket was refused. The gate that did it need not hear of that."""
+        account = account_of(refusal.subject, refusal.facts.vendor, self._refusals)
+        admission = self._admit(chains, each, epoch, number, account, refusal, "", "refused")
+        self._work(chains, admission, each.number, number, told=True)
+
+    def _admit(
+        self, chains: Chains, each: _Read, epoch: Epoch, number: int, account: str, scan: Refusal,
+        perimeters: str, state: str,
+    ) -> Admission:  # fmt: skip
+        """A scan's line in the table of admissions."""
+        row, facts = each.row, scan.facts
+        line = {
+            "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
+            "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": scan.subject,
+            "account": account, "code": each.code, "event": facts.event, "session": facts.session,
+            "direction": scan.direction.value, "perimeters": perimeters,
+            "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
+            "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
+            "trusted": row.moment.trusted, "state": state,
+        }  # fmt: skip
+        admission = Admission(
+            number, each.branch, epoch.id, account, scan.subject, row.moment, state,
+            Perimeter.OUTER in perimeters, stored=False, line=line,
+        )  # fmt: skip
         self._new.append(admission)
+        return admission
 
     def _say_unknown_account(self, gate: str, subject: str, facts: Facts) -> None:
         front, colon, _ = subject.partition(":")
@@ -267,7 +309,9 @@ class Derivation:
             if admission.account:
                 self._work(chains, admission, admission_row, number)
 
-    def _work(self, chains: Chains, admission: Admission, row: int, number: int) -> None:
+    def _work(
+        self, chains: Chains, admission: Admission, row: int, number: int, *, told: bool = False
+    ) -> None:
         moment, epoch = admission.moment, self._epoch_with(chains, row, admission.epoch)
         at_utc_ms, state, next_ms = moment.utc_ms, "due", 0
         if not moment.trusted:
@@ -282,7 +326,7 @@ class Derivation:
                 "id": number, "admission": admission.id, "account": admission.account,
                 "subject": admission.subject, "at_utc_ms": at_utc_ms, "state": state, "doubt": False,
                 "attempts": 0, "next_ms": next_ms, "worker": "", "lease_ms": 0, "result": "",
-                "verdict": "", "text": "", "finished_ms": 0, "told": False,
+                "verdict": "", "text": "", "finished_ms": 0, "told": told,
             }
         )  # fmt: skip
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from firmware.core.effects import Kind
 from firmware.core.events import Scanned
 from firmware.core.movements import Movement
-from firmware.core.ticket import Authority, Moment, Perimeter, Verdict
+from firmware.core.ticket import Authority, Direction, Moment, Perimeter, Verdict
 from firmware.row import Named, Story, Unreadable, decode, decode_began, event_of, read
 
 INTEGER_MAX = (1 << 63) - 1  # of a column
@@ -19,6 +20,17 @@ KIND_CHARACTERS_MAX = 32  # of a kind in a report
 NAME_CHARACTERS_MAX = 256
 
 
+# Verdicts about a ticket; the others are about the lane, the reader or the network.
+ABOUT_A_TICKET = frozenset(
+    {
+        *(Verdict.CANCELLED, Verdict.REFUNDED, Verdict.BLOCKED, Verdict.NOT_SOLD, Verdict.WRONG_EVENT),
+        *(Verdict.WRONG_SESSION, Verdict.WRONG_SECTOR, Verdict.WRONG_GATE, Verdict.WRONG_TYPE),
+        *(Verdict.TOO_EARLY, Verdict.TOO_LATE, Verdict.TOO_SOON, Verdict.USED, Verdict.NOT_INSIDE),
+        *(Verdict.CALL_STAFF, Verdict.CLOCK_UNTRUSTED, Verdict.CATALOGUE_STALE),
+    }
+)
+
+
 class Facts(NamedTuple):
     """What the vendor needs to know of an admission, besides its ticket and code."""
 
@@ -27,6 +39,14 @@ class Facts(NamedTuple):
     session: str = ""
     reentry: str = ""
     asked: bool = False  # the vendor decided, or was to decide: it is not told by the ledger
+
+
+class Refusal(NamedTuple):
+    """A ticket that a gate knew and did not let through."""
+
+    subject: str
+    direction: Direction
+    facts: Facts
 
 
 NO_STORY = msgspec.msgpack.encode(None)
@@ -119,8 +139,23 @@ def facts_of(row: Read) -> Facts:
     A row in the place of one that could not be written has no story: then only its ticket is known.
     """
     scan = _scan_of(row)
-    if scan is None:
-        return Facts()
+    return Facts() if scan is None else _facts(scan)
+
+
+def refusal_of(row: Read) -> Refusal | None:
+    """The refusal of a known ticket, `None` for any other row. Raises `Unreadable`."""
+    if row.kind != Kind.SCAN.value or row.movement is not None or row.verdict not in ABOUT_A_TICKET:
+        return None
+    scan = _scan_of(row)
+    if scan is None or scan.ticket is None:
+        return None
+    if len(scan.subject) > SUBJECT_CHARACTERS_MAX:
+        raise Unreadable(f"a ticket id longer than {SUBJECT_CHARACTERS_MAX} characters")
+    _check_names([scan.subject])
+    return Refusal(scan.subject, scan.direction, _facts(scan))
+
+
+def _facts(scan: Scanned) -> Facts:
     listed, route, policy = scan.ticket, scan.route, scan.policy
     texts = (
         route.vendor,

@@ -102,7 +102,7 @@ _FACTS = (
     select(
         schema.admission.c.id, schema.admission.c.row, schema.admission.c.digest, schema.admission.c.subject,
         schema.admission.c.code, schema.admission.c.event, schema.admission.c.session,
-        schema.admission.c.direction, schema.gate.c.name,
+        schema.admission.c.direction, schema.gate.c.name, schema.admission.c.state,
     )
     .join(schema.gate, schema.gate.c.id == schema.admission.c.gate)
     .where(schema.admission.c.id.in_(bindparam("wanted", expanding=True)))
@@ -162,6 +162,7 @@ def _take(
         told = Told(
             ticket_id if front == account else "", of.code, of.event, of.session,
             Direction(of.direction), line.at_utc_ms, of.name, line.doubt or line.state == "claimed",
+            of.state == "refused",
         )  # fmt: skip
         found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
     connection.execute(

@@ -163,10 +163,14 @@ class Tickets:
     # --- what happens --------------------------------------------------------------------------------
 
     def upload(self, entry: Entry) -> bool:
-        """One scan of an upload, kept as it is told. False where nobody has such a barcode."""
+        """One scan of an upload, kept as it is told. False where there is no such ticket.
+
+        The id names it where one was sent: its barcode may be another by now.
+        """
         with self.lock:
-            ticket = self.find(entry.code)
-            if ticket is None:
+            known = self._by_id.get(entry.ticket_id)
+            ticket = self.find(entry.code) if known is None else self.at(known)
+            if ticket is None or ticket.deleted:
                 return False
             what = ("checkin" if entry.inside else "checkout") if entry.ok else "denied"
             self._twice += any((past.what, past.said_ms) == (what, entry.said_ms) for past in ticket.history)
