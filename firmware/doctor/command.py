@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace, say: Say, complain: Say) -> int:
     settings = load(arguments.config)
     if arguments.yes and not arguments.fire:
         raise WrongUse("--yes goes with --fire only: take it out")
-    if arguments.json and arguments.watch:
-        raise WrongUse("--json shows what was found in the end, and --watch has no end: take one out")
+    if arguments.json and (arguments.watch or arguments.calibrate):
+        raise WrongUse("--watch and --calibrate show things as they go, and --json at the end: take one out")
     aside = complain if arguments.json else say  # a document must stay one
     if arguments.watch:
         with parts_alone(arguments.data), at_work(settings, complain) as bench:

@@ -434,7 +434,9 @@ TO_BE_SET = Finding(
 NOT_CALIBRATED = Finding(
     "code", FAULT, "lane {lane}, {reader}: {problem}", "as it says, and then --calibrate once more"
 )
-REMARK = Finding("code", WARNING, "lane {lane}, {reader}: {remark}")
+REMARK = Finding(
+    "code", WARNING, "lane {lane}, {reader}: {remark}", "it works like this; better set it otherwise"
+)
 TYPED_BY_HAND = Finding(
     "code",
     WARNING,
