@@ -16,6 +16,7 @@ from hal.setting_error import SettingError
 
 DEVICES = Path("/dev")
 PREFIX = "gpiochip"
+OURS = "lg"  # what the kernel calls whoever has a line through lgpio
 
 
 class Lgpio(Protocol):
@@ -86,7 +87,8 @@ class Chip(NamedTuple):
                 raise PinRefused(
                     f"{self.path} refuses it ({error}): choose another pin", busy=False
                 ) from error
-            raise PinRefused(f'is in use by "{user}": end that, or choose another pin', busy=True) from error
+            who = f'"{user}"' + (", a gate at work or another program with lgpio" if user == OURS else "")
+            raise PinRefused(f"is in use by {who}: end that, or choose another pin", busy=True) from error
 
     def _user(self, pin: int) -> str | None:
         """Who holds a line; None where it is free."""
@@ -164,23 +166,23 @@ def _number(path: str) -> int:
 
 
 def _labels(lgpio: Lgpio, paths: list[str]) -> dict[str, str]:
-    """The label of each chip; of one that may not be opened, why not."""
+    """The label of each chip; "" of one that cannot be opened."""
     found = {}
     for path in paths:
-        try:
+        found[path] = ""
+        with suppress(SettingError):
             chip = _opened(lgpio, path)
-        except SettingError as error:
-            found[path] = str(error)
-            continue
-        found[path] = str(lgpio.gpio_get_chip_info(chip.handle)[3])
-        chip.close()
+            found[path] = str(lgpio.gpio_get_chip_info(chip.handle)[3])
+            chip.close()
     return found
 
 
 def _there_are(labels: dict[str, str]) -> str:
     if not labels:
         return "this machine has none"
-    return "there are " + ", ".join(f'"{label}" ({path})' for path, label in labels.items())
+    shut = "may not be opened: add the gate's user to the group gpio"
+    named = (f'"{label}" ({path})' if label else f"{path}, which {shut}" for path, label in labels.items())
+    return f"there are {', '.join(named)}"
 
 
 def _opened(lgpio: Lgpio, path: str) -> Chip:

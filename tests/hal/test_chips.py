@@ -66,8 +66,25 @@ def test_a_chip_that_may_not_be_opened_names_the_group(tmp_path: Path) -> None:
     devices = fake_devices(tmp_path, 0)
     (devices / "gpiochip0").chmod(0)
     for name in ("pinctrl-rp1", str(devices / "gpiochip0")):
-        with pytest.raises(SettingError, match="add the gate's user to the group gpio"):
+        with pytest.raises(
+            SettingError, match=r"gpiochip0.* may not be opened: add the gate's user to the group gpio"
+        ):
             open_chip(two_chips(), name, devices)
+
+
+def test_a_chip_that_something_else_keeps_shut_is_named_among_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingError, match=r'there are "fake-gpio" .*gpiochip0.*, .*gpiochip1, which may not be'
+    ):
+        open_chip(FakeLgpio({0: FakeChip()}), "pinctrl-rp1", fake_devices(tmp_path, 0, 1))
+
+
+def test_a_pin_that_another_gate_has_says_so(tmp_path: Path) -> None:
+    chips = two_chips().chips
+    fake_devices(tmp_path, 0, 4)
+    open_chip(FakeLgpio(chips), "pinctrl-rp1", tmp_path).claim_output(17, 0)
+    with pytest.raises(PinRefused, match='in use by "lg", a gate at work or another program with lgpio'):
+        open_chip(FakeLgpio(chips), "pinctrl-rp1", tmp_path).claim_output(17, 0)
 
 
 def test_a_pin_that_is_in_use_names_its_user(tmp_path: Path) -> None:
