@@ -7,13 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firmware.bridge.ledger.facts import ABOUT_A_TICKET
+from firmware.bridge.sandbox import ingresse, vivenu
 from firmware.bridge.sandbox.history import Change
-from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.core.events import Scanned
 from firmware.core.movements import Act
-from firmware.row import name_of
+from firmware.row import Row, event_of, name_of
 from firmware.rows import RowReader, Stored
 from tests.uplinks import rows_of
 
+Sandbox = ingresse.Sandbox | vivenu.Sandbox
 Key = tuple[str, int, bytes]  # gate, row, digest
 
 SETTLING = {
@@ -22,6 +25,7 @@ SETTLING = {
     Act.LAPSED: "dropped",
     Act.VOIDED: "dropped",
 }
+REFUSED = "refused"
 CHANGES = {"in": "checkin", "out": "checkout"}
 
 
@@ -50,6 +54,8 @@ class Work(NamedTuple):
     verdict: str
     text: str
     told: bool
+    refused: bool
+    """A ticket that a gate did not let through, of which some vendors are told."""
 
 
 class Listed(NamedTuple):
@@ -94,8 +100,8 @@ class Ledger(NamedTuple):
         return [text for found, text in self.reports if found == kind]
 
     def results(self) -> Counter[str]:
-        """How often vendors said what."""
-        return Counter(work.result or work.state for work in self.works)
+        """How often vendors said what of those who walked."""
+        return Counter(work.result or work.state for work in self.works if not work.refused)
 
     def movements_elsewhere(self, gate: str, data: Path) -> set[tuple[str, int]]:
         """What this gate must have noted: all that its own journal did not do."""
@@ -155,7 +161,7 @@ def read_ledger(path: Path) -> Ledger:
                 Work(*found)
                 for found in rows(
                     "SELECT work.id, admission, work.account, work.subject, direction, at_utc_ms, work.state,"
-                    " result, work.verdict, text, told "
+                    " result, work.verdict, text, told, admission.state = 'refused' "
                     "FROM work JOIN admission ON admission.id = work.admission ORDER BY work.id"
                 )
             ],
@@ -184,6 +190,8 @@ def audit(
     ledger = read_ledger(path)
     _compare_rows(stored, counted, journals, out)
     _compare_admissions(ledger, journals)
+    hear = {account for account, sandbox in sandboxes.items() if isinstance(sandbox, vivenu.Sandbox)}
+    _compare_refusals(ledger, journals, hear)
     for account, sandbox in sandboxes.items():
         _compare_vendor(ledger, account, sandbox)
     doubtful = [work for work in ledger.works if work.result == "uncertain"]
@@ -268,14 +276,46 @@ def _compare_admissions(ledger: Ledger, journals: Mapping[str, Sequence[Path]]) 
             for (row, digest), found in admissions_of(folder).items():
                 if expected.get((gate, row, digest), found)[2] != "settled" or found[2] == "settled":
                     expected[gate, row, digest] = found
-    known = {key: (found.subject, found.direction, found.state) for key, found in ledger.admissions.items()}
+    known = {
+        key: (found.subject, found.direction, found.state)
+        for key, found in ledger.admissions.items()
+        if found.state != REFUSED
+    }
     assert known == expected
     told = Counter(work.admission for work in ledger.works)
     for key, admission in ledger.admissions.items():
-        times = 1 if admission.state == "settled" and admission.account else 0
+        times = 1 if admission.state in ("settled", REFUSED) and admission.account else 0
         assert told.pop(admission.id, 0) == times, (key, admission)
         assert admission.account == admission.subject.partition(":")[0], admission
     assert not told, "work without an admission"
+
+
+def _compare_refusals(ledger: Ledger, journals: Mapping[str, Sequence[Path]], hear: Set[str]) -> None:
+    """Vendors that hear of refused scans hear of each, once; others of none."""
+    known = {
+        (*key[:2], admission.subject)
+        for key, admission in ledger.admissions.items()
+        if admission.state == REFUSED
+    }
+    written = {
+        (gate, stored.id, scan.ticket.ticket_id)
+        for gate, folders in journals.items()
+        for folder in folders
+        for stored, row in rows_of(folder)
+        if row.kind == "scan" and row.verdict in ABOUT_A_TICKET
+        if (scan := scan_in(row)) and scan.ticket
+    }
+    wanted = {each for each in written if each[2].partition(":")[0] in hear}
+    assert known == wanted, f"not derived: {wanted - known}; made up: {known - wanted}"
+
+
+def scan_in(row: Row) -> Scanned | None:
+    """The scan that a row tells of: the last event of its story."""
+    for named in reversed(row.story.events) if row.story else ():
+        event = event_of(named)
+        if isinstance(event, Scanned):
+            return event
+    return None
 
 
 def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
@@ -288,7 +328,7 @@ def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
             ours.setdefault((change.ticket_id, change.what, change.said_ms), []).append(change)
     told: dict[tuple[str, str, int], list[Work]] = {}
     for work in ledger.works:
-        if work.account == account:
+        if work.account == account and not work.refused:
             ticket = work.subject.partition(":")[2]
             # Two gates in one millisecond are one movement: nobody can tell them apart at the vendor.
             told.setdefault((ticket, CHANGES[work.direction], work.at_utc_ms), []).append(work)
@@ -304,6 +344,12 @@ def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
             )
             order[key[0]] = change.number
     assert not ours, f"nobody moved so: {ours}"
+    denied = {(change.ticket_id, change.said_ms) for change in sandbox.history() if change.what == "denied"}
+    refused = [work for work in ledger.works if work.account == account and work.refused]
+    keys = {(work.subject.partition(":")[2], work.at_utc_ms): work for work in refused}
+    for scan, work in keys.items():
+        assert scan in denied or work.result != "accepted", _contradiction(ledger, work, sandbox)
+    assert denied <= keys.keys(), f"nobody was refused so: {denied - keys.keys()}"
 
 
 def _contradiction(ledger: Ledger, work: Work, sandbox: Sandbox) -> str:

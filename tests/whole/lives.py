@@ -57,7 +57,8 @@ Answer = TypeVar("Answer")
 class GateSettings(NamedTuple):
     """Which gate it is. `late_ms` is how far its wall clock is behind as long as nobody trusts it.
 
-    `crowd`: seed, codes and pace of the people who are there from the start on.
+    `crowd`: seed, codes and pace of the people who are there from the start on. `more`: further settings, as
+    in gate.toml.
     """
 
     name: str
@@ -66,6 +67,7 @@ class GateSettings(NamedTuple):
     trusted: bool = True
     late_ms: int = 0
     crowd: tuple[int, tuple[str, ...], float] | None = None
+    more: str = ""
 
 
 class GateFacts(NamedTuple):
@@ -112,7 +114,7 @@ class Gate:
     def live(self, connection: Connection) -> None:
         """Run until the test says `stop`, or ends."""
         name, data, ports = self.settings[:3]
-        settings = parse(GATE.format(name=name, venue=VENUE), "gate.toml")
+        settings = parse(GATE.format(name=name, venue=VENUE) + self.settings.more, "gate.toml")
         brokers = tuple(BrokerSettings("127.0.0.1", port, tls=False) for port in ports)
         with open_unit(
             settings._replace(brokers=brokers),

@@ -3,6 +3,7 @@
 import signal
 import time
 
+from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.core.ticket import Verdict
 from tests.brokers import ANYBODY, mosquitto_broker
 from tests.commands import Running
@@ -183,6 +184,7 @@ check_in_timeout_ms = 10000
 def test_the_command_that_is_killed_and_started_again_goes_on_and_ends_in_order() -> None:
     with world_at_work("a", start=False) as world:
         sandbox, gate = world.sandbox, world.gates["a"]
+        assert isinstance(sandbox, Sandbox)
         text = CONFIG.format(
             port=world.broker.port, url=sandbox.url, folder=world.folder, email=sandbox.email
         )

@@ -21,14 +21,16 @@ from types import MappingProxyType
 from typing import Any
 
 from firmware.bridge.ingresse import IngresseSettings
-from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.bridge.sandbox import ingresse, vivenu
+from firmware.bridge.sandbox.vivenu_tickets import BLANK, INVALID, VALID
 from firmware.bridge.settings import AccountSettings, BridgeSettings
+from firmware.bridge.vivenu import VivenuSettings
 from firmware.config import BrokerSettings
 from firmware.core.ticket import Choice, Ticket
 from firmware.venue_key import venue_key
 from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
 from tests.uplinks import rows_of
-from tests.whole.books import Ledger, audit, noted_in, read_ledger
+from tests.whole.books import Ledger, Listed, Sandbox, audit, noted_in, read_ledger
 from tests.whole.cables import Cable
 from tests.whole.lives import (
     IN,
@@ -46,6 +48,13 @@ SETTLE_S = 150.0  # a lost receipt or request is missed after up to a minute; on
 LOOK_S = 0.05  # between two looks whether all is done
 TICKETS = 120
 SLOW_S = 20.0  # for a check-in or look-up on a loaded machine; tests of slow vendors set their own
+
+VENDORS: Mapping[str, Callable[[int, int, Mapping[str, Any]], Sandbox]] = MappingProxyType(
+    {
+        "ingresse": lambda tickets, seed, more: ingresse.Sandbox(tickets=tickets, seed=seed, **more),
+        "vivenu": lambda tickets, seed, more: vivenu.Sandbox(tickets=tickets, seed=seed, **more),
+    }
+)
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["tests.whole.lives"])
@@ -216,7 +225,7 @@ class World:
         return BridgeSettings(VENUE, "", (BrokerSettings("127.0.0.1", port, tls=False),), accounts)
 
     def use(self, haste: Haste, **changed: Any) -> None:
-        """Start the bridge anew: how it waits for vendors, and other settings of Ingresse."""
+        """Start the bridge anew: how it waits for vendors, and other settings of the vendors."""
         for bridge in self.bridges:
             bridge.stop()
         accounts = tuple(
@@ -272,7 +281,10 @@ class World:
     def codes(self, count: int, account: str = "") -> list[str]:
         """Codes that the vendor has sold, and nobody has used."""
         sandbox = self.sandboxes[account] if account else self.sandbox
-        found = sandbox.codes(count, sold=True, refunded=False, inside=False)
+        if isinstance(sandbox, vivenu.Sandbox):
+            found = sandbox.codes(count, valid=True, inside=False)
+        else:
+            found = sandbox.codes(count, sold=True, refunded=False, inside=False)
         assert len(found) == count
         return found
 
@@ -375,14 +387,8 @@ class World:
         if untold := sum(not work.told for work in ledger.works):
             return f"{untold} outcomes to be told"
         for account, sandbox in self.sandboxes.items():
-            for ticket in sandbox.tickets.walk():
-                known = ledger.tickets.get(f"{account}:{ticket.id}")
-                if known is None or (known.code, known.inside) != (ticket.code, ticket.inside):
-                    return f"ticket {account}:{ticket.id} is {known} in the feed"
-                if (known.status == "refunded") != bool(ticket.refunded_ms):
-                    return f"ticket {account}:{ticket.id} is {known} in the feed"
-                if ticket.sold and known.status in ("unsold", "blocked"):
-                    return f"ticket {account}:{ticket.id} is sold, and {known} in the feed"
+            for name, known, why in _compared(ledger, account, sandbox):
+                return f"ticket {name} is {known} in the feed, which is wrong: {why}"
         return ""
 
     def _state(self) -> str:
@@ -437,8 +443,52 @@ class World:
         self._undo.close()
 
 
-def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings:
+def _compared(ledger: Ledger, account: str, sandbox: Sandbox) -> Iterator[tuple[str, Listed | None, str]]:
+    """Tickets that the feed does not have as the vendor does."""
+    if isinstance(sandbox, vivenu.Sandbox):
+        yield from _compared_vivenu(ledger, account, sandbox)
+        return
+    for ticket in sandbox.tickets.walk():
+        name = f"{account}:{ticket.id}"
+        known = ledger.tickets.get(name)
+        if known is None or (known.code, known.inside) != (ticket.code, ticket.inside):
+            yield name, known, "its code, or where it is"
+        elif (known.status == "refunded") != bool(ticket.refunded_ms):
+            yield name, known, "whether it was refunded"
+        elif ticket.sold and known.status in ("unsold", "blocked"):
+            yield name, known, "it is sold"
+
+
+VIVENU_STATUSES = {VALID: "valid", INVALID: "cancelled"}
+
+
+def _compared_vivenu(
+    ledger: Ledger, account: str, sandbox: vivenu.Sandbox
+) -> Iterator[tuple[str, Listed | None, str]]:
+    """The same for a vendor that says nothing of who is inside. Blank tickets are in no list."""
+    for ticket in sandbox.tickets.walk():
+        name = f"{account}:{ticket.id}"
+        known = ledger.tickets.get(name)
+        if ticket.status == BLANK:
+            if known is not None:
+                yield name, known, "it is blank"
+            continue
+        status = VIVENU_STATUSES.get(ticket.status, "blocked")
+        if known is None or (known.code, known.status) != (ticket.code, status):
+            yield name, known, f"its code {ticket.code}, or status {status}"
+
+
+def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings | VivenuSettings:
     """An account at a sandbox, with all of its events."""
+    if isinstance(sandbox, vivenu.Sandbox):
+        return VivenuSettings(
+            token=sandbox.token,
+            events=tuple(event.id for event in sandbox.events),
+            name=name,
+            api_url=sandbox.url,
+            online_timeout_s=10.0,
+            upload_timeout_s=SLOW_S,
+        )
     events = tuple((str(event.id), tuple(str(one.id) for one in event.sessions)) for event in sandbox.events)
     settings = IngresseSettings(
         name=name,
@@ -463,11 +513,13 @@ def world_at_work(
     files: Mapping[str, str] = MappingProxyType({}),
     tickets: int = TICKETS,
     start: bool = True,
+    vendors: Mapping[str, str] = MappingProxyType({}),
     **sandbox: Any,
 ) -> Iterator[World]:
     """A world with a bridge and these gates, all at work and at the present.
 
-    `config` is the broker's, where `{folder}` has these `files`; the rest is for the sandboxes.
+    `vendors` names the vendor of an account, where it is another than Ingresse. `config` is the broker's,
+    where `{folder}` has these `files`; the rest is for the sandboxes.
     """
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -475,10 +527,10 @@ def world_at_work(
         for file, text in files.items():
             (folder / file).write_text(text, "utf-8")
         broker = stack.enter_context(mosquitto_broker(folder, config.replace("{folder}", name)))
-        sandboxes = {
-            account: stack.enter_context(Sandbox(tickets=tickets, seed=seed, **sandbox))
-            for seed, account in enumerate(accounts, 1)
-        }
+        sandboxes: dict[str, Sandbox] = {}
+        for seed, account in enumerate(accounts, 1):
+            sandboxes[account] = VENDORS[vendors.get(account, "ingresse")](tickets, seed, sandbox)
+            stack.callback(sandboxes[account].close)
         world = World(folder, broker, sandboxes)
         stack.callback(world.close)
         for gate_name in names:
