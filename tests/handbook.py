@@ -9,6 +9,7 @@ from firmware.core.effects import Signal
 from firmware.core.ticket import Verdict
 from firmware.signals import SIGNALS, VERDICTS, WORDS, Look
 from hal.ports import Pattern
+from tests.doctor import example
 from tests.readme import replaced
 
 HANDBOOK = Path(__file__).parent.parent / "deploy" / "handbook.md"
@@ -90,7 +91,9 @@ def signal_table() -> str:
 
 def renewed(text: str) -> str:
     """The hand-book's text with its made parts as the code has them now. Raises `ValueError`."""
-    return replaced(text, "signals", signal_table())
+    text = replaced(text, "signals", signal_table())
+    text = replaced(text, "doctor's look", example.printed())
+    return replaced(text, "doctor's findings", example.table())
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Surroundings(NamedTuple):
     probe: pins.Probe
     trusted: Callable[[], bool]
     utc_s: Callable[[], float]
+    free: Callable[[Path], int] = disk.free_bytes
 
 
 def surroundings(utc_s: Callable[[], float]) -> Surroundings:
@@ -57,6 +58,6 @@ def examine(around: Surroundings, settings: Settings, config: Path, data: Path |
     found = stores.examine(data, gate)
     yield from found.checks
     if data is not None:
-        yield from disk.examine(machine, data, found.reserved_bytes)
+        yield from disk.examine(machine, data, found.reserved_bytes, around.free)
     yield from health.examine(machine, around.trusted, around.utc_s, settings.otherwise.clock_untrusted)
     yield from broker.examine(settings.brokers, around.utc_s())

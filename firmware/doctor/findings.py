@@ -148,7 +148,7 @@ IS_ROOT = Finding(
     "user",
     WARNING,
     "you are root, who may everything: this says nothing about the gate's user",
-    "sudo -u gatepost /opt/gatepost/bin/gatepost doctor ...",
+    "run it as that user: sudo -u gatepost gatepost doctor ...",
 )
 IN_GROUPS = Finding("user", OK, "{user}, in the groups {groups}")
 NOT_IN_GROUPS = Finding(
@@ -233,7 +233,7 @@ ROOM = Finding("disk", OK, "{free} MiB free where {folder} is; the reserve of {r
 ROOM_SHORT = Finding(
     "disk",
     FAULT,
-    "{free} MiB free where {folder} is, and the reserve of {rows} rows wants {wanted}",
+    "{free} MiB free where {folder} is, and the reserve of {rows} rows wants {wanted} MiB",
     "free {more} MiB, and start the gate again",
 )
 ROOM_SCARCE = Finding(
