@@ -41,6 +41,16 @@ def test_a_unit_starts_a_command_that_there_is(name: str) -> None:
     assert f"StateDirectory={folder.removeprefix('/var/lib/')}" in lines_of(UNITS[name])
 
 
+def test_what_runs_after_a_gate_is_a_command_that_needs_no_data() -> None:
+    (after,) = [
+        line.partition("=")[2] for line in lines_of(UNITS["gate"]) if line.startswith("ExecStopPost=")
+    ]
+    _, command, *arguments = shlex.split(after)
+    assert command in COMMANDS
+    assert arguments == ["--board", "/etc/gatepost/board.toml"]
+    assert "--board" in helped(command)
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_starts_again_for_ever_and_is_not_root(name: str) -> None:
     lines = lines_of(UNITS[name])
