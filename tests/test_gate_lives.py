@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from firmware.core.events import Order
+from firmware.core.events import Cause, Order
 from firmware.core.ticket import (
     Authority,
     Direction,
@@ -54,11 +54,17 @@ class Life(RuleBasedStateMachine):
         spend=st.sampled_from(Spend),
         reentry=st.sampled_from((Reentry.NONE, Reentry.AFTER_EXIT)),
         generous=st.booleans(),
+        careful=st.booleans(),
     )
-    def begin(self, spend: Spend, reentry: Reentry, generous: bool) -> None:
+    def begin(self, spend: Spend, reentry: Reentry, generous: bool, careful: bool) -> None:
         self.link = FakeLink()
         setups: tuple[Setup, ...] = tuple(
-            QUICK._replace(name=name, unwritable_free=generous and name == "south") for name in LANES
+            QUICK._replace(
+                name=name,
+                unwritable_free=generous and name == "south",
+                acknowledge=careful and name == "north",
+            )
+            for name in LANES
         )
         self.bench = self.stack.enter_context(
             Bench(
@@ -111,6 +117,18 @@ class Life(RuleBasedStateMachine):
             contact.press()
             assert all(self.bench.relay(lane)[-1] == "both" for lane in LANES), "promise 4"
 
+    @rule()
+    def somebody_acknowledges(self) -> None:
+        self.bench.gate.acknowledge("ann")
+        self.bench.turn()
+        assert not self.left_free() or self.bench.contact.active
+
+    def left_free(self) -> list[str]:
+        """Lanes whose alarm has to be acknowledged, if it is over."""
+        causes = {Cause.ALARM, Cause.UNACKNOWLEDGED}
+        lanes = (self.bench.lane(name) for name in LANES)
+        return [x.setup.name for x in lanes if x.setup.acknowledge and causes & set(x.standing.free)]
+
     @rule(verdict=st.sampled_from((Verdict.ADMITTED, Verdict.USED)), which=st.integers(0, 3))
     def the_vendor_answers(self, verdict: Verdict, which: int) -> None:
         if self.link.asks:
@@ -148,7 +166,10 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.disk is None)
     @rule()
     def a_restart(self) -> None:
+        self.bench.turn()
+        left_free = self.left_free()
         self.bench.restart()
+        assert self.left_free() == left_free, "no start acknowledges an alarm"
 
     @precondition(lambda self: self.disk is None)
     @rule()
@@ -161,6 +182,7 @@ class Life(RuleBasedStateMachine):
     def an_alarm_frees_every_lane(self) -> None:
         if self.bench.contact.active:
             assert all(self.bench.fake(lane).turnstile.relay == "both" for lane in LANES)
+        assert all(self.bench.fake(lane).turnstile.relay == "both" for lane in self.left_free())
 
     def teardown(self) -> None:
         if self.disk:
