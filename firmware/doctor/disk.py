@@ -1,5 +1,6 @@
 """The disk below the data: room for the reserve, and whether what is written stays."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def examine(
 def nearest(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that is there."""
     folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
 
 
 def _mount(machine: Machine, folder: Path) -> Iterator[Check]:

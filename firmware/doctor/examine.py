@@ -39,25 +39,43 @@ def open_factory(name: str, chip: str) -> pins.Factory:
 
 
 def examine(around: Surroundings, settings: Settings, config: Path, data: Path | None) -> Iterator[Check]:
-    """Look at everything."""
+    """Look at everything. A look that breaks off is a fault of its own, and the others go on."""
     machine = around.machine
     gate = None if data is None else stores.running(machine, data)
     wanted = readers.wanted(settings)
+    kinds = [*(reader.kind for reader in wanted), settings.board]
+    policy = settings.otherwise.clock_untrusted
     yield findings.SETTINGS_READ.seen(
         file=config,
         lanes=", ".join(lane.setup.name for lane in settings.lanes),
         readers=len(wanted),
         board=settings.board,
     )
+    yield from whole("board and pins", lambda: _board(around, settings, gate))
+    yield from whole("libraries", lambda: libraries.examine(settings))
+    yield from whole("readers", lambda: readers.examine(machine, settings.lanes, wanted, devices(machine)))
+    yield from whole("user", lambda: user.examine(kinds))
+    yield from whole("stores and disk", lambda: _stores(around, data, gate))
+    yield from whole("machine", lambda: health.examine(machine, around.trusted, around.utc_s, policy))
+    yield from whole("brokers", lambda: broker.examine(settings.brokers, around.utc_s()))
+
+
+def whole(thing: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """A look to its end, or up to where it breaks off."""
+    try:
+        yield from look()
+    except Exception as error:  # whatever the machine has come up with: the others must be looked at too
+        yield findings.LOOK_FAILED.seen(thing=thing, problem=f"{type(error).__name__}: {error}")
+
+
+def _board(around: Surroundings, settings: Settings, gate: stores.Running | None) -> Iterator[Check]:
     wires, checks = pins.read_board(settings)
     yield from checks
-    yield from pins.examine(machine, wires, gate, around.probe)
-    yield from libraries.examine(settings)
-    yield from readers.examine(machine, settings.lanes, wanted, devices(machine))
-    yield from user.examine([*(reader.kind for reader in wanted), settings.board])
+    yield from pins.examine(around.machine, wires, gate, around.probe)
+
+
+def _stores(around: Surroundings, data: Path | None, gate: stores.Running | None) -> Iterator[Check]:
     found = stores.examine(data, gate)
     yield from found.checks
     if data is not None:
-        yield from disk.examine(machine, data, found.reserved_bytes, around.free)
-    yield from health.examine(machine, around.trusted, around.utc_s, settings.otherwise.clock_untrusted)
-    yield from broker.examine(settings.brokers, around.utc_s())
+        yield from disk.examine(around.machine, data, found.reserved_bytes, around.free)

@@ -9,7 +9,7 @@ OK, WARNING, FAULT = Verdict.OK, Verdict.WARNING, Verdict.FAULT
 
 # --- settings and board file -------------------------------------------------------------------------
 
-SETTINGS_READ = Finding("settings", OK, "{file}: lanes {lanes}; {readers} readers; board {board}")
+SETTINGS_READ = Finding("settings", OK, "{file}: lanes {lanes}; readers: {readers}; board {board}")
 NO_READER = Finding(
     "settings",
     WARNING,
@@ -319,6 +319,13 @@ HOT = Finding(
     "heat", FAULT, "{degrees} °C ({zone}): the processor slows down from 80 on", "shade it, let air in"
 )
 HEAT_UNKNOWN = Finding("heat", OK, "not here: this machine has no thermometer that it shows")
+
+LOOK_FAILED = Finding(
+    "doctor",
+    FAULT,
+    "the look at {thing} broke off: {problem}",
+    "see whether that is readable at all; else please report it, with this line",
+)
 
 # --- the network -------------------------------------------------------------------------------------
 

@@ -100,9 +100,15 @@ def examine(
                 yield findings.CHIP_SILENT.seen(device=name, why=error.strerror or error)
     if chips:
         yield findings.CHIPS.seen(chips=", ".join(map(_described, chips)))
-    if wires is not None and needed and chips:
-        yield from _pins(wires, chips, gate)
-    if wires is not None and needed:
+    if wires is None or not needed:
+        return
+    chip = next((chip for chip in chips if wires.chip in (chip.label, f"/dev/{chip.name}")), None)
+    if chip is not None:
+        yield from _pins(wires, chip, gate)
+    if chips and chip is None:
+        labels = ", ".join(sorted({chip.label for chip in chips}))
+        yield findings.WRONG_CHIP.seen(chip=wires.chip, chips=labels)
+    else:
         yield _factory(wires, probe)
 
 
@@ -111,12 +117,7 @@ def _described(chip: Chip) -> str:
     return f"{chip.name} is {chip.label} ({chip.lines} lines{used})"
 
 
-def _pins(wires: wiring.Wiring, chips: list[Chip], gate: Running | None) -> Iterator[Check]:
-    chip = next((chip for chip in chips if wires.chip in (chip.label, f"/dev/{chip.name}")), None)
-    if chip is None:
-        labels = ", ".join(sorted({chip.label for chip in chips}))
-        yield findings.WRONG_CHIP.seen(chip=wires.chip, chips=labels)
-        return
+def _pins(wires: wiring.Wiring, chip: Chip, gate: Running | None) -> Iterator[Check]:
     parts = [(line.pin, str(line)) for line in wires.lines] + [(seen.pin, str(seen)) for seen in wires.inputs]
     taken = 0
     for pin, part in parts:

@@ -73,12 +73,16 @@ def examine(data: Path | None, gate: Running | None) -> Found:
     """Look at the stores of a folder."""
     if data is None:
         return Found((findings.NO_DATA_ASKED.seen(),))
-    if not data.exists():
+    me = user_name(os.geteuid())
+    try:
+        owner = user_name(data.stat().st_uid)
+    except FileNotFoundError:
         return Found((findings.NO_DATA_YET.seen(folder=data),))
+    except OSError:  # a folder above it may not be looked into
+        return Found((findings.DATA_CLOSED.seen(folder=data, user=me, owner="its user"),))
     state = findings.GATE_RESTS.seen(folder=data)
     if gate is not None:
         state = findings.GATE_RUNS.seen(folder=data, process=gate.process)
-    me, owner = user_name(os.geteuid()), user_name(data.stat().st_uid)
     if not os.access(data, os.R_OK | os.X_OK, effective_ids=True):
         return Found((state, findings.DATA_CLOSED.seen(folder=data, user=me, owner=owner)))
     checks = [state]

@@ -109,13 +109,23 @@ def test_a_healthy_pi_with_a_gate_that_rests_has_no_fault(tmp_path: Path, tree: 
     assert list(dict.fromkeys(check.name for check in found)) == names
 
 
+def test_a_look_that_breaks_off_is_a_fault_and_the_others_go_on(config: Path, tree: Tree) -> None:
+    def broken() -> bool:
+        raise OSError("no such call")
+
+    around = Surroundings(tree.machine, probe(), broken, lambda: 1.8e9)
+    found = list(examine(around, load(config), config, None))
+    assert findings.LOOK_FAILED.seen(thing="machine", problem="OSError: no such call") in found
+    assert found[-1] == findings.NO_BROKER.seen()
+
+
 def test_a_gate_on_this_machine_is_looked_at_and_the_exit_code_says_how_it_is(
     config: Path, wired: Path
 ) -> None:
     done = run("doctor", "--config", config)
     assert done.returncode == 0, done.stdout
     assert done.stderr == ""
-    assert done.stdout.splitlines()[0].startswith(f"ok       settings     {config}: lanes north; 1 readers")
+    assert done.stdout.splitlines()[0].startswith(f"ok       settings     {config}: lanes north; readers: 1")
     assert done.stdout.splitlines()[-1].startswith("0 faults, ")
     faulty = run("doctor", "--config", wired, "--json")
     assert faulty.returncode == 1

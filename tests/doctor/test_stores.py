@@ -230,6 +230,34 @@ def test_the_reserve_of_a_gate_that_ran_is_counted_and_that_of_a_new_one_is_not(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_folder_of_another_user_is_a_fault_that_names_who_may(tmp_path: Path, below: str) -> None:
+    (tmp_path / "data" / below).mkdir(parents=True, mode=0o700)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from firmware.doctor import disk, stores\n"
+        "from firmware.doctor.machine import Machine\n"
+        "os.chdir(sys.argv[1]); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "data = Path(sys.argv[2])\n"
+        "found = stores.examine(data, stores.running(Machine(), data)).checks\n"
+        "found += tuple(disk.examine(Machine(Path('/none')), data, 0))\n"
+        "print(*(f'{check.verdict.value} {check.text}' for check in found), sep='\\n')\n"
+    )
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.name.startswith(("pytest", "test_")):
+            folder.chmod(0o755)
+    (tmp_path / "data").chmod(0o700)
+    command = [sys.executable, "-c", program, str(tmp_path), f"data/{below}".rstrip("/")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
+    ).stdout.splitlines()
+    assert next(line for line in told if "may not be looked into by nobody" in line).startswith("fault ")
+    assert any("MiB free where" in line for line in told)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_a_list_of_another_user_is_looked_at_from_outside_only(tmp_path: Path) -> None:
     fill(tmp_path)
     catalogue = tmp_path / "catalogue"
