@@ -80,7 +80,8 @@ class Vivenu:
         for event in self._set.events:
             page = yield from self._page(_Window(event, 0, 0), 0, 1)
             tickets += page.total if page.total is not None else len(page.rows)
-        text = f"{whose}{len(self._set.events)} events, {tickets} tickets"
+        who = f"access user {device.name}, " if device.name else ""
+        text = f"{who}{whose}{len(self._set.events)} events, {tickets} tickets"
         return "; ".join((text, *compared, *self._faults(device), *self._remarks(device)))
 
     def _seller(self) -> Flow[str]:
@@ -138,6 +139,8 @@ class Vivenu:
             yield 'vivenu lets a ticket check in once only: set reentry = "none" in the gates\' policy'
         if not device.details and DETAILS_REQUIRED in self._set.admit:
             yield "vivenu does not include tickets whose details are missing: they are blocked"
+        if device.sync_s is not None:
+            yield f"vivenu has its own devices look for changes every {device.sync_s} s (`poll_s`)"
 
     # --- the list ------------------------------------------------------------------------------------
 

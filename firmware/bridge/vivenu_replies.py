@@ -51,7 +51,8 @@ class Device(NamedTuple):
     """What vivenu has set for this access user, as far as a gate can honour it. Left out is allowed.
 
     `rules` is by event; `listed` says that there is a list of events at all. `multi` is `None` where nothing
-    is said of checking in again after a check-out.
+    is said of checking in again after a check-out. `sync_s` is how often its
+    own devices look for changes.
     """
 
     name: str = ""

@@ -95,7 +95,10 @@ def probe(first: httpx.Response, **more: Any) -> str:
 
 
 def test_a_probe_says_who_we_are_and_how_many_tickets_there_are() -> None:
-    assert probe(me()) == "seller s1, 1 events, 1234 tickets"
+    assert probe(me()) == (
+        "access user Gates, seller s1, 1 events, 1234 tickets; "
+        "vivenu has its own devices look for changes every 30 s (`poll_s`)"
+    )
 
 
 def test_a_probe_names_an_event_that_is_not_there() -> None:
@@ -137,7 +140,7 @@ def test_a_probe_says_where_details_are_admitted_here_and_not_there() -> None:
 def test_a_probe_does_without_what_only_a_person_wants_to_know() -> None:
     by_path = {"seller": no_such(), "events": no_such(), "list": page([])}
     talk = Talk(vivenu().probe(), answering(**by_path))
-    assert talk.result.startswith("1 events, 0 tickets; events were not compared: ")
+    assert talk.result.startswith("access user Gates, 1 events, 0 tickets; events were not compared: ")
 
 
 @pytest.mark.parametrize("where", ["me", "seller", "events", "list"])
