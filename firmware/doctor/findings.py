@@ -52,8 +52,9 @@ WRONG_CHIP = Finding(
 CHIP_CLOSED = Finding(
     "pins",
     FAULT,
-    "{device} may not be opened by {user}",
-    "add the gate's user to the group {group} (usermod -aG), and start the gate again",
+    "{device} belongs to the group {group}, and may not be opened by {user}",
+    "its group is to be gpio (our udev rules), with the gate's user in it (usermod -aG gpio); start the gate "
+    "again",
 )
 CHIP_SILENT = Finding(
     "pins",
@@ -93,8 +94,9 @@ READER_MISSING = Finding(
 READER_CLOSED = Finding(
     "reader",
     FAULT,
-    "lane {lane}: {device} may not be read by {user}",
-    "add the gate's user to the group {group} (usermod -aG), and start the gate again",
+    "lane {lane}: {device} belongs to the group {group}, and may not be read by {user}",
+    "its group is to be {wanted} (our udev rules), with the gate's user in it (usermod -aG {wanted}); start "
+    "the gate again",
 )
 READER_NO_DEVICE = Finding(
     "reader",

@@ -11,6 +11,7 @@ from firmware.doctor.machine import Machine, read
 WORD_BITS = 8 * struct.calcsize("P")  # of a bit map in /sys: as many as a long of this machine
 # linux/input-event-codes.h
 DIGITS = range(2, 12)  # KEY_1 to KEY_0
+ENTER = 28
 LETTERS = (*range(16, 26), *range(30, 39), *range(44, 51))  # KEY_Q to KEY_P, KEY_A to KEY_L, KEY_Z to KEY_M
 FOR_PEOPLE = (113, 115, 142, 164)  # KEY_MUTE, KEY_VOLUMEUP, KEY_SLEEP, KEY_PLAYPAUSE
 BUS_PS2 = "0011"  # BUS_I8042: the keyboard of a laptop
@@ -110,7 +111,7 @@ def _input(machine: Machine, links: dict[str, list[str]]) -> Iterator[Device]:
             read(path / "uniq"),
             read(path / "name"),
             place,
-            types_codes=all(_has(keys, key) for key in (*DIGITS, *LETTERS)),
+            types_codes=all(_has(keys, key) for key in (*DIGITS, *LETTERS, ENTER)),
             for_people=media,
         )
         found.append(device)

@@ -13,6 +13,7 @@ from firmware.doctor.found import WANDERING, Device
 from firmware.doctor.machine import Machine
 from firmware.doctor.stores import user_name
 
+GROUPS = {"serial": "dialout", "evdev": "input", "gpio": "gpio"}  # as on Raspberry Pi OS
 FOUND_MAX = 8  # named in one line; a hub has seven places
 
 
@@ -105,13 +106,13 @@ def _fitness(reader: Wanted, fitting: list[Device], found: list[Device], path: P
     if fitting and not fitting[0].types_codes:
         yield findings.READER_MOUSE.seen(product=fitting[0].title, **seen)
         return
-    if len(places) > 1 and "/by-path/" not in reader.device:
+    if len(places) > 1 and (not reader.device or "/by-id/" in reader.device):  # other links somebody made
         by_place = ", ".join(device.by_place for device in alike)
         yield findings.READER_TWINS.seen(count=len(places), found=by_place, **seen)
         return
     if not may_use(path, write=reader.kind == "serial"):
         me, group = user_name(os.geteuid()), group_of(path)
-        yield findings.READER_CLOSED.seen(user=me, group=group, **seen)
+        yield findings.READER_CLOSED.seen(user=me, group=group, wanted=GROUPS[reader.kind], **seen)
         return
     if WANDERING.fullmatch(reader.device):
         yield findings.READER_WANDERS.seen(**seen)

@@ -6,13 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from firmware.doctor import findings
 from firmware.doctor.check import Check
+from firmware.doctor.readers import GROUPS
 from firmware.doctor.stores import user_name
-
-GROUPS = {
-    "serial": "dialout",
-    "evdev": "input",
-    "gpio": "gpio",
-}  # as on Raspberry Pi OS
 
 
 def examine(kinds: Iterable[str]) -> Iterator[Check]:

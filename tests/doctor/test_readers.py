@@ -230,5 +230,6 @@ def test_a_device_without_permission_is_a_fault_that_names_its_group(tree: Tree,
     )
     command = [sys.executable, "-c", program, str(tree.root), terminal]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert told.startswith(f"fault lane 1: {terminal} may not be read by nobody")
-    assert "group dialout" in told
+    seen = f"fault lane 1: {terminal} belongs to the group dialout, and may not be read by nobody"
+    assert told.startswith(seen)
+    assert "its group is to be dialout" in told
