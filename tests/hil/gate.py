@@ -137,6 +137,7 @@ class Gate:
         self.machine.call("chip.pull", site.CHIP, pulls)
         if self.levels(*site.LOCKED) != tuple(site.LOCKED.values()):
             self.acknowledge()
+        self.machine.call("rows.wait_until_settled", seconds)
         self.wait_for_levels(site.READY, seconds)
 
     def acknowledge(self) -> None:

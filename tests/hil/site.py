@@ -24,7 +24,10 @@ PULSE_MS = 500
 UNLOCK_MS = 2000
 GUARD_MARGIN_MS = 1000  # what hal.gpio_parts waits longer than the loop
 RELOCK_MS = 500
-IDLE_MS = 1000  # silence in the middle of a code; keys come slowly where the processor is emulated
+IDLE_MS = 3000  # a silence that cuts a code; keys come slowly where the processor is emulated
+BURST_IDLE_MS = (
+    800  # of the scanners inside the guest: less than the gate is held in the middle of their codes
+)
 
 # Line -> the level that lets nobody through, and everybody.
 LOCKED = {LEFT_IN: 0, LEFT_FREE: 0, RIGHT_BOTH: 1, THIRD_BOTH: 0}
@@ -154,7 +157,7 @@ active = "high"
 """
 
 
-def typing_reader(device: str, layout: str = "us") -> str:
+def typing_reader(device: str, layout: str = "us", idle_ms: int = IDLE_MS) -> str:
     """A scanner that types."""
     return f"""
 [[lane.reader]]
@@ -162,7 +165,7 @@ kind = "evdev"
 device = "{device}"
 layout = "{layout}"
 terminator = "cr"
-idle_ms = {IDLE_MS}
+idle_ms = {idle_ms}
 """
 
 
@@ -180,7 +183,7 @@ signal_ms = 2000
 
 def settings(scanners: Sequence[str]) -> str:
     """gate.toml; `scanners` are the paths of those that were made inside the guest."""
-    made = [typing_reader(device) for device in scanners]
+    made = [typing_reader(device, idle_ms=BURST_IDLE_MS) for device in scanners]
     countries = [typing_reader(keyboard(serial), layout) for layout, serial in COUNTRIES.items()]
     serial = f"""
 [[lane.reader]]

@@ -31,7 +31,7 @@ def test_a_scanner_that_sends_enter_twice_has_sent_one_code(gate: Gate) -> None:
 def test_a_scanner_that_never_sends_enter_has_sent_no_code_and_spoils_none(gate: Gate) -> None:
     mark, row = gate.mark(), gate.rows()
     keyboard.press(gate.machine, keyboard.strokes("GOOD-1", end=()))
-    gate.machine.call("shell.pause", 3.0)  # longer than idle_ms
+    gate.machine.call("shell.pause", 2 * site.IDLE_MS / 1000)
     assert 1 not in gate.writes(mark, site.LEFT_IN)
     gate.type("GOOD-2")
     gate.written(mark, site.LEFT_IN)

@@ -47,6 +47,22 @@ def since(mark: int) -> list[dict[str, Any]]:
         return ROWS[mark:]
 
 
+def _is_settled() -> bool:
+    """Whether nobody may still walk through: each opening has its passage, its lapse, or another epoch."""
+    last: dict[str, dict[str, Any]] = {}
+    for row in ROWS:
+        if row["kind"] in ("scan", "passage", "lapse", "void") and (row["kind"] != "scan" or row["movement"]):
+            last[row["lane"]] = row
+    return all(row["kind"] != "scan" or row["epoch"] < ROWS[-1]["epoch"] for row in last.values())
+
+
+def wait_until_settled(seconds: float) -> None:
+    """Wait until each opening that was recorded has come to its end. Raises TimeoutError."""
+    with GROWN:
+        if not GROWN.wait_for(_is_settled, seconds):
+            raise TimeoutError(f"somebody may still walk through after {seconds} s: {ROWS[-10:]}")
+
+
 def wait(mark: int, wanted: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The first row after the mark with these fields, waited for. Raises TimeoutError."""
     end = time.monotonic() + seconds

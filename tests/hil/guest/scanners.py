@@ -77,28 +77,50 @@ def _press(device: int, key: int) -> None:
         os.write(device, events)
 
 
-def _type_all(texts: list[str], first: int = 0) -> None:
-    """Each scanner types its text, all at the same time, key by key."""
-    devices = OPEN[first : first + len(texts)]
-    for place in range(max(map(len, texts), default=0)):
-        for device, text in zip(devices, texts, strict=True):
-            if place < len(text):
-                _press(device, ENTER if text[place] == "\n" else KEYS[text[place]])
-        threading.Event().wait(STROKE_S)
+class Typist:
+    """Types on several scanners at the same time, key by key, and knows the longest silence of each."""
+
+    def __init__(self, count: int, first: int = 0) -> None:
+        self._devices = OPEN[first : first + count]
+        self._last_s: list[float | None] = [None] * count
+        self.silences_s = [0.0] * count
+
+    def type(self, texts: list[str]) -> None:
+        """Each scanner types its text; they end at the same time."""
+        longest = max(map(len, texts), default=0)
+        for place in range(longest):
+            for number, text in enumerate(texts):
+                at = place - (longest - len(text))
+                if at >= 0:
+                    self._press(number, ENTER if text[at] == "\n" else KEYS[text[at]])
+            threading.Event().wait(STROKE_S)
+
+    def _press(self, number: int, key: int) -> None:
+        last_s, now_s = self._last_s[number], time.monotonic()
+        if last_s is not None:
+            self.silences_s[number] = max(self.silences_s[number], now_s - last_s)
+        _press(self._devices[number], key)
+        self._last_s[number] = time.monotonic()
 
 
 def scan(texts: list[str], first: int = 0) -> None:
     """Each scanner, from this one on, types one code and Enter."""
-    _type_all([f"{text}\n" for text in texts], first)
+    Typist(len(texts), first).type([f"{text}\n" for text in texts])
 
 
-def burst(process: int, texts: list[str], before: list[int], held_s: float) -> None:
-    """Type these codes; in the middle, after `before` characters of each, hold the process for a while."""
-    _type_all([text[:at] for text, at in zip(texts, before, strict=True)])
+def burst(process: int, texts: list[str], before: list[int], held_s: float) -> list[float]:
+    """Type these codes; in the middle, after `before` characters of each, hold the process for a while.
+
+    Returns the longest silence between two keys of each, in seconds: a scanner that is slower than the reader's
+    time-out has sent two codes.
+    """
+    typist = Typist(len(texts))
+    typist.type([text[:at] for text, at in zip(texts, before, strict=True)])
     os.kill(process, signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        _type_all([f"{text[at:]}\n" for text, at in zip(texts, before, strict=True)])
+        typist.type([f"{text[at:]}\n" for text, at in zip(texts, before, strict=True)])
         threading.Event().wait(max(0.0, held_s - (time.monotonic() - begun)))
     finally:
         os.kill(process, signal.SIGCONT)
+    return typist.silences_s
