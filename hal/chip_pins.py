@@ -89,10 +89,10 @@ class ChipPin(PiPin):  # type: ignore[misc]  # gpiozero has no types
         self._callback = lgpio.callback(self._chip.handle, self._number, lgpio.BOTH_EDGES, self._on_edge)
 
     def _disable_event_detect(self) -> None:
+        """The line stays as it is claimed: lgpio's own thread lets go of one that told edges only later."""
         if self._callback is not None:
             self._callback.cancel()
             self._callback = None
-        self._set_function("input")
 
     def _on_edge(self, chip: int, pin: int, level: int, ticks_ns: int) -> None:
         """On lgpio's thread. It has only this one, so that no mistake of a listener may end it."""
