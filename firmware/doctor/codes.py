@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from firmware.config import Settings
 from firmware.doctor import findings
@@ -44,8 +44,12 @@ class Readers:
         """Give them back."""
         self._stack.close()
 
-    def __enter__(self) -> "Readers":
-        self.start()
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

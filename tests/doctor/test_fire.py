@@ -251,6 +251,16 @@ def test_an_open_housing_and_a_sensor_that_stays_active_are_told(wires: Wires) -
     assert "active for more than 2 s" in stuck[0].text
 
 
+def test_a_board_that_cannot_be_listened_to_is_given_back(wires: Wires) -> None:
+    board = wires.board()
+    assert board.tamper is not None
+    board.tamper.start(lambda _: None)  # somebody else listens already
+    with pytest.raises(RuntimeError, match="started already"), Bench(board):
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        board.lanes[0].turnstile.unlock("in")
+
+
 # --- other boards ------------------------------------------------------------------------------------
 
 
