@@ -60,15 +60,16 @@ def read_codes(settings: Settings, wait_s: float, say: Callable[[str], None]) ->
     """One read of each reader; ends when all have one or the time is over."""
     found: SimpleQueue[tuple[Wanted, News]] = SimpleQueue()
     with Readers(settings, lambda reader, news: found.put((reader, news))):
-        yield from _first_reads(wanted(settings), found, wait_s, say)
+        yield from first_reads(wanted(settings), found, wait_s, say)
 
 
-def _first_reads(
+def first_reads(
     readers: list[Wanted],
     found: "SimpleQueue[tuple[Wanted, News]]",
     wait_s: float,
     say: Callable[[str], None],
 ) -> Iterator[Check]:
+    """The same, from what the readers tell."""
     waiting = {(reader.lane, reader.number): reader for reader in readers}
     faults: dict[tuple[str, int], str] = {}
     until = monotonic() + wait_s

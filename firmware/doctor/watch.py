@@ -11,6 +11,7 @@ from firmware.signals import visible
 from hal.ports import Code, Read
 
 TEXT_LENGTH_MAX = 400  # of a line: a long code is cut
+LOOK_S = 1.0  # nothing seen: whether it is over is asked this often
 
 
 def watch(
@@ -24,7 +25,8 @@ def watch(
     with Readers(settings, tell):
         say("press, push and scan; what is seen shows here, Ctrl-C ends")
         while not over():
-            say(line_of(bench.seen.get(), datetime.now()))
+            for seen in bench.news(LOOK_S, lambda _: True):
+                say(line_of(seen, datetime.now()))
 
 
 def words(news: Read | str | None) -> str:

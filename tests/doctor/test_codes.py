@@ -1,8 +1,10 @@
 import os
 import pty
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 import pytest
@@ -11,7 +13,8 @@ from firmware.config import Settings, parse
 from firmware.doctor import findings
 from firmware.doctor.bench import Bench, Seen
 from firmware.doctor.check import Check, Verdict
-from firmware.doctor.codes import read_codes, shown
+from firmware.doctor.codes import News, first_reads, read_codes, shown
+from firmware.doctor.readers import Wanted, wanted
 from firmware.doctor.watch import line_of, watch, words
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.ports import Code, Unreadable
@@ -52,9 +55,9 @@ def settings(*devices: Path) -> Settings:
     return parse(f'[[lane]]\nname = "left"\n{readers}', "gate.toml")
 
 
-def read(wanted: Settings, wait_s: float = PATIENCE_S) -> list[Check]:
+def read(readers: Settings) -> list[Check]:
     said: list[str] = []
-    found = list(read_codes(wanted, wait_s, said.append))
+    found = list(read_codes(readers, PATIENCE_S, said.append))
     assert said[0].startswith("hold a code to each reader: lane left, ")
     return found
 
@@ -85,19 +88,19 @@ def test_a_scanner_that_never_ends_its_codes_is_a_fault(tmp_path: Path) -> None:
     assert "the terminator never came" in check.text
 
 
-def test_a_reader_that_is_not_there_and_one_that_stays_silent_are_faults(tmp_path: Path) -> None:
-    lost, silent = tmp_path / "usb-Lost", tmp_path / "usb-Silent"
-    ours, theirs = pty.openpty()
-    silent.symlink_to(os.ttyname(theirs))
-    try:
-        found = read(settings(lost, silent), wait_s=2.0)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    gone, quiet = found
-    assert gone.verdict is quiet.verdict is Verdict.FAULT
-    assert "is not there: check the cable" in gone.text
-    assert quiet == findings.CODE_NONE.seen(lane="left", reader=silent, seconds="2")
+def test_readers_that_are_lost_stay_silent_or_come_back_are_told_apart(tmp_path: Path) -> None:
+    lost, silent, back = wanted(settings(*(tmp_path / name for name in ("a", "b", "c"))))
+    told: SimpleQueue[tuple[Wanted, News]] = SimpleQueue()
+    for news in ((lost, None), (lost, "is not there: check the cable"), (back, "is gone"), (back, None)):
+        told.put(news)
+    told.put((back, Code("X")))
+    told.put((back, Code("Y")))
+    found = list(first_reads([lost, silent, back], told, 0.0, lambda _: None))
+    assert found == [
+        findings.CODE_READ.seen(lane="left", reader=back.named, length=1, code="X"),
+        findings.READER_LOST.seen(lane="left", reader=lost.named, problem="is not there: check the cable"),
+        findings.CODE_NONE.seen(lane="left", reader=silent.named, seconds="0"),
+    ]
 
 
 # --- watching ----------------------------------------------------------------------------------------
@@ -109,14 +112,19 @@ def test_everything_that_is_seen_is_shown_as_it_comes(tmp_path: Path) -> None:
     board = FakeBoard([FakeLaneSettings("left")], VirtualTime(), alarm=True)
     reader = f"lane left, reader {device}"
 
+    until = time.monotonic() + PATIENCE_S
+
     def over() -> bool:
-        return any(line.endswith(f"{reader}: 3 characters: A\u2423B") for line in lines)
+        return time.monotonic() > until or any(
+            line.endswith(f"{reader}: 3 characters: A\u2423B") for line in lines
+        )
 
     with Scanner(device, b"A B\r"), Bench(board) as bench:
         assert board.tamper is not None
         board.fakes["left"].sensor.see("in")  # type: ignore[union-attr]  # a lane of this kind has one
         board.tamper.press()
         watch(bench, settings(device), lines.append, over)
+    assert lines[-1].endswith("A\u2423B")
     seen = [line.split(" ", 1)[1] for line in lines]
     assert seen[1:6] == [
         "alarm: at rest",
