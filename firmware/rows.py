@@ -145,7 +145,8 @@ class Rows:
                 "trusted_schema=OFF",
             ):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._connection.executescript(SCHEMA + noted.SCHEMA)
+            # All or nothing: a gate may die here, and its journal is read beside it.
+            self._connection.executescript(f"BEGIN; {SCHEMA} {noted.SCHEMA} COMMIT;")
             self._check()
             query = "SELECT id, CAST(digest AS BLOB) FROM row ORDER BY id DESC LIMIT 1"
             found = self._connection.execute(query).fetchone()

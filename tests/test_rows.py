@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware import noted
 from firmware.remembered import Remembered
 from firmware.row import row_id
 from firmware.rows import (
@@ -429,3 +430,14 @@ def test_a_body_that_one_bit_turned_into_a_text_is_read_as_it_was_written(folder
     with RowReader(folder) as reader:
         (stored,) = reader.after(0, 9)
     assert (stored.body, stored.digest) == (b"body", digest)
+
+
+def test_a_journal_has_all_of_its_tables_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as dying:
+        dying.setattr(noted, "SCHEMA", "this is where it ends;")
+        with pytest.raises(Damaged):
+            Rows(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as left:
+        assert left.execute("SELECT name FROM sqlite_master").fetchall() == []
+    with Rows(tmp_path, reserved_rows=0, log_pages=0), RowReader(tmp_path) as reader:
+        assert list(reader.all()) == []

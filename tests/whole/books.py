@@ -13,7 +13,7 @@ from firmware.bridge.sandbox.history import Change
 from firmware.core.events import Scanned
 from firmware.core.movements import Act
 from firmware.row import Row, event_of, name_of
-from firmware.rows import RowReader, Stored
+from firmware.rows import Damaged, RowReader, Stored
 from tests.uplinks import rows_of
 
 Sandbox = ingresse.Sandbox | vivenu.Sandbox
@@ -117,6 +117,19 @@ class Ledger(NamedTuple):
 def look(path: Path) -> closing[sqlite3.Connection]:
     """Read a database that others write."""
     return closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30))
+
+
+def is_made(data: Path) -> bool:
+    """Whether a card has a journal: a gate that dies in its first moments leaves none, or an empty one."""
+    if not (data / "journal" / "journal.db").exists():
+        return False
+    try:
+        with RowReader(data / "journal"):
+            return True
+    except Damaged as error:
+        if "no such table" in str(error):
+            return False
+        raise
 
 
 def noted_in(data: Path) -> Iterator[tuple[str, int]]:
