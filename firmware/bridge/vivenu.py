@@ -45,7 +45,7 @@ from firmware.core.ticket import Choice, Direction, Verdict
 PAGES_MAX = 100_000  # of one event: fifty million tickets at the usual size
 PASSES_MAX = 3  # through one event's list or changes, where rows moved between pages meanwhile
 NAMED_MAX = 20  # known events in a text
-LOOKS_MAX = 20  # in one call, for movements whose event nobody named: at the longest they take two minutes
+LOOKS_MAX = 5  # in one call, for movements whose event nobody named: a batch is not held for longer
 
 LOST = "the reply to the upload was lost, and vivenu has no way to look whether it has the scan"
 DOUBT = "it may have been uploaded already, and vivenu has no way to look whether it was"
@@ -100,11 +100,14 @@ class Vivenu:
         found = replies.events(body, "events")
         known = ", ".join(sorted(found)[:NAMED_MAX]) or "none"
         more = f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
-        return [
+        said = [
             f"vivenu has no event {event} for this access user, but {known}{more}"
             for event in self._set.events
             if event not in found
         ]
+        if others := len(found.keys() - set(self._set.events)):
+            said.append(f"this access user may scan {others} other events too: have vivenu restrict it")
+        return said
 
     def _me(self) -> Flow[tuple[Device, int]]:
         """What vivenu has set for us, and its own time before anything else is asked."""

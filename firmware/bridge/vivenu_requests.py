@@ -24,7 +24,7 @@ BATCH_SIZE_MAX = 1000  # an array of some 150 kB
 OVERLAP_S = 60  # between vivenu's own servers' clocks, and the second that its Date cuts off
 OVERLAP_S_MAX = 86_400  # a day: more is a whole list each time
 ONLINE_TIMEOUT_S = 3.0  # no figure is published; somebody may stand at a gate
-ONLINE_TIMEOUT_S_MAX = 10.0
+ONLINE_TIMEOUT_S_MAX = 5.0  # some of these have to fit into the time for which a batch is held
 # Nobody waits at a gate for an upload, and a reply that is given up leaves each of its scans to a person. No
 # longer, because a few of them have to fit into the time for which a batch is held.
 UPLOAD_TIMEOUT_S, UPLOAD_TIMEOUT_S_MAX = 10.0, 30.0
@@ -163,7 +163,7 @@ def check(settings: VivenuSettings) -> None:
         (not 1 <= settings.page_size <= PAGE_SIZE_MAX, f"page_size: 1 to {PAGE_SIZE_MAX}"),
         (not 1 <= settings.batch_size <= BATCH_SIZE_MAX, f"batch_size: 1 to {BATCH_SIZE_MAX}"),
         (not 1 <= settings.overlap_s <= OVERLAP_S_MAX, f"overlap_s: 1 to {OVERLAP_S_MAX}"),
-        (not 0.1 <= settings.online_timeout_s <= ONLINE_TIMEOUT_S_MAX, "online_timeout_s: 0.1 to 10"),
+        (not 0.1 <= settings.online_timeout_s <= ONLINE_TIMEOUT_S_MAX, "online_timeout_s: 0.1 to 5"),
         (not 0.1 <= settings.upload_timeout_s <= UPLOAD_TIMEOUT_S_MAX, "upload_timeout_s: 0.1 to 30"),
         (not settings.admit, "admit: name the statuses with which a ticket is let in, such as VALID"),
         (bool(odd), f"admit: one of {', '.join(ADMITTABLE)}"),

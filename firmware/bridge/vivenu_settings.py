@@ -46,7 +46,7 @@ VIVENU = Section(
         ),
         Key(
             "online_timeout_ms",
-            Number(200, 10_000, "no network answers sooner"),
+            Number(200, 5000, "no network answers sooner; a batch is not held for longer"),
             round(DEFAULTS["online_timeout_s"] * 1000),
             "How long a question about one ticket, or about the account, may take.",
         ),

@@ -35,7 +35,7 @@ def account(sandbox: Sandbox, **more: object) -> tuple[Vivenu, Driver]:
         events=tuple(event.id for event in sandbox.events),
         api_url=sandbox.url,
         page_size=7,
-        online_timeout_s=10,
+        online_timeout_s=5,
         upload_timeout_s=30,
     )
     vendor = Vivenu(settings._replace(**more))  # type: ignore[arg-type]  # any setting, handed on

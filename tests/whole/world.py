@@ -486,7 +486,7 @@ def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings | VivenuSe
             events=tuple(event.id for event in sandbox.events),
             name=name,
             api_url=sandbox.url,
-            online_timeout_s=10.0,
+            online_timeout_s=5.0,
             upload_timeout_s=SLOW_S,
         )
     events = tuple((str(event.id), tuple(str(one.id) for one in event.sessions)) for event in sandbox.events)
