@@ -186,7 +186,7 @@ def _there_are(labels: dict[str, str]) -> str:
 
 
 def _opened(lgpio: Lgpio, path: str) -> Chip:
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise SettingError(f"board.chip: {path} may not be opened: add the gate's user to the group gpio")
     try:
         handle = lgpio.gpiochip_open(_number(path))

@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from hal.chips import PinRefused, lgpio, open_chip
 from hal.setting_error import SettingError
 from tests.hal.fake_chip import FakeChip, FakeLgpio, fake_devices
+
+NOBODY = 65534  # the user and group that own nothing
 
 
 def two_chips() -> FakeLgpio:
@@ -61,15 +66,28 @@ def test_a_chip_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         open_chip(FakeLgpio({0: FakeChip()}), str(devices / "gpiochip4"), devices)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
-def test_a_chip_that_may_not_be_opened_names_the_group(tmp_path: Path) -> None:
-    devices = fake_devices(tmp_path, 0)
-    (devices / "gpiochip0").chmod(0)
-    for name in ("pinctrl-rp1", str(devices / "gpiochip0")):
-        with pytest.raises(
-            SettingError, match=r"gpiochip0.* may not be opened: add the gate's user to the group gpio"
-        ):
-            open_chip(two_chips(), name, devices)
+@contextmanager
+def as_somebody_else() -> Iterator[Path]:
+    """Not as root, to whom everything is open; with a folder that anybody may look into."""
+    before = os.geteuid()
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        Path(folder).chmod(0o755)
+        fake_devices(Path(folder), 0)
+        (Path(folder) / "gpiochip0").chmod(0)
+        os.seteuid(before or NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(before)
+
+
+def test_a_chip_that_may_not_be_opened_names_the_group() -> None:
+    with as_somebody_else() as devices:
+        for name in ("pinctrl-rp1", str(devices / "gpiochip0")):
+            with pytest.raises(
+                SettingError, match=r"gpiochip0.* may not be opened: add .* to the group gpio"
+            ):
+                open_chip(two_chips(), name, devices)
 
 
 def test_a_chip_that_something_else_keeps_shut_is_named_among_those_that_there_are(tmp_path: Path) -> None:
