@@ -331,6 +331,23 @@ class ChipBench(Bench):
         return list(self.chip.trace)
 
 
+class Door(ChipBench):
+    """The chip with physics, and the board on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = self.board()
+        self.a, self.b = self.gate.lanes
+
+    def pin(self, part: str, lane: str = "A") -> int:
+        return next(line.pin for line in self.plan.lines if (line.lane, line.part) == (lane, part))
+
+    def changes(self, part: str, lane: str = "A") -> list[int]:
+        """What a line was switched to."""
+        pin = self.pin(part, lane)
+        return [level for changed, level in self.chip.trace if changed == pin]
+
+
 class KernelBench(Bench):
     """Something in the machine's kernel. One test at a time has it, whichever process that runs in."""
 

@@ -15,36 +15,18 @@ from hal.gpio_parts import (
     BLINK_MS,
     GUARD_RETRY_MS,
     HOLD_MARGIN_MS,
-    LOOK_AGAIN_MS,
     SOUNDS,
     LineFault,
 )
 from hal.ports import Colour, Pattern, Way
-from hal.schedule import Call, Cancel, RealTime, VirtualTime
+from hal.schedule import Call, Cancel, VirtualTime
 from hal.setting_error import SettingError
-from tests.hal.benches import DEBOUNCE_MS, HOLD_MS, PULSE_MS, STUCK_S, WHOLE, ChipBench
+from tests.hal.benches import HOLD_MS, PULSE_MS, WHOLE, ChipBench, Door
 from tests.hal.conftest import PATIENCE_S
 from tests.hal.fake_chip import FakeChip, FakeLgpio, opened
 
 BOARDS = Path(__file__).parents[2] / "deploy" / "boards"
 RED, GREEN, BLUE, YELLOW, WHITE = Colour.RED, Colour.GREEN, Colour.BLUE, Colour.YELLOW, Colour.WHITE
-
-
-class Door(ChipBench):
-    """The chip with physics, and the board on it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = self.board()
-        self.a, self.b = self.gate.lanes
-
-    def pin(self, part: str, lane: str = "A") -> int:
-        return next(line.pin for line in self.plan.lines if (line.lane, line.part) == (lane, part))
-
-    def changes(self, part: str, lane: str = "A") -> list[int]:
-        """What a line was switched to."""
-        pin = self.pin(part, lane)
-        return [level for changed, level in self.chip.trace if changed == pin]
 
 
 @pytest.fixture
@@ -354,160 +336,6 @@ def test_a_lane_may_have_neither_lamp_nor_buzzer(tmp_path: Path) -> None:
         board.lanes[0].lamp.show(GREEN, blink=True, for_ms=100)
         board.lanes[0].buzzer.sound(Pattern.LONG)
         assert (board.alarm, board.tamper, board.lanes[0].sensor) == (None, None, None)
-
-
-# --- contacts ------------------------------------------------------------------------------------------
-
-
-class Heard:
-    """What the board's contacts and the sensor of lane A told."""
-
-    def __init__(self, door: Door) -> None:
-        self.alarm: list[bool] = []
-        self.tamper: list[bool] = []
-        self.walked: list[Way | None] = []
-        self.states: list[str | None] = []
-        assert door.gate.alarm
-        assert door.gate.tamper
-        assert door.a.sensor
-        door.gate.alarm.start(self.alarm.append)
-        door.gate.tamper.start(self.tamper.append)
-        door.a.sensor.start(self.walked.append, self.states.append)
-        door.wait(0)
-
-
-def chatter(door: Door, part: str, times: int, lane: str = "") -> None:
-    """A contact closes and opens again, a millisecond each."""
-    seen = next(seen for seen in door.plan.inputs if (seen.lane, seen.part) == (lane, part))
-    for _ in range(times):
-        for active in (True, False):
-            door.touch(seen, active)
-            door.wait(1)
-
-
-def test_an_alarm_that_chatters_opens_once_at_its_first_edge_and_ends_once_it_is_still(door: Door) -> None:
-    heard = Heard(door)
-    chatter(door, "alarm", 20)
-    assert heard.alarm == [False, True]
-    door.wait(DEBOUNCE_MS - 2)
-    assert heard.alarm == [False, True]
-    door.wait(1)
-    assert heard.alarm == [False, True, False]
-
-
-def test_a_housing_that_chatters_counts_once_it_is_still(door: Door) -> None:
-    heard = Heard(door)
-    chatter(door, "tamper", 20)
-    door.contact("tamper", True)
-    door.wait(DEBOUNCE_MS - 1)
-    assert heard.tamper == [False]
-    door.wait(1)
-    assert heard.tamper == [False, True]
-
-
-def test_a_spark_on_a_sensor_is_nobody(door: Door) -> None:
-    heard = Heard(door)
-    chatter(door, "sensor in", 1, "A")
-    door.wait(10_000)
-    assert heard.walked == []
-
-
-def test_a_person_behind_a_contact_that_chatters_counts_as_one(door: Door) -> None:
-    heard = Heard(door)
-    for _ in range(2):
-        chatter(door, "sensor in", 7, "A")
-        door.stand("A", "in", there=True)
-        door.wait(DEBOUNCE_MS)
-        chatter(door, "sensor in", 7, "A")
-        door.wait(DEBOUNCE_MS)
-    assert heard.walked == ["in", "in"]
-
-
-def test_a_sensor_that_stays_active_is_a_fault_with_a_name_until_it_ends(door: Door) -> None:
-    heard = Heard(door)
-    door.stand("A", "out", there=True)
-    door.wait(STUCK_S * 1000 - DEBOUNCE_MS)
-    assert heard.states == []
-    door.wait(LOOK_AGAIN_MS + 2 * DEBOUNCE_MS)
-    (fault,) = heard.states
-    assert fault
-    assert "lane A, sensor out (pin 11, header pin 23): active for more than 2 s: clean" in fault
-    door.stand("A", "out", there=False)
-    door.wait(2 * LOOK_AGAIN_MS)
-    assert heard.states == [fault, None]
-    assert heard.walked == ["out"]
-
-
-def test_a_sensor_that_never_stops_chattering_is_a_fault_too(door: Door) -> None:
-    heard = Heard(door)
-    chatter(door, "sensor in", STUCK_S * 1000 // 2 + 1000, "A")
-    assert heard.walked == []
-    assert heard.states[0]
-    assert len(heard.states) == 1
-
-
-def test_a_sensor_that_is_active_from_the_start_is_a_fault_and_nobody_walked() -> None:
-    bench = ChipBench()
-    bench.stand("A", "in", there=True)
-    sensor = bench.board().lanes[0].sensor
-    walked: list[object] = []
-    states: list[str | None] = []
-    assert sensor
-    sensor.start(walked.append, states.append)
-    bench.wait(STUCK_S * 1000 + LOOK_AGAIN_MS)
-    assert walked == []
-    assert len(states) == 1
-    bench.close()
-
-
-def test_an_edge_that_the_kernel_dropped_is_noticed_within_a_second(door: Door) -> None:
-    heard = Heard(door)
-    door.chip.deaf = True
-    for active in (True, False):
-        door.contact("alarm", active)
-        door.contact("tamper", active)
-        door.wait(LOOK_AGAIN_MS + DEBOUNCE_MS)
-    assert heard.alarm == [False, True, False]
-    assert heard.tamper == [False, True, False]
-
-
-def test_an_alarm_contact_that_cannot_be_read_is_an_alarm_and_others_stay_as_they_were(door: Door) -> None:
-    heard = Heard(door)
-    door.chip.broken |= {seen.pin for seen in door.plan.inputs}
-    door.wait(LOOK_AGAIN_MS + DEBOUNCE_MS)
-    assert (heard.alarm, heard.tamper, heard.walked) == ([False, True], [False], [])
-
-
-def test_a_mistake_of_a_listener_does_not_end_the_thread_that_tells(
-    door: Door, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told: list[bool] = []
-
-    def listen(active: bool) -> None:
-        told.append(active)
-        if len(told) == 2:
-            raise ValueError("a mistake of the listener")
-
-    assert door.gate.alarm
-    door.gate.alarm.start(listen)
-    door.contact("alarm", True)
-    assert "a mistake of the listener" in capsys.readouterr().err
-    door.contact("alarm", False)
-    door.wait(DEBOUNCE_MS)
-    assert told == [False, True, False]
-
-
-def test_what_a_timer_calls_may_fail_without_ending_the_timers(capsys: pytest.CaptureFixture[str]) -> None:
-    went_on = threading.Event()
-
-    def fail() -> None:
-        raise ValueError("a mistake in what was called")
-
-    with RealTime() as time:
-        time.after(0, fail)
-        time.after(0, went_on.set)
-        assert went_on.wait(PATIENCE_S)
-    assert "a mistake in what was called" in capsys.readouterr().err
 
 
 # --- what is refused before anything moves -------------------------------------------------------------

@@ -99,3 +99,16 @@ def test_closing_real_time_drops_what_waits_and_may_be_repeated_from_a_call() ->
     time.after(0, lambda: made.append(2))()
     assert made == []
     assert not [thread for thread in threading.enumerate() if thread.name == "fake board"]
+
+
+def test_what_a_timer_calls_may_fail_without_ending_the_timers(capsys: pytest.CaptureFixture[str]) -> None:
+    went_on = threading.Event()
+
+    def fail() -> None:
+        raise ValueError("a mistake in what was called")
+
+    with RealTime() as time:
+        time.after(0, fail)
+        time.after(0, went_on.set)
+        assert went_on.wait(PATIENCE_S)
+    assert "a mistake in what was called" in capsys.readouterr().err
