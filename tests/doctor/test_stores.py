@@ -17,7 +17,7 @@ from firmware.doctor.machine import Machine
 from firmware.row import Row
 from firmware.rows import set_aside
 from tests.core.samples import at
-from tests.doctor.trees import Tree
+from tests.doctor.trees import Tree, open_to_others
 from tests.journals import open_journal
 
 HERE = Machine()
@@ -244,9 +244,7 @@ def test_a_folder_of_another_user_is_a_fault_that_names_who_may(tmp_path: Path, 
         "found += tuple(disk.examine(Machine(Path('/none')), data, 0))\n"
         "print(*(f'{check.verdict.value} {check.text}' for check in found), sep='\\n')\n"
     )
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("pytest", "test_")):
-            folder.chmod(0o755)
+    open_to_others(tmp_path)
     (tmp_path / "data").chmod(0o700)
     command = [sys.executable, "-c", program, str(tmp_path), f"data/{below}".rstrip("/")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
