@@ -474,8 +474,7 @@ def alarm(lane: Lane, event: Alarm) -> Step:
             calm, text = _with(calm, Cause.UNACKNOWLEDGED), "over, to be acknowledged"
         after, signals = _to_rest(lane._replace(standing=Standing(calm, shut)))
         return after, (*signals, Record(Kind.ALARM, 0, text=text))
-    free = (*_without(free, Cause.UNACKNOWLEDGED), Cause.ALARM)
-    freed = lane._replace(standing=Standing(free, shut), state=Free(), shown=None)
+    freed = lane._replace(standing=Standing(_with(free, Cause.ALARM), shut), state=Free(), shown=None)
     rows = (Record(Kind.ALARM, 0, text="active"), *_interrupted(lane, event.moment))
     return freed, (Unlock(None), *rows, Tell(Signal.FREE))
 
