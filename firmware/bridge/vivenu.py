@@ -111,9 +111,14 @@ class Vivenu:
 
     def _me(self) -> Flow[tuple[Device, int]]:
         """What vivenu has set for us, and its own time before anything else is asked."""
-        body, at_ms = yield from self._ask(self._requests.me("settings"), "settings")
-        self._device = replies.device(body, f"{self._set.name}: settings")
-        return self._device, at_ms
+        try:
+            body, at_ms = yield from self._ask(self._requests.me("settings"), "settings")
+        except Missing as error:
+            device, at_ms = Device(told=False), error.at_ms
+        else:
+            device = replies.device(body, f"{self._set.name}: settings")
+        self._device = device
+        return device, at_ms
 
     def _faults(self, device: Device) -> Iterator[str]:
         """Where vivenu's settings keep people out, or say what no gate can do."""
@@ -136,6 +141,8 @@ class Vivenu:
 
     def _remarks(self, device: Device) -> Iterator[str]:
         """What a person should know of vivenu's settings."""
+        if not device.told:
+            yield "vivenu does not say what is set for this access user, so nothing of that is honoured"
         if not device.check_out:
             yield "vivenu takes no check-outs of this access user, so it is not told of exits"
         if device.multi is False:
@@ -151,25 +158,29 @@ class Vivenu:
         """List all events; with the `since` of an earlier run only what was created or changed since then.
 
         A run reads up to one moment, by vivenu's clock and before its first page, so that a sale meanwhile
-        belongs to the next one; the next one begins there, less the overlap. `since` also has a mark of the
-        settings, ours and vivenu's: where they changed the whole list is read.
+        belongs to the next one; the next one begins there, less the overlap. Where vivenu's replies tell no
+        time, it begins at the last change that was seen. `since` also has a mark of the settings, ours and
+        vivenu's: where they changed the whole list is read.
         """
         device, until_ms = yield from self._me()
         stamp, _, mark = since.partition(" ")
         same = mark == self._mark(device) and is_ms(stamp)
-        from_ms = int(stamp) if same and int(stamp) < until_ms else 0
+        from_ms = int(stamp) if same and (not until_ms or int(stamp) < until_ms) else 0
         overlap_ms = until_ms - self._set.overlap_s * 1000 if until_ms else 0
         skipped, odd = 0, list[str]()
+        newest_ms = from_ms + self._set.overlap_s * 1000 if from_ms else 0
         for event in self._set.events:
             window = _Window(event, from_ms, until_ms)
             odd.append((yield from self._window(window, device)))
             skipped += window.skipped
+            newest_ms = max(newest_ms, window.newest_ms)
             if overlap_ms and not from_ms:
                 # What was changed meanwhile, or just before, may have left the list through its end in time.
                 odd.append((yield from self._window(_Window(event, overlap_ms, 0), device)))
         whole = not any(odd)
         odd += self._faults(device)
-        following = f"{overlap_ms} {self._mark(device)}" if until_ms else ""
+        reached_ms = until_ms or newest_ms
+        following = f"{reached_ms - self._set.overlap_s * 1000} {self._mark(device)}" if reached_ms else ""
         if from_ms and not whole:
             following = since  # rows are missing: the next run begins where this one did
         return Listing(following, whole and not from_ms, skipped, "; ".join(filter(None, odd)))
@@ -211,6 +222,8 @@ class Vivenu:
             window.skipped += len(page.rows) - len(tickets)
             if page.rows:
                 yield Page(tickets, len(page.rows) - len(tickets))
+            if not window.until_ms:
+                window.newest_ms = max(window.newest_ms, *map(replies.changed_ms, page.rows), 0)
             skip += len(page.rows)
             filled += bool(page.rows)
             if not page.rows or (page.total is not None and skip >= page.total):
@@ -416,7 +429,7 @@ class _Window:
     """What is listed of an event: created or changed from then on, and before then; 0 is no bound.
 
     `seen` are hashes of ids, since `total` last changed: a million of them in some 70 MB. `skipped` could not
-    be read, in the last reading.
+    be read, in the last reading. `newest_ms` is the last change that was seen, where the end is open.
     """
 
     def __init__(self, event: str, from_ms: int, until_ms: int) -> None:
@@ -426,6 +439,7 @@ class _Window:
         self.seen: set[int] = set()
         self.total: int | None = None
         self.skipped = 0
+        self.newest_ms = 0
 
 
 class _Call:

@@ -16,8 +16,10 @@ from firmware.bridge.lenient import (
     TEXT_LENGTH_MAX,
     TYPE_LENGTH_MAX,
     clean,
+    date_ms,
     number_of,
     text_of,
+    time_of,
     truth_of,
 )
 from firmware.bridge.vendor import Lost, Misconfigured, Outage, VendorTicket, read_json
@@ -28,7 +30,14 @@ REASONLESS = "denied without a reason: already used, or not allowed here"
 
 
 class Missing(Exception):
-    """vivenu does not know it, or not for this access user: an answer, never an outage."""
+    """vivenu does not know it, or not for this access user: an answer, never an outage.
+
+    `at_ms` is when it said so, by its own clock.
+    """
+
+    def __init__(self, why: str, at_ms: int = 0) -> None:
+        super().__init__(why)
+        self.at_ms = at_ms
 
 
 class Rejected(Misconfigured):
@@ -52,9 +61,10 @@ class Device(NamedTuple):
 
     `rules` is by event; `listed` says that there is a list of events at all. `multi` is `None` where nothing
     is said of checking in again after a check-out. `sync_s` is how often its
-    own devices look for changes.
+    own devices look for changes. `told` is false where vivenu says nothing of all this.
     """
 
+    told: bool = True
     name: str = ""
     restricted: bool = False
     listed: bool = False
@@ -110,7 +120,7 @@ def read(response: httpx.Response, what: str) -> object:
             "bridge"
         )
     if status == 404:
-        raise Missing(f"{what}: {said} (404)")
+        raise Missing(f"{what}: {said} (404)", date_ms(response))
     if status >= 400:
         raise Rejected(f"{what}: {said} ({status})")
     if not response.is_success:
@@ -249,6 +259,13 @@ def _standing(
     if device.slots and slots is Choice.REFUSE:
         return Status.BLOCKED
     return Status.VALID
+
+
+def changed_ms(row: object) -> int:
+    """When a ticket was changed last, by vivenu's clock; 0 where it does not say."""
+    if not isinstance(row, dict):
+        return 0
+    return max(time_of(row.get(name))[0] or 0 for name in ("createdAt", "updatedAt"))
 
 
 def fit_code(code: str) -> bool:

@@ -16,6 +16,7 @@ from firmware.core.ticket import Choice, Direction, Status, Verdict
 from tests.bridge.conversation import Talk, in_turn
 from tests.bridge.vivenu_talk import (
     AT_MS,
+    DATE_MS,
     EVENT,
     OK,
     OTHER,
@@ -142,6 +143,14 @@ def test_a_probe_does_without_what_only_a_person_wants_to_know() -> None:
     by_path = {"seller": no_such(), "events": no_such(), "list": page([])}
     talk = Talk(vivenu().probe(), answering(**by_path))
     assert talk.result.startswith("access user Gates, 1 events, 0 tickets; events were not compared: ")
+
+
+def test_a_vivenu_that_has_no_settings_for_us_is_said_and_does_without() -> None:
+    text = probe(no_such())
+    assert "does not say what is set for this access user" in text
+    talk = Talk(vivenu().tickets(""), answering(no_such(), list=page([row()])))
+    assert talk.tickets[0].status is Status.VALID
+    assert talk.result.since.startswith(str(DATE_MS - 60_000)), "the 404 has told the time"
 
 
 @pytest.mark.parametrize("where", ["me", "seller", "events", "list"])

@@ -41,6 +41,7 @@ class MovingVendor:
     changed_alone: bool  # whether a window looks at the last change only, instead of sale or change
     top_max: int
     script: list[list[int]]
+    dated: bool  # whether its replies tell the time
     now_ms: int = DATE_MS
     tickets: list[Listed] = field(default_factory=list)
     chance: Random = field(default_factory=lambda: Random(1))
@@ -63,7 +64,9 @@ class MovingVendor:
         for number in self.script.pop(0) if self.script else ():
             self.move(number)
         response = me() if endpoint(request) == "me" else self.page(request)
-        response.headers["Date"] = formatdate(self.now_ms // 1000, usegmt=True)
+        del response.headers["Date"]
+        if self.dated:
+            response.headers["Date"] = formatdate(self.now_ms // 1000, usegmt=True)
         return response
 
     def page(self, request: httpx.Request) -> httpx.Response:
@@ -110,15 +113,22 @@ moves = st.lists(st.lists(st.integers(0, 50), max_size=3), min_size=8, max_size=
     st.integers(0, 12),
     st.sampled_from(sorted(ORDERS)),
     st.booleans(),
+    st.booleans(),
     st.integers(1, 4),
     st.integers(1, 5),
     moves,
 )
-@example(3, "last change first", True, 1, 5, [[], [], [1], [], [2]])
+@example(3, "last change first", True, True, 1, 5, [[], [], [1], [], [2]])
 def test_no_ticket_is_lost_however_the_list_moves_and_all_are_right_once_it_rests(
-    tickets: int, order: str, changed_alone: bool, size: int, top_max: int, script: list[list[int]]
+    tickets: int,
+    order: str,
+    changed_alone: bool,
+    dated: bool,
+    size: int,
+    top_max: int,
+    script: list[list[int]],
 ) -> None:
-    vendor = MovingVendor(ORDERS[order], changed_alone, top_max, list(script))
+    vendor = MovingVendor(ORDERS[order], changed_alone, top_max, list(script), dated)
     for _ in range(tickets):
         vendor.sell()
     vendor.now_ms += QUIET_MS

@@ -150,13 +150,29 @@ def test_trap_4_the_stamp_is_taken_before_the_first_page() -> None:
     assert windows(talk)[0] == (0, DATE_MS)
 
 
-def test_trap_5_window_times_come_from_vivenus_clock_and_without_one_each_look_is_a_whole_list() -> None:
-    silent = me()
-    del silent.headers["Date"]
-    talk = Talk(vivenu().tickets(""), answering(silent, list=page([row()])))
-    assert talk.result.since == ""
-    assert talk.result.whole
-    assert windows(talk) == [(0, 0)]
+def silent() -> httpx.Response:
+    """A `/me` whose reply tells no time."""
+    found = me()
+    del found.headers["Date"]
+    return found
+
+
+def test_trap_5_where_replies_tell_no_time_a_look_begins_at_the_last_change_that_was_seen() -> None:
+    vendor = vivenu(overlap_s=60)
+    rows = [row("1", "A"), row("2", "B", updatedAt="2030-02-01T00:00:00.500Z")]
+    first = Talk(vendor.tickets(""), answering(silent(), list=page(rows)))
+    assert first.result.whole
+    assert windows(first) == [(0, 0)]
+    later = Talk(vendor.tickets(first.result.since), answering(silent(), list=page([])))
+    newest_ms = ms_of("2030-02-01T00:00:00.500Z")
+    assert windows(later) == [(newest_ms - 60_000, 0)]
+    assert later.result.since == first.result.since, "nothing new was seen"
+
+
+def test_trap_5_a_list_without_any_time_is_a_whole_list_each_time() -> None:
+    bare = {name: value for name, value in row().items() if name not in ("createdAt", "updatedAt")}
+    talk = Talk(vivenu().tickets(""), answering(silent(), list=page([bare])))
+    assert (talk.result.since, talk.result.whole) == ("", True)
 
 
 def test_trap_5_a_clock_that_went_back_by_more_than_the_overlap_has_the_whole_list_read() -> None:
