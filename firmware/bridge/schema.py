@@ -91,7 +91,8 @@ epoch = Table(
 )
 
 # An admission that a gate recorded; `id` is the change number of that movement. `state`: open, settled,
-# dropped (lapsed or void).
+# dropped (lapsed or void), or refused: a scan of a known ticket that was let through nowhere, kept here only
+# where its vendor wants to hear of it.
 admission = Table(
     "admission",
     metadata,
