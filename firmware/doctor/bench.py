@@ -28,10 +28,14 @@ class Alarmed(Exception):
 
 
 class Bench:
-    """The board, with news from all that it sees in one queue. Closing it locks the lanes."""
+    """The board, with news from all that it sees in one queue. Closing it locks the lanes, not in an alarm.
 
-    def __init__(self, board: Board) -> None:
+    With `acknowledge` an alarm stays until whoever is at the gate ends the doctor.
+    """
+
+    def __init__(self, board: Board, acknowledge: bool = False) -> None:
         self.board = board
+        self._acknowledge = acknowledge
         self.seen: SimpleQueue[Seen] = SimpleQueue()
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -39,7 +43,7 @@ class Bench:
 
     @property
     def alarmed(self) -> bool:
-        """Whether the alarm is active."""
+        """Whether the alarm is active, or waits for somebody to acknowledge it."""
         return not self._over.is_set()
 
     def start(self) -> None:
@@ -82,8 +86,9 @@ class Bench:
         self._over.wait()
 
     def close(self) -> None:
-        """Give the board back."""
-        self.board.close()
+        """Give the board back. What the alarm freed stays as it is: `gatepost release` comes next."""
+        if not self.alarmed:
+            self.board.close()
 
     def __enter__(self) -> Self:
         try:
@@ -100,15 +105,16 @@ class Bench:
         with self._lock:
             if active:
                 self._over.clear()
-            for lane in self.board.lanes:
-                with suppress(Exception):  # the other lanes first; whoever fires this one is told
-                    if active:
-                        lane.turnstile.unlock("both")
-                    else:
-                        lane.turnstile.lock()
-            if not active:
+                self._each(lambda lane: lane.turnstile.unlock("both"))
+            elif not self._acknowledge or not self.alarmed:
+                self._each(lambda lane: lane.turnstile.lock())
                 self._over.set()
         self._on_contact("alarm", active)
+
+    def _each(self, act: Callable[[LaneParts], None]) -> None:
+        for lane in self.board.lanes:
+            with suppress(Exception):  # the other lanes first; whoever fires this one is told
+                act(lane)
 
     def _on_contact(self, part: Literal["alarm", "tamper"], active: bool) -> None:
         self.seen.put(Seen("", part, "active" if active else "at rest"))

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -122,15 +123,32 @@ def parts_alone(data: Path | None) -> Iterator[None]:
 def at_work(settings: Settings, say: Say) -> Iterator[Bench]:
     """The board of the settings; its lines are inactive again in the end, however that comes.
 
-    Only while the alarm is active the end waits. Raises `SettingError`.
+    Only while the alarm is active the end waits, and whoever does not wait leaves the lanes to `gatepost
+    release`, as a gate does. Raises `SettingError`.
     """
-    with ended_by_signals(), Bench(open_board(settings.board, board_settings(settings))) as bench:
+    acknowledge = any(lane.setup.acknowledge for lane in settings.lanes)
+    board = open_board(settings.board, board_settings(settings))
+    with ended_by_signals(), Bench(board, acknowledge) as bench:
         try:
             yield bench
         finally:
             if bench.alarmed:
-                say("alarm: the lanes are kept free until it is over (or: Ctrl-C, and gatepost release)")
-                bench.wait_until_quiet()
+                until = (
+                    "somebody acknowledges it: Ctrl-C" if acknowledge else "it is over (Ctrl-C: leave them)"
+                )
+                say(f"alarm: the lanes are kept free until {until}")
+                try:
+                    bench.wait_until_quiet()
+                except BaseException:
+                    if settings.board_file:
+                        release_when_gone(settings.board_file)
+                    raise
+
+
+def release_when_gone(board_file: str) -> None:
+    """What systemd does after a gate: it takes the lines that this process loses, and looks at the alarm."""
+    command = [sys.executable, "-P", "-m", "firmware.cli", "release", "--board", board_file]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  our own command
 
 
 @contextmanager

@@ -262,6 +262,21 @@ def test_watching_ends_with_the_signal_that_came(config: Path, number: int) -> N
         assert doctor.err.rest() == []
 
 
+def test_who_does_not_wait_for_the_end_of_an_alarm_leaves_the_lanes_to_release(tmp_path: Path) -> None:
+    board, config = tmp_path / "board.toml", tmp_path / "gate.toml"
+    board.write_text(TRIPOD.read_text().replace('"lgpio"', '"mock"'))  # nothing closes its alarm contact
+    config.write_text(
+        f'[board]\nname = "gpio"\nfile = "{board}"\n[[lane]]\nname = "1"\ndirection = "both"\nsensor = true\n'
+    )
+    with Running("doctor", "--config", config, "--watch") as doctor:
+        doctor.out.expect("alarm: active")
+        doctor.signal(signal.SIGINT)
+        doctor.err.expect("alarm: the lanes are kept free until it is over")
+        doctor.signal(signal.SIGINT)
+        doctor.out.expect('factory = "mock" has no pins')  # what release says of this board
+        assert doctor.end() == 128 + signal.SIGINT
+
+
 class Terminal:
     """A person at a terminal, who sees what the command says and types answers."""
 

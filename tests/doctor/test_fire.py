@@ -226,6 +226,24 @@ def test_an_alarm_in_the_middle_frees_every_lane_and_ends_the_firing(wires: Wire
         assert not any("lane B" in check.text for check in found)
 
 
+def test_who_leaves_in_an_alarm_leaves_the_lanes_free(wires: Wires) -> None:
+    with Bench(wires.board()):
+        wires.contact("alarm", True)
+        assert wires.lock_shows("A") == "both"
+    assert [wires.lock_shows(lane) for lane in ("A", "B")] == ["both", "both"]
+
+
+def test_an_alarm_that_has_to_be_acknowledged_keeps_the_lanes_free_after_its_end(wires: Wires) -> None:
+    with Bench(wires.board(), acknowledge=True) as bench:
+        assert wires.lock_shows("A") == "locked"
+        wires.contact("alarm", True)
+        wires.contact("alarm", False)
+        wires.wait(2 * DEBOUNCE_MS)
+        assert bench.news(0)[-1].what == "at rest"
+        assert bench.alarmed
+        assert wires.lock_shows("A") == "both"
+
+
 def test_a_person_who_leaves_in_the_middle_leaves_no_line_active(wires: Wires) -> None:
     class Leaves(Installer):
         def says(self, question: str) -> bool | None:
