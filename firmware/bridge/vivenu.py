@@ -279,6 +279,8 @@ class Vivenu:
             found = yield from self.ticket(code, event)
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
+        except Rejected as error:
+            return Refused(Verdict.REFUSED, str(error))
         device = self._device
         assert device is not None, "the look-up asked for it"
         if found.event != event:

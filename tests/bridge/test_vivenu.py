@@ -308,6 +308,8 @@ def test_a_scan_that_vivenu_rejects_is_refused_and_one_without_a_word_is_for_sta
     ticket = reply(row())
     rejected = Talk(vivenu().scan("A", EVENT), answering(ticket=ticket, scan=reply({}, 400)))
     assert isinstance(rejected.result, Refused)
+    at_once = Talk(vivenu().scan("A", EVENT), answering(ticket=reply({}, 400)))
+    assert isinstance(at_once.result, Refused)
     odd = Talk(vivenu().scan("A", EVENT), answering(ticket=ticket, scan=reply({"access": "MAYBE"})))
     assert isinstance(odd.result, Unsure)
 
