@@ -25,6 +25,8 @@ WEIGHTS = {"powercut": 1, "slow": 2}
 # TMPDIR chooses another place.
 MEMORY_BYTES_LEAST = 4 << 30  # ten times what a run was seen to need
 if os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free > MEMORY_BYTES_LEAST:
+    if os.statvfs(SHARED_MEMORY).f_flag & os.ST_NOEXEC:  # as in containers; `tmp_path` holds programs
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     tempfile.tempdir = os.environ.setdefault("TMPDIR", str(SHARED_MEMORY))
 
 LOCKS = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
