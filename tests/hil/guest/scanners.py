@@ -111,7 +111,7 @@ def scan(texts: list[str], first: int = 0) -> None:
 def burst(process: int, texts: list[str], before: list[int], held_s: float) -> list[float]:
     """Type these codes; in the middle, after `before` characters of each, hold the process for a while.
 
-    Returns the longest silence between two keys of each, in seconds: a scanner that is slower than the reader's
+    Returns the longest silence between two keys of each, in seconds: a scanner slower than the reader's
     time-out has sent two codes.
     """
     typist = Typist(len(texts))
