@@ -10,9 +10,10 @@ from firmware.doctor.check import Check
 from firmware.doctor.machine import Machine, number, read
 
 MIB = 1 << 20
-MEMORY_WARNING_BYTES = 150 * MIB  # a gate with five million tickets and a waiting disk takes about as much
-MEMORY_FAULT_BYTES = 60 * MIB  # what it takes at its start
+MEMORY_FAULT_BYTES = 60 * MIB  # a gate takes 32 MB at its start, and a list that is checked beside it as many
+MEMORY_WARNING_BYTES = 150 * MIB  # so that the card's cache, a log-in and an update do not fight for the rest
 WARM_DEGREES = 70  # in the evening; the sun adds ten
+PI_ZONE = "cpu-thermal"  # its only one; the limits above and below are a Pi's, a laptop is hotter at work
 HOT_DEGREES = 80  # from here on a Pi slows itself down (its documentation, "frequency management")
 
 # Where the firmware of a Pi says how it fares: the driver's own link, which is the same for all models, and
@@ -118,7 +119,9 @@ def _heat(machine: Machine) -> Check:
     if not zones:
         return findings.HEAT_UNKNOWN.seen()
     degrees, zone = max(zones)
-    if degrees >= HOT_DEGREES:
+    if zone != PI_ZONE:
+        finding = findings.COOL
+    elif degrees >= HOT_DEGREES:
         finding = findings.HOT
     elif degrees >= WARM_DEGREES:
         finding = findings.WARM

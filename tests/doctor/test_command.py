@@ -123,10 +123,12 @@ def test_a_gate_on_this_machine_is_looked_at_and_the_exit_code_says_how_it_is(
     config: Path, wired: Path
 ) -> None:
     done = run("doctor", "--config", config)
-    assert done.returncode == 0, done.stdout
+    faults = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("fault ")]
+    assert set(faults) <= {"memory", "supply", "heat"}, done.stdout  # of the machine that runs the test
+    assert done.returncode == bool(faults)
     assert done.stderr == ""
     assert done.stdout.splitlines()[0].startswith(f"ok       settings     {config}: lanes north; readers: 1")
-    assert done.stdout.splitlines()[-1].startswith("0 faults, ")
+    assert done.stdout.splitlines()[-1].startswith(f"{len(faults)} fault")
     faulty = run("doctor", "--config", wired, "--json")
     assert faulty.returncode == 1
     document = json.loads(faulty.stdout)
@@ -152,7 +154,8 @@ def test_beside_a_gate_at_work_it_looks_and_leaves_the_parts_alone(config: Path,
         looked = run("doctor", "--config", config, "--data", data, "--json")
         checks = json.loads(looked.stdout)["checks"]
         faults = [one["text"] for one in checks if one["verdict"] == "fault"]
-        assert all("is tmpfs" in text for text in faults)  # where tests have their folders in memory
+        kinds = ("is tmpfs", "MiB available", "voltage", "°C")  # of the machine that runs the test
+        assert all(any(kind in text for kind in kinds) for text in faults), faults
         texts = [one["text"] for one in checks]
         assert f"a gate is running on {data} (process {process})" in texts
         for part in ("--fire", "--watch", "--read"):

@@ -101,6 +101,12 @@ def test_heat_is_judged_from_both_sides_of_its_limits(tree: Tree, degrees: int, 
     assert checks(tree)["heat"] == [finding.seen(degrees=degrees, zone="cpu-thermal")]
 
 
+def test_the_heat_of_a_laptop_at_work_is_shown_and_not_judged(tmp_path: Path) -> None:
+    tree = laptop(tmp_path / "machine")
+    tree.heat(94_000, "x86_pkg_temp")
+    assert checks(tree)["heat"] == [findings.COOL.seen(degrees=94, zone="x86_pkg_temp")]
+
+
 @pytest.mark.parametrize(
     ("free_mib", "finding"),
     [
