@@ -10,17 +10,22 @@ CODES = ("GOOD-1", "GOOD-2")
 
 
 def enter_to_edge(events: Sequence[Event]) -> list[tuple[float, float]]:
-    """For each Enter that opened: ms until the pin was set, and how many of them the disk took."""
-    found, enter_us, sync_us, disk_us = [], None, None, 0
+    """For each Enter that opened: ms until the pin was set, and how many of them the synced commit took.
+
+    The commit is from the first write to a file until the last file is synced.
+    """
+    found: list[tuple[float, float]] = []
+    enter_us = begun_us = synced_us = None
     for one in events:
         if (one["kind"], one["line"], one["value"]) == ("key", keyboard.CODES["ret"], 1):
-            enter_us, sync_us, disk_us = one["at_us"], None, 0
-        elif one["kind"] == "sync" and sync_us is None:
-            sync_us = one["at_us"]
-        elif one["kind"] == "synced" and sync_us is not None:
-            disk_us, sync_us = disk_us + one["at_us"] - sync_us, None
+            enter_us, begun_us, synced_us = one["at_us"], None, None
+        elif one["kind"] in ("write", "sync") and begun_us is None:
+            begun_us = one["at_us"]
+        elif one["kind"] == "synced":
+            synced_us = one["at_us"]
         elif (one["kind"], one["line"], one["value"]) == ("set", site.LEFT_IN, 1) and enter_us is not None:
-            found.append(((one["at_us"] - enter_us) / 1000, disk_us / 1000))
+            commit_us = synced_us - begun_us if begun_us is not None and synced_us is not None else 0
+            found.append(((one["at_us"] - enter_us) / 1000, commit_us / 1000))
             enter_us = None
     return found
 
@@ -28,10 +33,9 @@ def enter_to_edge(events: Sequence[Event]) -> list[tuple[float, float]]:
 def bare_times(gate: Gate) -> list[float]:
     """The bare program's times, on the same keyboard and pin."""
     machine = gate.machine
-    chip = machine.call("chip.number", site.CHIP)
     ready = "/run/hil/bare-ready"
     machine.call("shell.run", f"rm -f {ready}")
-    command = f"{PYTHON} /run/hil/guest/bare.py {site.KEYBOARD} {chip} {site.LEFT_IN} {ready}"
+    command = f"{PYTHON} /run/hil/guest/bare.py {site.KEYBOARD} {site.LABEL} {site.LEFT_IN} {ready}"
     machine.sh(f"systemd-run --unit hil-bare --quiet {command}")
     try:
         machine.call("shell.wait_for", [ready])

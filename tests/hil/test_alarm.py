@@ -69,10 +69,12 @@ def test_promise_4_an_alarm_frees_every_lane_while_the_disk_hangs_and_is_recorde
 def test_promise_4_a_gate_that_dies_in_an_alarm_leaves_its_lanes_free(gate: Gate) -> None:
     seconds_until_free(gate, gate.mark())
     mark = gate.mark()
+    row = gate.rows()
     gate.machine.call("shell.signal", gate.process(), 9)
     for line, level in site.FREEING.items():
         gate.written(mark, line, gate.dead_s_max, value=level)
     gate.machine.sh("systemctl start gate")  # joins the start that systemd makes by itself
+    gate.row(row, kind="began")
     gate.wait_for_levels(site.FREEING)
     threads = gate.threads()  # of the one that lives now, whose pins begin inactive and are free at once
     between = [one for one in gate.events(mark) if one["kind"] == "set" and one["pid"] not in threads]

@@ -47,6 +47,6 @@ def test_an_edge_before_the_last_key_is_not_counted() -> None:
         return {"kind": kind, "line": line, "value": 1, "at_us": at_us}
 
     enter, edge = keyboard.CODES["ret"], site.LEFT_IN
-    events = [event("set", edge, 1), event("key", enter, 10_000), event("sync", 0, 11_000)]
+    events = [event("set", edge, 1), event("key", enter, 10_000), event("write", 0, 11_000)]
     events += [event("synced", 0, 13_000), event("set", edge, 15_000), event("set", edge, 16_000)]
     assert enter_to_edge(events) == [(5.0, 2.0)]

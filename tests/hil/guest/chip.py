@@ -48,11 +48,6 @@ def sysfs(name: str) -> Path:
     return Path("/sys/devices/platform") / device / chip
 
 
-def number(name: str) -> int:
-    """The chip's number, which its device is called by."""
-    return int(sysfs(name).name.removeprefix("gpiochip"))
-
-
 def pull(name: str, pulls: dict[str, Pull]) -> None:
     """Set the pulls of these lines."""
     folder = sysfs(name)

@@ -22,6 +22,8 @@ PROBES = {
 EVENTS = (
     "gpio/gpio_value",
     "gpio/gpio_direction",
+    "ext4/ext4_da_write_begin",
+    "ext4/ext4_write_begin",
     "ext4/ext4_sync_file_enter",
     "ext4/ext4_sync_file_exit",
     *(f"hil/{name}" for name in PROBES),
@@ -37,7 +39,8 @@ NUMBERS = re.compile(r"(\w+)=(-?\d+)")
 class Event(TypedDict):
     """One event.
 
-    `kind` is `set` (a write), `get`, `out` or `in` (a direction), `freed`, `key`, `sync` or `synced`.
+    `kind` is `set` (a write), `get`, `out` or `in` (a direction), `freed`, `key`, `write` (to a
+    file), `sync` or `synced`.
     """
 
     number: int
@@ -63,6 +66,8 @@ def parsed(text: str, base: int) -> tuple[int, str, int, str, int, int] | None:
         return (*head, words[1], int(words[0]) - base, value)
     if found["name"].startswith("ext4_sync_file"):
         return (*head, "sync" if found["name"].endswith("enter") else "synced", 0, 0)
+    if found["name"] in ("ext4_da_write_begin", "ext4_write_begin"):
+        return (*head, "write", 0, 0)
     numbers = dict(NUMBERS.findall(rest))
     if found["name"] == "freed":
         return (*head, "freed", int(numbers["line"]), 0)
