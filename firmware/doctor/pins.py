@@ -11,8 +11,8 @@ from firmware.doctor import findings
 from firmware.doctor.check import Check
 from firmware.doctor.chips import AskChip, Chip
 from firmware.doctor.machine import Machine
-from firmware.doctor.readers import group_of
-from firmware.doctor.stores import Running, user_name
+from firmware.doctor.stores import Running
+from firmware.doctor.user import group_of, user_name
 from firmware.unit import board_settings
 from hal import wiring
 from hal.board import SettingError, built_lanes

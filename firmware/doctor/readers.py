@@ -1,6 +1,5 @@
 """Readers: those that the settings name against those that are plugged in."""
 
-import grp
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,8 @@ from firmware.doctor import findings
 from firmware.doctor.check import Check
 from firmware.doctor.found import WANDERING, Device
 from firmware.doctor.machine import Machine
-from firmware.doctor.stores import user_name
+from firmware.doctor.user import GROUPS, group_of, may_use, user_name
 
-GROUPS = {"serial": "dialout", "evdev": "input", "gpio": "gpio"}  # as on Raspberry Pi OS
 FOUND_MAX = 8  # named in one line; a hub has seven places
 
 
@@ -99,9 +97,10 @@ def _one(machine: Machine, reader: Wanted, found: list[Device], used: dict[Path,
 def _fitness(reader: Wanted, fitting: list[Device], found: list[Device], path: Path) -> Iterator[Check]:
     """Whether what is there can do a reader's work."""
     seen = {"lane": reader.lane, "device": reader.named}
-    ids = fitting[0].likeness if fitting and fitting[0].vendor else None
-    alike = [device for device in found if device.types_codes and device.likeness == ids]
-    places = sorted({device.place for device in alike})
+    alike = fitting
+    if reader.device and fitting and fitting[0].vendor:
+        alike = [one for one in found if one.types_codes and one.likeness == fitting[0].likeness]
+    places = {device.place for device in alike}
     product = _title(fitting[0]) if fitting else ""
     if fitting and not fitting[0].types_codes:
         yield findings.READER_MOUSE.seen(product=fitting[0].title, **seen)
@@ -137,8 +136,8 @@ def _fitting(machine: Machine, reader: Wanted, found: list[Device]) -> list[Devi
 
 
 def _id(value: object) -> str:
-    """An id as it is compared: a number as four hexadecimal digits."""
-    return f"{value:04x}" if isinstance(value, int) else str(value or "").lower()
+    """An id as it is compared."""
+    return str(value or "").lower()
 
 
 def _other_kind(machine: Machine, reader: Wanted, found: list[Device]) -> bool:
@@ -173,17 +172,3 @@ def _title(device: Device) -> str:
 def _list(found: list[Device], kind: str) -> str:
     names = [device.name for device in found if device.kind == kind and device.types_codes]
     return ", ".join(names[:FOUND_MAX]) or "none"
-
-
-def may_use(path: Path, *, write: bool) -> bool:
-    """Whether this process may open a device, without opening it."""
-    return os.access(path, os.R_OK | (os.W_OK if write else 0), effective_ids=True)
-
-
-def group_of(path: Path) -> str:
-    """The group that a file belongs to."""
-    number = path.stat().st_gid
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

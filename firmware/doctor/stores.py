@@ -1,7 +1,6 @@
 """Journal and catalogue, looked at beside a gate that may be running: no lock is taken, nothing written."""
 
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -14,6 +13,7 @@ from firmware.catalogue.store import Store
 from firmware.doctor import findings
 from firmware.doctor.check import Check
 from firmware.doctor.machine import Machine, read
+from firmware.doctor.user import user_name
 from firmware.remembered import Remembered
 from firmware.row import epoch_and_seq, name_of
 from firmware.rows import (
@@ -93,14 +93,6 @@ def examine(data: Path | None, gate: Running | None) -> Found:
     return Found((*checks, *journal, *catalogue), reserved_bytes(data / "journal"))
 
 
-def user_name(number: int) -> str:
-    """Of a user; the number where nobody has it."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
 def _journal(data: Path, *, live: bool) -> Iterator[Check]:
     known = Remembered(data / "epoch").row  # before the journal, which may grow meanwhile
     folder = data / "journal"
@@ -108,11 +100,8 @@ def _journal(data: Path, *, live: bool) -> Iterator[Check]:
     if aside := [path.name for path in sorted(folder.glob("damaged-*.db"))]:
         yield findings.JOURNAL_ASIDE.seen(files=some(aside))
     if not file.exists():
-        yield (
-            findings.JOURNAL_SHORT.seen(last=0, known=name_of(known))
-            if known
-            else findings.JOURNAL_NONE.seen()
-        )
+        none = findings.JOURNAL_NONE.seen()
+        yield findings.JOURNAL_SHORT.seen(last=0, known=name_of(known)) if known else none
         return
     if condemned := read(folder / "condemned"):
         yield findings.JOURNAL_DAMAGED.seen(problem=f"{file}: {condemned}")

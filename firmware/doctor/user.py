@@ -2,12 +2,14 @@
 
 import grp
 import os
+import pwd
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from firmware.doctor import findings
 from firmware.doctor.check import Check
-from firmware.doctor.readers import GROUPS
-from firmware.doctor.stores import user_name
+
+GROUPS = {"serial": "dialout", "evdev": "input", "gpio": "gpio"}  # as on Raspberry Pi OS
 
 
 def examine(kinds: Iterable[str]) -> Iterator[Check]:
@@ -33,3 +35,25 @@ def group_names() -> set[str]:
         except KeyError:
             names.add(str(number))
     return names
+
+
+def user_name(number: int) -> str:
+    """Of a user; the number where nobody has it."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def may_use(path: Path, *, write: bool) -> bool:
+    """Whether this process may open a device, without opening it."""
+    return os.access(path, os.R_OK | (os.W_OK if write else 0), effective_ids=True)
+
+
+def group_of(path: Path) -> str:
+    """The group that a file belongs to."""
+    number = path.stat().st_gid
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

@@ -86,6 +86,7 @@ def test_a_scanner_named_by_vendor_product_and_serial_is_found(tree: Tree) -> No
     assert is_seen(checks(tree, by_ids(more='serial = "17B1"')), findings.READER_THERE)
     assert is_seen(checks(tree, by_ids(more='serial = "9"')), findings.READER_MISSING)
     assert is_seen(checks(tree, by_ids(product="ffff")), findings.READER_MISSING)
+    assert is_seen(checks(tree, by_ids()), findings.READER_TWINS)  # without its serial it could be either
 
 
 def test_two_identical_scanners_are_a_fault_until_each_is_named_by_its_place(tree: Tree) -> None:
