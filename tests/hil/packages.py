@@ -18,10 +18,6 @@ HIL_PACKAGES = {
     "qemu-system-x86": "the machine",
     "seabios": "its BIOS",
 }
-HIL_FULL_PACKAGES = HIL_PACKAGES | {
-    "gcc-aarch64-linux-gnu": "builds the simulated GPIO chip for a Pi's processor",
-    "qemu-system-arm": "the machine with a Pi's processor, and the Raspberry Pi 3",
-}
 
 
 def missing(packages: Sequence[str]) -> list[str]:
@@ -37,13 +33,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Install what is missing: `--full` for the machines of `make hil-full` as well."""
-    wanted = HIL_FULL_PACKAGES if "--full" in arguments else HIL_PACKAGES
+def main() -> int:
+    """Install what is missing."""
     if not shutil.which("apt-get"):
-        say(f"no apt-get here; install by hand what stands for: {' '.join(wanted)}")
+        say(f"no apt-get here; install by hand what stands for: {' '.join(HIL_PACKAGES)}")
         return 0
-    lacking = missing(list(wanted))
+    lacking = missing(list(HIL_PACKAGES))
     if not lacking:
         say("all packages are there")
         return 0
@@ -57,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
             say(f"needs root to install: {' '.join(lacking)}. Going on without.")
             return 0
     for package in lacking:
-        say(f"installing {package}: {wanted[package]}")
+        say(f"installing {package}: {HIL_PACKAGES[package]}")
     apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Acquire::Retries=3"]
     subprocess.run([*apt, "update"], check=True)
     subprocess.run(
@@ -67,4 +62,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
