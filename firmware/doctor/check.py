@@ -8,7 +8,6 @@ from enum import StrEnum
 from firmware.signals import visible
 
 TEXT_LENGTH_MAX = 400  # of a text or mend; names of devices are in it, and those come from the devices
-LEFT = 10  # columns of the verdict; the thing has as many again and a little
 
 
 class Verdict(StrEnum):
