@@ -156,3 +156,52 @@ def test_an_online_scan_is_granted_once_and_a_ticket_of_another_event_is_not_bur
         assert unknown.verdict is Verdict.UNKNOWN
         assert sandbox.history(other) == []
         assert sandbox.violations == []
+
+
+@pytest.mark.parametrize("kind", ["lost", "cut", "short", "error"])
+def test_what_is_sent_again_by_order_is_at_the_vendor_for_certain_and_perhaps_twice(kind: str) -> None:
+    with Sandbox(tickets=80) as sandbox:
+        vendor, driver = account(sandbox, send_again=True)
+        with driver:
+            ticket = listed(sandbox, vendor, driver)[sandbox.ticket(sandbox.codes(1, valid=True)[0]).id]
+            sandbox.misbehave(kind, "upload", requests=2)
+            scan = Told(ticket.ticket_id, ticket.code, ticket.event, "", Direction.IN, AT_MS, "gate")
+            assert isinstance(tell(sandbox, vendor, driver, scan), Accepted)
+        times = [change.said_ms for change in sandbox.history(ticket.ticket_id)]
+        assert times == [AT_MS] * (1 if kind == "error" else 3)
+        assert sandbox.books().twice == len(times) - 1
+
+
+def test_refused_scans_are_kept_as_such_and_move_nobody() -> None:
+    with Sandbox(tickets=80) as sandbox:
+        vendor, driver = account(sandbox)
+        with driver:
+            ticket = listed(sandbox, vendor, driver)[sandbox.ticket(sandbox.codes(1, valid=True)[0]).id]
+            scan = Told(ticket.ticket_id, ticket.code, ticket.event, "", Direction.IN, AT_MS, "gate")
+            assert isinstance(tell(sandbox, vendor, driver, scan._replace(refused=True)), Accepted)
+        assert [change.what for change in sandbox.history()] == ["denied"]
+        assert not sandbox.ticket(ticket.ticket_id).inside
+
+
+def test_types_that_the_access_user_may_not_scan_are_blocked_as_soon_as_vivenu_says_so() -> None:
+    with Sandbox(tickets=80) as sandbox:
+        vendor, driver = account(sandbox)
+        with driver:
+            before = listed(sandbox, vendor, driver)
+            event = sandbox.events[0].id
+            rule = {"eventId": event, "allowedTicketTypeIds": ["t-day"]}
+            sandbox.set({"deviceSettings": {"scanConfig": {"events": [rule]}}})
+            since = driver.run(vendor.tickets("")).since
+            sandbox.set({"deviceSettings": {"scanConfig": {"events": []}}})
+            pages: list[Page] = []
+            assert driver.run(vendor.tickets(since), pages.append).whole, "the mark of the settings differs"
+            sandbox.set({"deviceSettings": {"scanConfig": {"events": [rule]}}})
+            after = listed(sandbox, vendor, driver)
+        assert {t.ticket_id: t for page in pages for t in page.tickets} == before
+        blocked = {i for i, t in after.items() if t.status is not before[i].status}
+        assert blocked == {
+            i
+            for i, t in before.items()
+            if t.event == event and t.type != "t-day" and t.status is Status.VALID
+        }
+        assert blocked
