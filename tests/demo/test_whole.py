@@ -81,7 +81,8 @@ def books_agree(data: Path) -> None:
         gates = connection.execute(sqlalchemy.select(schema.gate.c.name, schema.gate.c.rows)).all()
         stored = dict(map(tuple, gates))
         results = Counter(connection.execute(sqlalchemy.select(schema.work.c.result)).scalars())
-    assert stored["gate-1"] == sum(number <= receipt for number in rows)
+    # What a gate writes at its very end may be stored while nobody waits for the receipt any more.
+    assert sum(number <= receipt for number in rows) <= stored["gate-1"] <= len(rows)
     assert max(movements, default=0) <= receipt
     ways = {"checkin": "in", "checkout": "out"}
     told = Counter(
