@@ -55,7 +55,15 @@ Wants=hil-agent.service dbus.socket
 AllowIsolate=yes
 """
 CONTRACT = "/run/hil/contract"
-RUNNER = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")  # nothing in them is compiled
+RUNNER = (
+    "pytest",
+    "_pytest",
+    "py",
+    "pluggy",
+    "iniconfig",
+    "packaging",
+    "pygments",
+)  # nothing in them is compiled
 BAD_WORDS = ("Kernel panic", "Oops:", "BUG:", "general protection fault")  # in the serial log
 
 
@@ -81,9 +89,11 @@ def test_files() -> bytes:
         found = importlib.util.find_spec(name)
         assert found
         assert found.origin
-        whole = Path(found.origin).parent
-        for file in sorted(whole.rglob("*.py")):
-            archive.file(f"{contract}/{name}/{file.relative_to(whole)}", file.read_bytes())
+        origin = Path(found.origin)
+        files = origin.parent.rglob("*.py") if found.submodule_search_locations else [origin]
+        above = origin.parents[1] if found.submodule_search_locations else origin.parent
+        for file in sorted(files):
+            archive.file(f"{contract}/{file.relative_to(above)}", file.read_bytes())
     return archive.packed()
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # requests of ptrace (linux/ptrace.h)
+WAIT_ALL = 0x40000000  # threads, too (linux/wait.h)
 HELD: dict[int, threading.Event] = {}
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -38,7 +39,11 @@ def hold(thread: int) -> None:
             held.set()
             return
         held.set()
-        let_go.wait()
+        while not let_go.wait(0.02):  # who traces a thread hears of its death first, and has to listen
+            with suppress(ChildProcessError):
+                news, status = os.waitpid(thread, os.WNOHANG | WAIT_ALL)
+                if news and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+                    return
 
     threading.Thread(target=keep, daemon=True).start()
     held.wait()
