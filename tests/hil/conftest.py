@@ -76,6 +76,7 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     """A check that fails shows what the gate and the kernel said."""
     report = yield
     if report.failed:
+        say(f"{item.name} failed: {report.longreprtext[-3000:]}")
         site_gate, machine = item.funcargs.get("site_gate"), item.funcargs.get("machine")
         if isinstance(site_gate, Gate):
             report.sections.append(("the gate's log", site_gate.log()))

@@ -28,6 +28,7 @@ class Gate:
         self.machine = machine
         self.factor = 1.0
         self.settings = ""
+        self._seen = 0  # the process whose readers were seen at work
         self.floor: list[float] = []  # ms that the bare program takes, before the gate has ever run
         self.started: list[Event] = []  # what the kernel saw of its first start
 
@@ -139,6 +140,10 @@ class Gate:
             self.acknowledge()
         self.machine.call("rows.wait_until_settled", seconds)
         self.wait_for_levels(site.READY, seconds)
+        if (process := self.process()) != self._seen:  # it says that it is ready before its readers are
+            self.wait_until_read(site.KEYBOARD, seconds)
+            self.wait_until_read(site.SERIAL, seconds)
+            self._seen = process
 
     def acknowledge(self) -> None:
         """Say that an alarm is over; it counts once the contact is closed."""
