@@ -161,8 +161,8 @@ class Gate:
             self.machine.call("shell.pause", 0.15)
 
     def wait_until_read(self, device: str, seconds: float = WAIT_S) -> None:
-        """Wait until the gate has this device open."""
-        self.machine.call("threads.wait_until_open", self.process(), device, seconds)
+        """Wait until the gate has taken this reader."""
+        self.machine.call("threads.wait_until_taken", self.process(), device, seconds)
 
     # --- as one who watches ---
 

@@ -1,6 +1,8 @@
 """Threads of the gate: who they are, and one of them held while the others go on."""
 
 import ctypes
+import errno
+import fcntl
 import os
 import threading
 import time
@@ -8,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # requests of ptrace (linux/ptrace.h)
+GRAB = 0x40044590  # EVIOCGRAB (linux/input.h)
 WAIT_ALL = 0x40000000  # threads, too (linux/wait.h)
 HELD: dict[int, threading.Event] = {}
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -65,19 +68,36 @@ def starve(process: int) -> None:
     (folder / "memory.max").write_text(str(used // 2))
 
 
-def wait_until_open(process: int, device: str, seconds: float) -> None:
-    """Wait until the process has this device open, and has had a moment to make it its own."""
+def wait_until_taken(process: int, device: str, seconds: float) -> None:
+    """Wait until the process has a keyboard for itself, or a serial line open. Raises TimeoutError."""
     end = time.monotonic() + seconds
     pause = threading.Event()
-    while True:
-        path = os.path.realpath(device)
-        opened = set()
-        for number in Path(f"/proc/{process}/fd").iterdir():
-            with suppress(FileNotFoundError):
-                opened.add(str(number.readlink()))
-        if path in opened:
-            pause.wait(0.3)
-            return
+    while not (_is_grabbed(device) if "/input/" in device else _is_open(process, device)):
         if time.monotonic() > end:
-            raise TimeoutError(f"process {process} has not opened {device} ({path}) within {seconds} s")
-        pause.wait(0.05)
+            raise TimeoutError(f"process {process} has not taken {device} within {seconds} s")
+        pause.wait(0.2)
+
+
+def _is_grabbed(device: str) -> bool:
+    """Whether somebody has taken this keyboard for itself: nobody else can then."""
+    try:
+        keyboard = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.ioctl(keyboard, GRAB, 1)
+        fcntl.ioctl(keyboard, GRAB, 0)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        os.close(keyboard)
+    return False
+
+
+def _is_open(process: int, device: str) -> bool:
+    path = os.path.realpath(device)
+    for number in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if str(number.readlink()) == path:
+                return True
+    return False
