@@ -169,7 +169,7 @@ class Whole:
     # --- the start -------------------------------------------------------------------------------------
 
     def begin(self, unit: Unit, wait: Callable[[int], bool]) -> None:
-        """Start the second gate, and wait for the first tickets, for `START_S` at most.
+        """Start the second gate, and wait until the vendor's list is there whole, for `START_S` at most.
 
         `wait` is called with milliseconds, and says False when the demo is to end. Raises `Refused`.
         """
@@ -182,7 +182,7 @@ class Whole:
         if unit.catalogue.count == 0:
             self._say("the tickets come from the vendor, through bridge and broker")
         until = time.monotonic() + START_S
-        while not (unit.catalogue.count and self.second.tickets):
+        while not (unit.catalogue.count and unit.catalogue.stamp_utc_ms and self.second.tickets):
             if time.monotonic() > until or not wait(LOOK_MS):
                 break
 

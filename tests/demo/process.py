@@ -94,7 +94,8 @@ class Piped:
                 if facts.items() <= found.items():
                     self._passed_over.remove(found)
                     return found
-        while (scan := self.scan()) is not None:
+        until = time.monotonic() + PATIENCE_S  # in all: a status comes again and again
+        while (scan := self.scan(max(0.0, until - time.monotonic()))) is not None:
             if scan.get("told") == "status":
                 self._newest = scan
             if facts.items() <= scan.items():
@@ -116,12 +117,14 @@ class Piped:
     def hears(self, words: str) -> str:
         """Wait until it says this on standard error; returns the line."""
         assert self.process.stderr
-        said = []
-        for line in self.process.stderr:
+        said, until = list[str](), time.monotonic() + PATIENCE_S
+        while select.select([self.process.stderr], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not (line := self.process.stderr.readline()):
+                break
             said.append(line.decode())
             if words in said[-1]:
                 return said[-1]
-        raise AssertionError(f"the demo ended and never said {words!r}, only:\n{''.join(said)}")
+        raise AssertionError(f"the demo never said {words!r}, only:\n{''.join(said)}")
 
     def end(self, signal_number: int | None = None) -> Run:
         """No more lines, or a signal; then the rest of what it says."""
