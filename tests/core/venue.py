@@ -351,7 +351,7 @@ class Venue:
                 assert isinstance(effects[0], Unlock)
         elif self.settings.acknowledge and Cause.ALARM in before.standing.free:
             assert isinstance(after.state, Free), "over, and nobody has acknowledged it"
-        elif Cause.UNACKNOWLEDGED in before.standing.free:
+        elif Cause.UNACKNOWLEDGED in before.standing.free and isinstance(before.state, Free):
             acknowledged = isinstance(event, Ordered) and event.cause is Cause.UNACKNOWLEDGED
             assert acknowledged or isinstance(after.state, Free)
 
