@@ -80,6 +80,7 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
         site_gate, machine = item.funcargs.get("site_gate"), item.funcargs.get("machine")
         if isinstance(site_gate, Gate):
             report.sections.append(("the gate's log", site_gate.log()))
+            say(f"the last rows: {site_gate.rows_since(max(0, site_gate.rows() - 6))}")
         if isinstance(machine, Machine):
             report.sections.append(("the serial log", machine.console()[-4000:]))
     return report

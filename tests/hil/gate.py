@@ -161,8 +161,12 @@ class Gate:
             self.machine.call("shell.pause", 0.15)
 
     def wait_until_read(self, device: str, seconds: float = WAIT_S) -> None:
-        """Wait until the gate has taken this reader."""
+        """Wait until the gate has taken this reader, and judges what comes.
+
+        What is typed before the first silence may be the end of a code that began before, and is passed over.
+        """
         self.machine.call("threads.wait_until_taken", self.process(), device, seconds)
+        self.machine.call("shell.pause", site.IDLE_MS * 1.5 / 1000)
 
     # --- as one who watches ---
 

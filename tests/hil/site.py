@@ -24,7 +24,7 @@ PULSE_MS = 500
 UNLOCK_MS = 2000
 GUARD_MARGIN_MS = 1000  # what hal.gpio_parts waits longer than the loop
 RELOCK_MS = 500
-IDLE_MS = 3000  # a silence that cuts a code; keys come slowly where the processor is emulated
+IDLE_MS = 2000  # a silence that cuts a code; keys come slowly where the processor is emulated
 BURST_IDLE_MS = (
     800  # of the scanners inside the guest: less than the gate is held in the middle of their codes
 )
