@@ -15,6 +15,9 @@ from contextlib import suppress
 from typing import Self
 
 FEEDS = 4  # in each period: one that is late, or lost, ends no gate
+# After an alarm at the start, for the stores to be opened: as long as a start without an alarm may take (the
+# unit's TimeoutStartSec). READY has been said by then, so systemd would ask for feeds that no loop can give.
+OPENING_S = 90.0
 LINE_MAX = 200  # characters of a status; systemd shows one line
 
 
@@ -25,6 +28,7 @@ class Watchdog:
         self,
         environment: Mapping[str, str] = os.environ,
         now_s: Callable[[], float] = time.monotonic,
+        opening_s: float = OPENING_S,
     ) -> None:
         """Read `NOTIFY_SOCKET`, and `WATCHDOG_USEC` where `WATCHDOG_PID` means this process or nobody."""
         address = environment.get("NOTIFY_SOCKET", "")
@@ -39,7 +43,9 @@ class Watchdog:
         """How often it wants to be fed; `None`: not at all."""
         self._now_s = now_s
         self._next_s = float("-inf")
-        self._alarmed = False
+        self._opening_s = opening_s
+        self._looped = False
+        self._thread_feeds_until_s = float("-inf")
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -58,14 +64,22 @@ class Watchdog:
     def feed(self, alive: Callable[[], bool]) -> None:
         """The loop's own call, after each turn. Most are not due; one that is asks whether the lanes live."""
         if self.every_s is not None and (now_s := self._now_s()) >= self._next_s and alive():
+            self._looped = True
             self._next_s = now_s + self.every_s
             self._say("WATCHDOG=1")
 
     def alarm(self, active: bool) -> None:
-        """While this was true the last time, it is fed whatever the loop does. Calls come one at a time."""
-        self._alarmed = active
-        if not active or self.every_s is None:
+        """While this was true the last time, it is fed whatever the loop does. Calls come one at a time.
+
+        Where no loop has begun yet it is fed for a while longer.
+        """
+        if not active:
+            opening = not self._looped and self._thread is not None
+            self._thread_feeds_until_s = self._now_s() + self._opening_s if opening else float("-inf")
             return
+        if self.every_s is None:
+            return
+        self._thread_feeds_until_s = float("inf")
         self._say("WATCHDOG=1")  # the loop may have stood still for nearly as long as it may
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -87,7 +101,8 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._closed.wait(self.every_s):
-            if self._alarmed:
+            opened = self._looped and self._thread_feeds_until_s != float("inf")
+            if not opened and self._now_s() < self._thread_feeds_until_s:
                 self._say("WATCHDOG=1")
 
     def _say(self, news: str) -> None:

@@ -148,6 +148,7 @@ def test_it_is_fed_four_times_in_a_period_and_only_while_the_lanes_live(systemd:
 
 def test_in_an_alarm_it_is_fed_without_the_loop_and_no_longer(systemd: Systemd) -> None:
     with Watchdog(systemd.environment()) as watchdog:
+        watchdog.feed(lambda: True)
         watchdog.alarm(True)
         systemd.expect_feeds()
         watchdog.alarm(False)
@@ -155,6 +156,23 @@ def test_in_an_alarm_it_is_fed_without_the_loop_and_no_longer(systemd: Systemd) 
         watchdog.alarm(True)
         systemd.expect("WATCHDOG=1")
     systemd.expect_silence()
+
+
+def test_after_an_alarm_that_no_loop_has_seen_it_is_fed_until_one_begins(systemd: Systemd) -> None:
+    with Watchdog(systemd.environment()) as watchdog:
+        watchdog.alarm(True)
+        watchdog.alarm(False)
+        systemd.expect_feeds()
+        watchdog.feed(lambda: True)
+        systemd.expect_silence()
+
+
+def test_after_an_alarm_a_loop_that_does_not_begin_is_not_waited_for_for_ever(systemd: Systemd) -> None:
+    with Watchdog(systemd.environment(), opening_s=2 * PERIOD_S) as watchdog:
+        watchdog.alarm(True)
+        watchdog.alarm(False)
+        systemd.expect("WATCHDOG=1")
+        systemd.expect_silence()
 
 
 def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> None:
@@ -304,7 +322,7 @@ def test_promise_4_a_gate_that_starts_in_an_alarm_frees_the_lanes_before_a_disk_
         assert gate.tell("look") == ["red blink", "both", "green blink"]
         systemd.expect_feeds()
         assert gate.tell("release")[-2:] == ["locked", "red blink"]
-        systemd.expect_silence()
+        systemd.expect_feeds()  # ready was said, so it would be ended while it opens its stores
         assert gate.tell("press")[-2:] == ["both", "green blink"], "it still listens"
         gate.process.send_signal(signal.SIGTERM)
         assert gate.process.wait(PATIENCE_S) == 0
