@@ -327,10 +327,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 def run_gate(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
     from firmware.config import load
-    from firmware.unit import SWITCH_S, open_unit
+    from firmware.unit import open_unit
     from firmware.watchdog import Watchdog
 
-    sys.setswitchinterval(SWITCH_S)
     settings = load(arguments.config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # until there are lanes to lock
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge

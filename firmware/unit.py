@@ -32,10 +32,6 @@ if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be import
     from firmware.mqtt import Broker, Pace
     from firmware.uplink import Uplink
 
-# A scan goes from thread to thread four times. Where the one before has more to do, the next gets the
-# interpreter after this time; with Python's own 5 ms a slow machine would add 20 ms to a scan.
-SWITCH_S = 0.0005
-
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
 
 
