@@ -127,10 +127,11 @@ def refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
 def settings_for(arguments: argparse.Namespace) -> Settings:
     """The file that was named; for a list of the user's own, all defaults; for made tickets, theirs.
 
-    A data directory remembers that its tickets were made. Raises `SettingsError`.
+    A data directory remembers that its tickets were made. The board is the demo's own, whatever the file
+    names: it is tried out before there are any wires. Raises `SettingsError`.
     """
     if arguments.config:
-        return load(arguments.config)
+        return load(arguments.config)._replace(board="fake", board_file="")
     made = arguments.data is None or not mark_of_current(arguments.data / "catalogue")
     made = made or (arguments.data / MADE).exists()
     return tickets.settings_of_demo() if made and not arguments.tickets else load(None)

@@ -259,6 +259,27 @@ def test_tickets_are_not_made_where_there_are_some(tickets: Path, tmp_path: Path
     assert f"--count: there are tickets in {tmp_path} already" in demo.said
 
 
+def test_settings_are_tried_out_before_their_board_is_wired(tickets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text('[board]\nname = "gpio"\nfile = "/nowhere/board.toml"\n[[lane]]\nname = "left"\n')
+    demo = run("A1\n", "--config", path, "--tickets", tickets)
+    assert demo.code == 0
+    assert [(scan["lane"], scan["verdict"], scan["opened"]) for scan in demo.scans] == [
+        ("left", "admitted", True)
+    ]
+
+
+def test_the_example_needs_only_its_terminal_taken_out_to_be_tried_out(tmp_path: Path) -> None:
+    example = (ROOT / "deploy" / "gate.toml").read_text("utf-8")
+    at = example.index('[[lane.reader]]\nkind = "lines"')
+    path = tmp_path / "gate.toml"
+    path.write_text(example[:at] + example[example.index("# --- who is let in", at) :], "utf-8")
+    with Piped("--config", path, "--count", "100") as demo:  # its scanners could come yet: it goes on
+        demo.type("nobody")
+        scan = demo.sure_scan()
+    assert (scan["lane"], scan["verdict"]) == ("left", "unknown")
+
+
 def test_standard_input_has_one_reader(tmp_path: Path) -> None:
     path = tmp_path / "gate.toml"
     path.write_text('[[lane]]\nname = "1"\n[[lane.reader]]\nkind = "lines"\npath = "-"\n')
