@@ -41,6 +41,7 @@ from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, date_ms, is_ms
 from firmware.bridge.vendor import (
     Accepted,
     Again,
+    Device,
     Flow,
     Listing,
     LogInRefused,
@@ -49,6 +50,7 @@ from firmware.bridge.vendor import (
     Outage,
     Outcome,
     Page,
+    Question,
     Refused,
     Told,
     Unsure,
@@ -81,6 +83,9 @@ class Ingresse:
         self._echoes: bool | None = None  # whether it keeps the time that we send, by its last answer
         self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
+        self.asks = False
+        self.devices = False
+        self.deadline_ms = 1500
 
     def secrets(self) -> Sequence[str]:
         """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""
@@ -250,6 +255,16 @@ class Ingresse:
         """Of the settings that a delta relies on."""
         served = (self._set.api_url, self._set.events, str(self._set.unsold))
         return hashlib.sha256(repr(served).encode()).hexdigest()[:12]
+
+    # --- asking --------------------------------------------------------------------------------------
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        """Not asked: `asks` is false."""
+        raise AssertionError("a vendor that cannot be asked was asked")
+
+    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
+        """Nothing to configure: `devices` is false."""
+        raise AssertionError("Ingresse knows no devices")
 
     # --- movements -----------------------------------------------------------------------------------
 

@@ -9,13 +9,18 @@ secrets), its time-out, and for one that changes nothing how often it may be tri
 """
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import httpx
 import msgspec
 
-from firmware.core.ticket import Direction, Status, Verdict
+from firmware.core.ticket import Direction, Perimeter, Status, Verdict
+
+# How long the bridge waits for an answer after its deadline. It makes a credit for whoever was turned away;
+# a person who still stands there after that has long been seen to.
+LATE_S = 7.0
 
 
 class Outage(Exception):
@@ -74,10 +79,14 @@ class Again(NamedTuple):
 Outcome = Accepted | Refused | Unsure | Again
 
 
+NOTHING_KEPT: Mapping[str, str] = MappingProxyType({})
+
+
 class Told(NamedTuple):
     """A movement that the vendor is told of. With `doubt` it may have been told already: look first.
 
     With `refused` it was none: a gate did not let this ticket through. Only some vendors hear of it.
+    `kept` is what configuring the device of this gate and perimeter gave; empty for most vendors.
     """
 
     ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
@@ -89,6 +98,41 @@ class Told(NamedTuple):
     gate: str
     doubt: bool = False
     refused: bool = False
+    perimeter: Perimeter = Perimeter.OUTER
+    kept: Mapping[str, str] = NOTHING_KEPT
+
+
+class Question(NamedTuple):
+    """A scan that the vendor decides. With `again` an earlier ask of this code had no answer.
+
+    `ticket_id` is the vendor's own, "" where the gate does not know the ticket; `event` and `session` are
+    those of the ticket, or else of the gate's route. `at_utc_ms` is the time of the scan, the same however
+    often it is asked.
+    """
+
+    code: str
+    ticket_id: str
+    event: str
+    session: str
+    direction: Direction
+    perimeter: Perimeter
+    at_utc_ms: int
+    gate: str
+    again: bool = False
+
+
+class Device(NamedTuple):
+    """What a vendor wants to know of a gate before it lets it scan: one device for each of its perimeters.
+
+    All of it comes from the gate's birth message; "" where the gate does not know it.
+    """
+
+    gate: str
+    perimeter: Perimeter
+    mac: str = ""
+    ip: str = ""
+    serial: str = ""
+    model: str = ""
 
 
 class VendorTicket(NamedTuple):
@@ -164,6 +208,15 @@ class Vendor(Protocol):
     batch_max: int
     """Movements that one call of `tell` takes."""
 
+    asks: bool
+    """Whether it can be asked about a scan, so that it decides itself."""
+
+    devices: bool
+    """Whether each (gate, perimeter) has to be configured before it may ask."""
+
+    deadline_ms: int
+    """How long an answer may take, from the scan on, as the vendor itself or its settings name it."""
+
     def secrets(self) -> Sequence[str]:
         """What must never stand in a log, as far as it is known by now."""
 
@@ -177,4 +230,18 @@ class Vendor(Protocol):
         """Tell of up to `batch_max` movements of different tickets; an outcome for each, in order.
 
         Raises `Outage` where nothing at all was carried out.
+        """
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        """Have the vendor decide about one scan. A refusal, a 404 or a "not found" is an answer.
+
+        `kept` is what `configure` gave for this gate and perimeter. A request that the vendor may carry out
+        has one try, and a time-out of the deadline and `LATE_S`; after the deadline no further one is sent.
+        Raises `NotSent`, `Lost`, `Outage`, `Misconfigured`: then the gate's own policy has decided.
+        """
+
+    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
+        """Configure the device of a gate's perimeter, again at each birth. What is to be kept, as it came.
+
+        Raises `Outage`, after which it is tried again, and `Misconfigured`, which a person has to mend.
         """

@@ -17,10 +17,11 @@ What is sent is in `firmware.bridge.vivenu_requests`, and what its replies mean 
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
+from firmware.bridge import vendor
 from firmware.bridge import vivenu_replies as replies
 from firmware.bridge.lenient import date_ms, is_ms
 from firmware.bridge.vendor import (
@@ -33,6 +34,7 @@ from firmware.bridge.vendor import (
     Outage,
     Outcome,
     Page,
+    Question,
     Refused,
     Told,
     Unsure,
@@ -64,6 +66,9 @@ class Vivenu:
         self._device: Device | None = None  # as `/me` said last
         self._shaken = False  # an upload's reply was lost: the next one waits until vivenu answers a question
         self.batch_max = settings.batch_size
+        self.asks = False
+        self.devices = False
+        self.deadline_ms = 3000
 
     def secrets(self) -> Sequence[str]:
         """The token."""
@@ -306,6 +311,14 @@ class Vivenu:
         if doubt and verdict is Verdict.REFUSED:
             return Refused(Verdict.CALL_STAFF, f"{why}; or scanned before by us, when the reply was lost")
         return Refused(verdict, why)
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        """Not asked: `asks` is false."""
+        raise AssertionError("a vendor that cannot be asked was asked")
+
+    def configure(self, device: vendor.Device) -> Flow[Mapping[str, str]]:
+        """Nothing to configure: `devices` is false."""
+        raise AssertionError("vivenu knows no devices")
 
     # --- movements -----------------------------------------------------------------------------------
 

@@ -8,12 +8,22 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from firmware.bridge.service import open_bridge, vendor_of
 from firmware.bridge.settings import AccountSettings, load
-from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Told, Vendor
+from firmware.bridge.vendor import (
+    Accepted,
+    Device,
+    Flow,
+    Listing,
+    Outcome,
+    Question,
+    Refused,
+    Told,
+    Vendor,
+)
 
 BATCH_MAX = 20  # as Ingresse
 
@@ -22,6 +32,9 @@ class AtOnce:
     """A vendor that takes everything at once and has no list."""
 
     batch_max = BATCH_MAX
+    asks = False
+    devices = False
+    deadline_ms = 3000
 
     def secrets(self) -> Sequence[str]:
         """None."""
@@ -41,6 +54,14 @@ class AtOnce:
         """Taken."""
         yield from ()
         return tuple(Accepted() for _ in movements)
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        """Never."""
+        raise AssertionError("not asked")
+
+    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
+        """None."""
+        raise AssertionError("no devices")
 
 
 def at_once(_: AccountSettings) -> Vendor:

@@ -1,6 +1,6 @@
 """What the tests of an account share: a vendor with a script, and an account with its ledger and feed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from firmware.bridge import schema
 from firmware.bridge.driver import Driver
@@ -11,10 +11,13 @@ from firmware.bridge.vending import (
 )
 from firmware.bridge.vendor import (
     Accepted,
+    Device,
     Flow,
     Listing,
     Outcome,
     Page,
+    Question,
+    Refused,
     Told,
 )
 from firmware.bridge.work import Faults
@@ -27,6 +30,10 @@ Answer = tuple[Outcome, ...] | Exception
 
 class Script:
     """A vendor that does what it is told to, without requests."""
+
+    asks = False
+    devices = False
+    deadline_ms = 3000
 
     def __init__(self, batch_max: int = 20) -> None:
         self.batch_max = batch_max
@@ -63,6 +70,12 @@ class Script:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        raise AssertionError("not asked")
+
+    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
+        raise AssertionError("no devices")
 
 
 class Office:

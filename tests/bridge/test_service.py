@@ -2,7 +2,7 @@ import os
 import platform
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,18 @@ from firmware.bridge.service import (
 )
 from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
-from firmware.bridge.vendor import Accepted, Flow, Listing, Outcome, Page, Told, VendorTicket
+from firmware.bridge.vendor import (
+    Accepted,
+    Device,
+    Flow,
+    Listing,
+    Outcome,
+    Page,
+    Question,
+    Refused,
+    Told,
+    VendorTicket,
+)
 from firmware.bridge.work import Fault, Faults, Worker
 from firmware.demo.network import free_port
 from firmware.hold import hold
@@ -463,6 +474,9 @@ class Listener:
     """A vendor that takes everything, and keeps what it was told."""
 
     batch_max = 20
+    asks = False
+    devices = False
+    deadline_ms = 3000
 
     def __init__(self) -> None:
         self.told: list[Told] = []
@@ -482,6 +496,12 @@ class Listener:
         yield Page(())
         self.told += movements
         return tuple(Accepted() for _ in movements)
+
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        raise AssertionError("not asked")
+
+    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
+        raise AssertionError("no devices")
 
 
 def test_what_a_killed_bridge_held_is_told_at_once_by_the_next_one_of_the_same_folder(tmp_path: Path) -> None:
