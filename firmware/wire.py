@@ -24,6 +24,8 @@ BATCH_BYTES_MAX = 60_000  # of bodies and codes in it, so that the whole stays b
 ROW_BYTES_MAX = (
     49_152  # of one body; the longest that a gate writes has 64 events and a code of 7,089 characters
 )
+ACCOUNTS_MAX = 64  # vendors of one bridge; an entry has at most 320 bytes of text
+DEADLINE_MS_MAX = 60_000  # nobody stands longer before a closed lane
 ITEMS_MAX = 800  # of a page or a change message: about 60 bytes each
 WINDOW_MESSAGES = 16  # sent and not yet acknowledged; Debian's mosquitto allows 20
 
@@ -36,6 +38,7 @@ CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
 NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}\Z")]
 Text = Annotated[str, Meta(max_length=256)]
+Perimeters = Annotated[tuple[Perimeter, ...], Meta(max_length=2)]
 CodeText = Annotated[str, Meta(max_length=40_000)]  # of 7,089 characters, most of them perhaps escaped
 Batch = Annotated[tuple["SentRow", ...], Meta(max_length=BATCH_ROWS_MAX)]
 
@@ -64,6 +67,10 @@ class Presence(Message, frozen=True):
 
     (`epoch`, `connection`) grow with each connection; a death whose pair is below that of the newest birth is
     stale. `random` is that of the epoch, and tells two gates with one name apart.
+
+    The rest is what a vendor wants to know of a device before it scans: `perimeters` of the gate's lanes,
+    `mac` and `ip` of the network card that leads to the broker, `serial` and `model` of the computer, and
+    whether its clock is `trusted`. A birth is told again when the clock becomes trusted.
     """
 
     online: bool
@@ -71,6 +78,12 @@ class Presence(Message, frozen=True):
     connection: Number
     random: Text
     release: Text = ""
+    perimeters: Perimeters = ()
+    mac: Text = ""
+    ip: Text = ""
+    serial: Text = ""
+    model: Text = ""
+    trusted: bool = False
 
 
 class SentRow(Item, frozen=True):
@@ -131,6 +144,77 @@ class Outcomes(Message, frozen=True):
     outcomes: Annotated[tuple[Outcome, ...], Meta(max_length=BATCH_ROWS_MAX)]
 
 
+# --- asking the vendor -----------------------------------------------------------------------------------
+
+
+class Ask(Message, frozen=True):
+    """A person stands at the lane, and the vendor `account` decides.
+
+    `scan` is the row of the ask, which is on the gate's disk by now, and `digest` its chain digest.
+    `ticket_id` is as in the catalogue, and empty for a code that is not in it; `event` and `session` are the
+    ticket's, or the route's. The gate waits `left_ms` from the moment of sending, and the receiver counts from arrival.
+    `again` says that an earlier ask about this code had no answer: the vendor may have spent the ticket.
+    """
+
+    scan: RowId
+    digest: ChainDigest
+    account: Name
+    code: CodeText
+    ticket_id: Text
+    event: Text
+    session: Text
+    direction: Direction
+    perimeter: Perimeter
+    at_utc_ms: UtcMs
+    left_ms: Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
+    again: bool = False
+
+
+class Word(StrEnum):
+    """What the vendor said when it was asked."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+
+
+class Answer(Message, frozen=True):
+    """What came of an ask, `scan` and `digest` as in it. One that comes too late is sent as well.
+
+    `verdict` is that of a refusal, `text` the vendor's own word, or why there is none. An unanswered ask with
+    `doubt` may have been carried out by the vendor all the same, and its answer may still come.
+    """
+
+    scan: RowId
+    digest: ChainDigest
+    word: Word
+    verdict: Verdict | None = None
+    text: Text = ""
+    doubt: bool = False
+
+
+class Account(Item, frozen=True):
+    """How one vendor is, for one gate.
+
+    `asks`: it can be asked at all; `reachable`: it answers at present; `configured`: the perimeters of this
+    gate at which it takes scans (a vendor that knows no devices takes them at both); `deadline_ms`: how long
+    it may take by its own rules, for routes that name no other. `text` says what is wrong.
+    """
+
+    account: Name
+    asks: bool
+    reachable: bool
+    configured: Perimeters
+    deadline_ms: Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
+    text: Text = ""
+
+
+class Vendors(Message, frozen=True):
+    """How the bridge's vendors are, for one gate: after its birth, at each change, and every 20 s."""
+
+    accounts: Annotated[tuple[Account, ...], Meta(max_length=ACCOUNTS_MAX)]
+
+
 # --- the catalogue and movements down --------------------------------------------------------------------
 
 
@@ -169,7 +253,7 @@ class Moved(Item, frozen=True, tag_field="kind", tag="m"):
     act: Act
     subject: Text
     direction: Direction
-    perimeters: Annotated[tuple[Perimeter, ...], Meta(max_length=2)]
+    perimeters: Perimeters
     utc_ms: UtcMs
     spend: Spend = Spend.OPENING
     until_utc_ms: UtcMs = 0
@@ -266,6 +350,9 @@ STATUS = Topic("gate/<gate>/status", Presence, "gate", True, "birth, will and fa
 JOURNAL = Topic("gate/<gate>/journal", Journal, "gate", False, "rows of its journal")
 RECEIPT = Topic("gate/<gate>/receipt", Receipt, "bridge", False, "the rows that are safe in the ledger")
 OUTCOME = Topic("gate/<gate>/outcome", Outcomes, "bridge", False, "what the vendor said about its scans")
+ASK = Topic("gate/<gate>/ask", Ask, "gate", False, "asks a vendor about a scan")
+ANSWER = Topic("gate/<gate>/answer", Answer, "bridge", False, "what the vendor said to an ask")
+VENDORS = Topic("gate/<gate>/vendors", Vendors, "bridge", False, "which vendors can be asked at present")
 REQUEST = Topic(
     "gate/<gate>/catalogue/request", CatalogueRequest, "gate", False, "asks for changes since a cursor"
 )
@@ -287,6 +374,9 @@ TOPICS = (
     JOURNAL,
     RECEIPT,
     OUTCOME,
+    ASK,
+    ANSWER,
+    VENDORS,
     REQUEST,
     PAGE,
     ADMISSIONS,

@@ -244,7 +244,7 @@ def test_a_gate_reads_its_own_topics_and_what_the_venue_shares(both: Both, kind:
         send_all(watch, "other", "north", mark)
         watch.session().publish(Publication(wire.address(wire.CHANGES, "arena"), b"last " + mark))
         north.wait(lambda: b"last " + mark in north.payloads)
-    own = {wire.RECEIPT.name, wire.OUTCOME.name, wire.PAGE.name}
+    own = {t.name for t in (wire.RECEIPT, wire.OUTCOME, wire.ANSWER, wire.VENDORS, wire.PAGE)}
     assert names(north, mark, "north") == own | SHARED | {wire.CHANGES.name}
     assert names(north, mark, "south") == SHARED | {wire.CHANGES.name}
     assert all(arrived.topic.startswith(f"{wire.ROOT}/arena/") for arrived in north.heard)
@@ -262,7 +262,7 @@ def test_a_bridge_writes_and_reads_what_the_wire_says(both: Both) -> None:
         bridge.wait(lambda: b"last" in bridge.payloads)
     assert names(watch, b"of bridge", "north") == {t.name for t in wire.TOPICS if t.writer == "bridge"}
     heard = names(bridge, b"for bridge", "north")
-    assert {wire.STATUS.name, wire.JOURNAL.name, wire.REQUEST.name} <= heard
+    assert {t.name for t in (wire.STATUS, wire.JOURNAL, wire.ASK, wire.REQUEST)} <= heard
 
 
 def test_nobody_comes_in_without_a_certificate_of_the_right_authority(both: Both) -> None:
