@@ -153,7 +153,8 @@ class Ask(Message, frozen=True):
     `scan` is the row of the ask, which is on the gate's disk by now, and `digest` its chain digest.
     `ticket_id` is as in the catalogue, and empty for a code that is not in it; `event` and `session` are the
     ticket's, or the route's. The gate waits `left_ms` from the moment of sending, and the receiver counts
-    from arrival. `again` says that an earlier ask about this code had no answer: the vendor may have spent the ticket.
+    from arrival. `again` says that an earlier ask about this code had no answer: the vendor may have spent
+    the ticket.
     """
 
     scan: RowId
