@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from random import Random
-from typing import NamedTuple, Self
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 from firmware import wire
 from firmware.core.effects import Effect, Record
@@ -120,6 +121,20 @@ class Memory:
         return {}
 
 
+class Connection(Protocol):
+    """A gate's line, or whatever stands for one."""
+
+    @property
+    def session(self) -> Session | None:
+        """The connection that stands, if one does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class Gate:
     """One gate with one lane. `lateness_s` has for each row how long it waited for its receipt.
 
@@ -135,6 +150,7 @@ class Gate:
         clock: Clock,
         listens: bool = False,
         pace: Pace = PACE,
+        line: Callable[..., Connection] = Line,
     ) -> None:
         self.name, self.receipts, self.changes = name, 0, 0
         self.verdicts: Counter[Verdict] = Counter()
@@ -161,7 +177,7 @@ class Gate:
         if listens:
             others = (wire.STATUS, wire.ADMISSIONS, wire.ADMISSIONS_REQUEST)
             heard += [wire.address(topic, venue, "+") for topic in others]
-        self.line = Line(
+        self.line = line(
             brokers, f"gate-{venue}-{name}", heard, self, self._presences.will, self._presences.will, pace
         )
         began = Began(1, random, "", RELEASE, (setup,))
