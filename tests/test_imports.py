@@ -53,6 +53,7 @@ TOP = 3
 # Each outside library behind one file, so that a fake or another one can take its place. LMDB has two: the
 # catalogue, which the cloud can replace, and the history, which the journal can rebuild.
 DRIVERS = {
+    "alembic": ("firmware.bridge.migrations",),
     "evdev": ("hal.evdev_reader",),
     "gpiozero": ("hal.gpio", "hal.chip_pins"),
     "httpcore": ("firmware.bridge.connections",),

@@ -1,4 +1,10 @@
-"""Opens the ledger's database: SQLite by default, PostgreSQL by its URL. No query is for one of them."""
+"""Opens the ledger's database: SQLite by default, PostgreSQL by its URL. No query is for one of them.
+
+Both work alike: one transaction that writes at a time, which waits for the one before it, and any number that
+only read, each of which sees one moment. SQLite is so by nature. In PostgreSQL each writer takes one lock of
+the whole ledger first: the numbers of changes have to become visible in their order anyway, so that a second
+writer would wait at the end instead of at the start, and could meet another one in a deadlock.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,14 +12,20 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from firmware.bridge import schema
+from firmware.bridge.migrations import LaterRelease, migrate
 
-BUSY_TIMEOUT_S = 10  # another process holds the file: a consistent copy of a large ledger takes seconds
+BUSY_TIMEOUT_S = 10  # another process holds the ledger: a consistent copy of a large file takes seconds
+CONNECT_S = 5  # a PostgreSQL that answers at all does so within milliseconds
+STATEMENT_S = (
+    60  # no statement is for more than a page or a batch; a whole list of a million takes a few of 10 s
+)
+WRITERS_LOCK = 0x6761_7465_706F_7374  # of PostgreSQL's advisory locks: "gatepost"
 NUMBER, VENUE = "number", "venue"
 ONLY_READS = "only_reads"
 
@@ -22,9 +34,18 @@ ONLY_READS = "only_reads"
 OF_THE_VALUES = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
 
 MEND = "see that the database runs, and whether its disk has room"
-# SQLite's names of what is wrong, without what some of them have behind the second word.
+HELD = "another process holds the ledger: end what copies or opens it"
+# SQLite's names of what is wrong, without what some of them have behind the second word; PostgreSQL's codes
+# (appendix A of its manual).
 MENDS = {
-    "SQLITE_BUSY": "another process holds the file: end what copies or opens it",
+    "28000": "correct user and password in the URL, and see that pg_hba.conf lets it in",
+    "28P01": "correct user and password in the URL",
+    "3D000": "make that database, or correct the URL",
+    "25006": "this is a copy that only reads: name the primary in the URL",
+    "53100": "make room on its disk",
+    "53300": "it has too many connections: raise max_connections, or end other bridges",
+    "55P03": HELD,
+    "SQLITE_BUSY": HELD,
     "SQLITE_CANTOPEN": "see that its folder is there, and that we may write to it",
     "SQLITE_CORRUPT": "the file is damaged: stop the bridge, and put the last copy of it back",
     "SQLITE_FULL": "make room on its disk",
@@ -53,14 +74,17 @@ class Database:
     """The ledger's database. `transaction` is the only way in: all of it or nothing, durable at its end."""
 
     def __init__(self, url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        """Open, and make the tables that are not there. Raises `LedgerLost`."""
+        """Open, and bring its tables up to this release. Raises `LedgerLost`, `ForeignLedger`."""
         self._engine = _engine(url, busy_timeout_s)
         self.name = self._engine.url.render_as_string(hide_password=True)
         try:
             with self.transaction() as connection:
-                schema.metadata.create_all(connection)
+                migrate(connection)
                 if not connection.execute(_NUMBER).all():
                     connection.execute(insert(schema.state).values(name=NUMBER, value="0"))
+        except LaterRelease as error:
+            self.close()
+            raise ForeignLedger(f"{self.name}: {error}") from error
         except NeverTaken as error:  # there is nothing of a gate in it yet
             self.close()
             raise LedgerLost(f"{error}: let this user make tables there") from error
@@ -171,24 +195,35 @@ def _first_line(error: BaseException | None) -> str:
 
 def _mend(error: BaseException | None) -> str:
     name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-    return MENDS.get(name, MEND)
+    return MENDS.get(getattr(error, "sqlstate", None) or name, MEND)
 
 
 def _engine(url: str, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)  # an error must not show a code
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", partial(_prepare_sqlite, busy_timeout_s))
+    busy_ms = int(busy_timeout_s * 1000)
+    # An error must not show a code.
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        event.listen(engine, "connect", partial(_prepare_sqlite, busy_ms))
         event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    options = f"-c lock_timeout={busy_ms} -c statement_timeout={STATEMENT_S * 1000} -c synchronous_commit=on"
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": CONNECT_S, "options": options, "application_name": "gatepost"},
+    )
+    event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
-def _prepare_sqlite(busy_timeout_s: float, connection: Any, _: object) -> None:
+def _prepare_sqlite(busy_ms: int, connection: Any, _: object) -> None:
     """As the journal: a commit survives a power cut, and readers wait for nobody."""
     connection.isolation_level = None  # SQLAlchemy says when a transaction begins
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
-        f"busy_timeout={int(busy_timeout_s * 1000)}",
+        f"busy_timeout={busy_ms}",
         "foreign_keys=ON",
         "trusted_schema=OFF",
     ):
@@ -199,3 +234,11 @@ def _begin_sqlite(connection: Connection) -> None:
     """A transaction that begins by reading could not become the writer where another one is."""
     only_reads = connection.get_execution_options().get(ONLY_READS)
     connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """A look has one snapshot. A writer waits for its turn, and it sees what the one before it left."""
+    if connection.get_execution_options().get(ONLY_READS):
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")

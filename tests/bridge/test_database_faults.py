@@ -1,12 +1,15 @@
 """What the ledger's database may answer: that it is lost, with the mend, or that it takes all but this."""
 
 import resource
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, NullPool, create_engine, insert, make_url, select
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -19,8 +22,9 @@ from sqlalchemy.exc import (
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.database import MEND, Database, LedgerLost, NeverTaken
+from firmware.bridge.database import MEND, Database, ForeignLedger, LedgerLost, NeverTaken
 from firmware.bridge.relay import IDLE_S
+from tests.bridge.ledgers import ledger_at
 from tests.bridge.relays import TapeSession, desk, topic
 from tests.bridge.test_relay import batch, gate_of
 
@@ -139,13 +143,31 @@ def test_whatever_the_driver_calls_it_what_is_to_be_tried_again_is_told_apart(
     assert str(told.value) == f"{url(tmp_path)}: first{mend}"
 
 
-def test_a_user_who_may_make_no_tables_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise _error(ProgrammingError)
+def test_a_user_who_may_make_no_tables_is_told_so(tmp_path: Path, on_postgresql: None) -> None:
+    url = make_url(ledger_at(tmp_path / "ledger.db"))
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP ROLE IF EXISTS guest")
+        connection.exec_driver_sql("CREATE ROLE guest LOGIN")
+    with pytest.raises(LedgerLost, match=r"permission denied .*: let this user make tables there"):
+        Database(url.set(username="guest").render_as_string(hide_password=False))
 
-    monkeypatch.setattr(schema.metadata, "create_all", refused)
-    with pytest.raises(LedgerLost, match="first: let this user make tables there"):
+
+def test_a_ledger_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+    Database(url(tmp_path)).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as file, file:
+        file.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ForeignLedger, match=r"a later release .* \(step 9999\): install that release"):
         Database(url(tmp_path))
+
+
+@pytest.mark.usefixtures("any_ledger")
+def test_the_steps_to_this_release_make_the_tables_that_it_works_with(tmp_path: Path) -> None:
+    Database(ledger_at(tmp_path / "ledger.db")).close()
+    engine = create_engine(ledger_at(tmp_path / "ledger.db"), poolclass=NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
 
 
 def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from firmware.core.ticket import Policy, Route, Spend, Ticket
 from firmware.row import chain
 from firmware.rows import RowReader
 from hal.fake import Person
+from tests.bridge.ledgers import held, ledger_at
 from tests.bridge.model_gate import ACCOUNTS, VENUE, Books, ModelGate, books
 from tests.core.samples import NOON_MS
 from tests.gate_bench import SETUP, THROUGH, Bench, data_directory
@@ -86,22 +87,19 @@ def check_whole(kept: Books, gate: ModelGate, confirmed: int) -> None:
     assert kept.ledger.counts().rows == len(rows)
 
 
+@pytest.mark.usefixtures("any_ledger")
 def test_a_database_that_is_held_by_another_is_lost_and_found_again(tmp_path: Path) -> None:
     gate = long_gate(10)
     path = tmp_path / "ledger.db"
-    with Database(f"sqlite:///{path}", busy_timeout_s=BUSY_S) as database:
+    with Database(ledger_at(path), busy_timeout_s=BUSY_S) as database:
         ledger = Ledger(database, VENUE, ACCOUNTS)
         ledger.store(gate.name, gate.batch(0, 9), NOON_MS)
-        other = sqlite3.connect(path, isolation_level=None)
-        try:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(LedgerLost, match="locked: another process holds the file"):
+        with held(path):
+            with pytest.raises(LedgerLost, match=r"lock.*: another process holds the ledger"):
                 ledger.store(gate.name, gate.batch(9), NOON_MS)
-            with pytest.raises(LedgerLost, match="locked"):
+            with pytest.raises(LedgerLost, match="lock"):
                 ledger.claim("acme", "w", NOON_MS, 1, 1000)
             assert ledger.counts().rows == 9, "who only looks waits for nobody"
-        finally:
-            other.close()
         assert ledger.store(gate.name, gate.batch(9, cursor=9), NOON_MS).receipt == gate.receipt()
         assert ledger.counts().rows == len(gate.rows)
         assert len(ledger.claim("acme", "w", NOON_MS, 100, 1000)) == 10

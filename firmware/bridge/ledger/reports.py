@@ -36,7 +36,8 @@ class Reports:
             return
         text = whole_text(text)[:REPORT_CHARACTERS_MAX]
         line = {"kind": kind, "key": whole_text(key), "text": text, "at_ms": self._now_utc_ms}
-        if not self._connection.execute(insert_new(self._connection, schema.report), line).rowcount:
+        there = insert_new(self._connection, schema.report).returning(schema.report.c.id)
+        if self._connection.execute(there, line).first() is None:
             return
         self.new.append(text)
         if gate and self._counted(gate, kind) == REPORTS_OF_GATE_MAX:
