@@ -27,6 +27,7 @@ from firmware.core.ticket import (
     Verdict,
 )
 from firmware.row import Before, Began, Named, Row, Story, chain, encode, encode_began, row_id
+from tests.bridge.ledgers import ledger_at
 from tests.core.samples import IN, NOON_MS, OUTER
 
 VENUE = "hall"
@@ -146,7 +147,7 @@ class Books:
     """A ledger in a file, and what a test looks at."""
 
     def __init__(self, path: Path, venue: str = VENUE) -> None:
-        self.database = Database(f"sqlite:///{path}")
+        self.database = Database(ledger_at(path))
         self.ledger = Ledger(self.database, venue, ACCOUNTS)
 
     def store(

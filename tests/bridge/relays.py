@@ -19,6 +19,7 @@ from firmware.mqtt import Arrived, Broker, Publication, Session
 from firmware.mqtt.link import Limits, Link
 from firmware.row import Named, Row, Story
 from tests.bridge.feeds import KEY
+from tests.bridge.ledgers import ledger_at
 from tests.bridge.model_gate import ACCOUNTS, BEFORE, VENUE, ModelGate
 from tests.core.samples import IN, NOON_MS, OUTER
 
@@ -76,7 +77,7 @@ class Desk:
 
     def __init__(self, folder: Path, ledger: Callable[[Database], Ledger], busy_timeout_s: float) -> None:
         self.path = folder / "ledger.db"
-        self.database = Database(f"sqlite:///{self.path}", busy_timeout_s)
+        self.database = Database(ledger_at(self.path), busy_timeout_s)
         self.ledger = ledger(self.database)
         self.feed = Feed(self.database, VENUE, KEY)
         self.faults = Faults()

@@ -15,13 +15,16 @@ from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
 from firmware.venue_key import digest_of, keyed
 from tests.bridge.feeds import ACCOUNT, KEY, FeedGate, OwnGate, digest, read_delta, read_whole, reports
+from tests.bridge.ledgers import ledger_at
+
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 OTHER_KEY = b"o" * 32
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return ledger_at(tmp_path / "ledger.db")
 
 
 @pytest.fixture
@@ -413,6 +416,8 @@ def test_a_page_is_found_by_number_and_not_by_looking_at_all_tickets(database: D
                 plans.append(" ".join(row[3] for row in raw.fetchall()))
 
     engine = database._engine
+    if engine.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL chooses its plan by how much there is, and here is next to nothing")
     event.listen(engine, "before_cursor_execute", explain)
     feed.page(0, feed.name)
     assert len(plans) == 2

@@ -12,13 +12,16 @@ from firmware.bridge.vendor import VendorTicket
 from firmware.core.movements import Act
 from firmware.core.ticket import Direction, Perimeter
 from tests.bridge.feeds import ACCOUNT, KEY, FeedGate, OwnGate, noted, read_delta, read_whole
+from tests.bridge.ledgers import ledger_at
+
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 IN, OUT = Direction.IN, Direction.OUT
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Database(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

@@ -3,7 +3,9 @@
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +15,7 @@ from firmware.bridge.feed import Feed, Run
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
 from tests.bridge.feeds import ACCOUNT, KEY, FeedGate, OwnGate, digest, noted
+from tests.bridge.ledgers import forget_below, ledger_at
 
 PEOPLE = st.sampled_from("aab")
 IDS = st.sampled_from("abc")  # few, so that they get into each other's way
@@ -44,7 +47,9 @@ class FeedMachine(RuleBasedStateMachine):
         super().__init__()
         self.opened = ExitStack()
         folder = self.opened.enter_context(tempfile.TemporaryDirectory())
-        url = f"sqlite:///{folder}/ledger.db"
+        path = Path(folder) / "ledger.db"
+        url = ledger_at(path)
+        self.opened.callback(forget_below, path.parent)
         self.database = self.opened.enter_context(Database(url))
         self.feed = Feed(self.database, "arena", KEY, "bridge")
         self.other = Feed(self.opened.enter_context(Database(url)), "arena", KEY)
@@ -337,3 +342,17 @@ TestCodesAgainstDicts = CodesMachine.TestCase
 TestCodesAgainstDicts.settings = settings(max_examples=100, stateful_step_count=50)
 TestMovesAgainstDicts = MovesMachine.TestCase
 TestMovesAgainstDicts.settings = settings(max_examples=100, stateful_step_count=50)
+
+
+class CodesOnPostgreSql(CodesMachine):
+    """The same on the other database."""
+
+
+class MovesOnPostgreSql(MovesMachine):
+    """The same on the other database."""
+
+
+for machine in (CodesOnPostgreSql, MovesOnPostgreSql):
+    machine.TestCase.settings = settings(max_examples=10, stateful_step_count=50)
+TestCodesOnPostgreSql = pytest.mark.usefixtures("on_postgresql")(CodesOnPostgreSql.TestCase)
+TestMovesOnPostgreSql = pytest.mark.usefixtures("on_postgresql")(MovesOnPostgreSql.TestCase)

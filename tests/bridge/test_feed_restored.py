@@ -16,6 +16,8 @@ from firmware.core.ticket import Status
 from firmware.venue_key import digest_of
 from tests.feeds import CODES, KEY, NOW_MS, Gate, opened
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 
 @contextmanager
 def feed_in(file: Path) -> Iterator[tuple[Database, Feed]]:

@@ -11,6 +11,9 @@ from firmware.bridge.tickets import concerned, merged, store
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Status
 from tests.bridge.feeds import ACCOUNT, KEY, FeedGate, digest, read_whole
+from tests.bridge.ledgers import ledger_at
+
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 TICKET = VendorTicket("1", "code 1")
 REFUNDED = VendorTicket("1", "code 1", Status.REFUNDED)
@@ -19,7 +22,7 @@ NOW_MS = 1_000_000
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Database(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

@@ -19,6 +19,8 @@ from tests.bridge.feeds import KEY, FeedGate
 from tests.bridge.model_gate import VENUE, Books, ModelGate, books
 from tests.core.samples import NOON_MS
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 EDGES = st.sampled_from([-1, 0, 1, NOON_MS, UTC_MS_MAX - 1, UTC_MS_MAX, (1 << 63) - 1, 1 << 63])
 LONGEST = "acme:" + "x" * (SUBJECT_CHARACTERS_MAX - len("acme:"))
 MOVEMENTS = st.builds(

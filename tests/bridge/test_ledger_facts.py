@@ -11,6 +11,8 @@ from firmware.row import Before, Named, Row, Story, Unreadable, decode, encode
 from tests.bridge.model_gate import VENDOR_DECIDES, ModelGate
 from tests.core.samples import IN, NOON_MS
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 MOMENT = Moment(1, NOON_MS, True)
 SCAN = Scanned(
     MOMENT, 7, b"digest", "acme:t1", IN, Route("acme"), Policy("gala"), Ticket("acme:t1", session="night")

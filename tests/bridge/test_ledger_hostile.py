@@ -23,6 +23,8 @@ from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, Books, ModelGate, books
 from tests.core.samples import IN, NOON_MS, OUTER
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 OUT = Direction.OUT
 NUMBERS = st.one_of(st.integers(-2, 2), st.integers(-(1 << 63), (1 << 64) - 1), st.just(NOON_MS))
 TEXTS = st.one_of(

@@ -14,6 +14,8 @@ from firmware.row import Row
 from tests.bridge.model_gate import VENDOR_DECIDES, Books, Kept, ModelGate, books
 from tests.core.samples import IN, INNER, NOON_MS, OUT, OUTER
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Books]:

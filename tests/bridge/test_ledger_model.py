@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,6 +17,7 @@ from firmware.bridge.ledger import LOOSE_MS_MAX
 from firmware.core.movements import Act
 from firmware.core.ticket import Direction
 from firmware.row import chain
+from tests.bridge.ledgers import copy, forget_below
 from tests.bridge.model_gate import Books, Kept, ModelGate
 from tests.core.samples import NOON_MS
 
@@ -172,7 +174,7 @@ class LedgerLikeLists(RuleBasedStateMachine):
         if not folder.exists():
             for books in self.bridges:
                 books.database.close()
-            shutil.copytree(self.path.parent, folder)
+            copy(self.path, folder / self.path.name)
             self.backup = (folder, dict(self.came))
 
     @rule()
@@ -187,7 +189,7 @@ class LedgerLikeLists(RuleBasedStateMachine):
         self.came = dict(came)
         self.gone -= self.came.keys()
         self.lives += 1
-        shutil.copytree(folder, self.path.parent)
+        copy(folder / self.path.name, self.path)
         self.backup = None
         self.open_books()
 
@@ -301,8 +303,19 @@ class LedgerLikeLists(RuleBasedStateMachine):
     def teardown(self) -> None:
         for books in getattr(self, "bridges", ()):
             books.database.close()
+        forget_below(self.scratch)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 TestLedgerLikeLists = LedgerLikeLists.TestCase
 TestLedgerLikeLists.settings = settings(max_examples=settings().max_examples // 4, stateful_step_count=40)
+
+
+class LedgerOnPostgreSql(LedgerLikeLists):
+    """The same on the other database."""
+
+
+LedgerOnPostgreSql.TestCase.settings = settings(
+    max_examples=max(5, settings().max_examples // 16), stateful_step_count=40
+)
+TestLedgerOnPostgreSql = pytest.mark.usefixtures("on_postgresql")(LedgerOnPostgreSql.TestCase)

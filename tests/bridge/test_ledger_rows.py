@@ -15,6 +15,8 @@ from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import ACCOUNTS, VENUE, Books, ModelGate, books
 from tests.core.samples import NOON_MS
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Books]:

@@ -13,6 +13,8 @@ from firmware.core.ticket import Route, Verdict
 from tests.bridge.model_gate import Books, ModelGate, books
 from tests.core.samples import IN, NOON_MS, OUT
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 LEASE_MS = 60_000
 
 

@@ -1,4 +1,3 @@
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,12 @@ from firmware.bridge.vendor import VendorTicket
 from firmware.bridge.work import Faults, at_work
 from firmware.mqtt import Line, Publication
 from tests.bridge.feeds import read_whole
+from tests.bridge.ledgers import held
 from tests.bridge.model_gate import ACCOUNTS, VENUE, ModelGate
 from tests.bridge.relays import Desk, TapeSession, desk, topic
 from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, mosquitto_broker, until
+
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 RECEIPT = wire.Receipt(upto=1, digest=b"d" * 16)
 PAGE = wire.CataloguePage(
@@ -545,14 +547,11 @@ def test_a_locked_database_delays_receipts_and_loses_nothing(tmp_path: Path, bro
         at_broker(at, broker),
         gates_at(broker) as (line, ear),
     ):
-        other = sqlite3.connect(at.path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        for gate in gates:
-            send(line, topic(wire.JOURNAL, gate.name), batch(gate))
-        until(lambda: [fault.thing for fault in at.faults.now()] == ["the ledger"])
-        assert not any(receipts(ear, gate.name) for gate in gates)
-        other.execute("ROLLBACK")
-        other.close()
+        with held(at.path):
+            for gate in gates:
+                send(line, topic(wire.JOURNAL, gate.name), batch(gate))
+            until(lambda: [fault.thing for fault in at.faults.now()] == ["the ledger"])
+            assert not any(receipts(ear, gate.name) for gate in gates)
         ear.wait(lambda: all(receipts(ear, gate.name) == [gate.receipt()] for gate in gates))
         until(lambda: not at.faults.now())
         assert at.rows() == 25

@@ -45,6 +45,8 @@ from tests.bridge.relays import walk_in
 from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Office]:

@@ -21,6 +21,8 @@ from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, books
 from tests.bridge.offices import Office, Script, script
 
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Office]:
