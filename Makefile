@@ -15,10 +15,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 #   mosquitto           the broker of a venue: tests run it from the files in deploy/
 #   mount               tests/powercut: loop devices
 #   openssl             certificates for the tests of the broker's files
+#   postgresql          the ledger's other database: the bridge's tests run on both
 #   qemu-system-common  tests/powercut: qemu-storage-daemon, the disk that logs every block written
 #   systemd             systemd-analyze, which reads the units of systemd/ as systemd does
 #   xkb-data            the layouts of libxkbcommon0
-SYSTEM_PACKAGES := e2fsprogs fuse3 libx11-data libxkbcommon0 mosquitto mount openssl qemu-system-common systemd xkb-data
+SYSTEM_PACKAGES := e2fsprogs fuse3 libx11-data libxkbcommon0 mosquitto mount openssl postgresql qemu-system-common systemd xkb-data
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test hil hil-system lint bench lock system clean

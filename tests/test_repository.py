@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import brokers, test_deploy_services
+from tests import brokers, postgres, test_deploy_services
 from tests.hal import typed
 from tests.powercut import rig
 
@@ -150,6 +150,7 @@ def test_make_system_installs_what_power_cuts_brokers_and_keyboards_need() -> No
         *rig.PACKAGES.values(),
         *brokers.PACKAGES.values(),
         *typed.PACKAGES,
+        *postgres.PACKAGES,
         test_deploy_services.PACKAGE,
     }
 
@@ -168,6 +169,7 @@ def test_the_wheel_holds_the_two_packages_and_their_types(tmp_path: Path) -> Non
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"firmware", "hal"}
     assert {"firmware/py.typed", "hal/py.typed", "firmware/core/__init__.py"} <= set(names)
+    assert "firmware/bridge/migrations/versions/step_0001_ledger.py" in names, "no ledger could be made"
 
 
 @pytest.mark.parametrize(
