@@ -14,14 +14,15 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import evdev
 
 from hal.frames import Framing
+from hal.input_devices import SYS_INPUT, Candidate, candidates, types_text
 from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, Keyboard, KeyEvent, Keys
 from hal.ports import Deliver, Read, Reader, TellState
 from hal.reopening import RETRY_MS, Fault, Reopening
@@ -32,13 +33,6 @@ EVENTS_MAX = 64  # of one reading, which is what the kernel keeps
 RECORDED_MAX = 100_000  # events; the longest code has 43,000
 SETTLE_MS_MAX = 5000  # longer than any code; a keyboard that never falls silent is no scanner
 EVIOCSCLOCKID = 0x400445A0  # _IOW('E', 0xa0, int) of linux/input.h
-SYS_INPUT = Path("/sys/class/input")
-
-LONG_BITS = struct.calcsize("@l") * 8  # the kernel prints capabilities in words of this length
-
-DIGIT_KEYS = range(2, 12)
-LETTER_KEYS = (*range(16, 26), *range(30, 39), *range(44, 51))
-KEY_ENTER = 28
 USB_ID = re.compile(r"[0-9a-f]{4}")
 
 GONE = "is not there: check the cable"
@@ -257,20 +251,6 @@ def grabbed(device: KeyDevice) -> Source:
 # --- which keyboard ------------------------------------------------------------------------------------
 
 
-class Candidate(NamedTuple):
-    """An input device as the kernel describes it to everybody; `node` is its name below /dev/input."""
-
-    node: str
-    vendor: str
-    product: str
-    serial: str
-    name: str
-    keyboard: bool
-
-    def __str__(self) -> str:
-        return f'{self.node} {self.vendor}:{self.product} "{self.name}" serial "{self.serial}"'
-
-
 def found(wanted: KeyDevice, root: Path = SYS_INPUT) -> Candidate:
     """The one keyboard that fits. Raises Fault, naming those that there are."""
     there = list(candidates(root))
@@ -289,35 +269,6 @@ def found(wanted: KeyDevice, root: Path = SYS_INPUT) -> Candidate:
         raise Fault(f'("{same[0].name}") {NO_KEYBOARD}')
     others = ", ".join(str(one) for one in there if one.keyboard) or "none"
     raise Fault(f"{GONE}, vendor and product (keyboards that are there: {others})")
-
-
-def candidates(root: Path = SYS_INPUT) -> Iterator[Candidate]:
-    """All input devices of this machine, without opening any."""
-    for folder in sorted(root.glob("event*")):
-        try:
-            vendor, product, serial, name, keys = (
-                (folder / "device" / part).read_text("utf-8", "replace").strip()
-                for part in ("id/vendor", "id/product", "uniq", "name", "capabilities/key")
-            )
-        except OSError:
-            continue  # it went while it was looked at
-        yield Candidate(folder.name, vendor, product, serial, name, types_text(bits_of(keys)))
-
-
-def bits_of(words: str) -> frozenset[int]:
-    """The numbers of the bits that are set in the kernel's hexadecimal words, the highest word first."""
-    numbers = [int(word, 16) for word in reversed(words.split())]
-    return frozenset(
-        LONG_BITS * place + bit
-        for place, number in enumerate(numbers)
-        for bit in range(number.bit_length())
-        if number >> bit & 1
-    )
-
-
-def types_text(keys: Container[int]) -> bool:
-    """Whether a device with these keys can type a code: mice, buttons and remote controls cannot."""
-    return all(key in keys for key in (*DIGIT_KEYS, *LETTER_KEYS, KEY_ENTER))
 
 
 def mend(error: OSError) -> str:

@@ -1,19 +1,15 @@
 """Readers that are plugged in, from what the kernel and udev say of them. None is opened."""
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.doctor.machine import Machine, read
+from hal.input_devices import bits_of, types_text
 
-WORD_BITS = 8 * struct.calcsize("P")  # of a bit map in /sys: as many as a long of this machine
-# linux/input-event-codes.h
-DIGITS = range(2, 12)  # KEY_1 to KEY_0
-ENTER = 28
-LETTERS = (*range(16, 26), *range(30, 39), *range(44, 51))  # KEY_Q to KEY_P, KEY_A to KEY_L, KEY_Z to KEY_M
-FOR_PEOPLE = (113, 115, 142, 164)  # KEY_MUTE, KEY_VOLUMEUP, KEY_SLEEP, KEY_PLAYPAUSE
+# KEY_MUTE, KEY_VOLUMEUP, KEY_SLEEP, KEY_PLAYPAUSE (linux/input-event-codes.h)
+FOR_PEOPLE = (113, 115, 142, 164)
 BUS_PS2 = "0011"  # BUS_I8042: the keyboard of a laptop
 WANDERING = re.compile(r"/dev/(?:tty(?:ACM|USB)|input/event)\d+")
 LINKS = ("/dev/serial/by-id", "/dev/serial/by-path", "/dev/input/by-id", "/dev/input/by-path")
@@ -96,11 +92,11 @@ def _upwards(path: Path) -> Iterator[Path]:
 def _input(machine: Machine, links: dict[str, list[str]]) -> Iterator[Device]:
     found = []
     for path in machine.glob("sys/class/input/event*/device"):
-        keys = _bits(read(path / "capabilities/key"))
+        keys = bits_of(read(path / "capabilities/key"))
         if not keys:
             continue  # switches, microphones
         place = read(path / "phys").rpartition("/input")[0] or read(path / "phys") or path.parent.name
-        media = read(path / "id/bustype") == BUS_PS2 or any(_has(keys, key) for key in FOR_PEOPLE)
+        media = read(path / "id/bustype") == BUS_PS2 or any(key in keys for key in FOR_PEOPLE)
         name = path.parent.name
         device = Device(
             f"/dev/input/{name}",
@@ -111,7 +107,7 @@ def _input(machine: Machine, links: dict[str, list[str]]) -> Iterator[Device]:
             read(path / "uniq"),
             read(path / "name"),
             place,
-            types_codes=all(_has(keys, key) for key in (*DIGITS, *LETTERS, ENTER)),
+            types_codes=types_text(keys),
             for_people=media,
         )
         found.append(device)
@@ -119,18 +115,3 @@ def _input(machine: Machine, links: dict[str, list[str]]) -> Iterator[Device]:
     for device in found:
         for_people = (device.place, device.vendor, device.product) in busy
         yield replace(device, for_people=for_people)
-
-
-def _bits(text: str) -> int:
-    """A bit map of /sys: words in hexadecimal, the highest first."""
-    bits = 0
-    for word in text.split():
-        try:
-            bits = bits << WORD_BITS | int(word, 16)
-        except ValueError:
-            return 0
-    return bits
-
-
-def _has(bits: int, number: int) -> bool:
-    return bool(bits >> number & 1)

@@ -12,15 +12,10 @@ from pathlib import Path
 import pytest
 
 from hal.evdev_reader import (
-    DIGIT_KEYS,
     EVENT,
-    KEY_ENTER,
-    LETTER_KEYS,
     EvdevReader,
     KeyDevice,
     Source,
-    bits_of,
-    candidates,
     found,
     grabbed,
     mend,
@@ -28,6 +23,7 @@ from hal.evdev_reader import (
     recorded,
 )
 from hal.frames import Framing
+from hal.input_devices import DIGIT_KEYS, KEY_ENTER, LETTER_KEYS, bits_of, candidates
 from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, KeyEvent
 from hal.ports import Code, Unreadable
 from hal.reopening import Fault
@@ -480,3 +476,4 @@ def test_the_kernels_words_are_read_from_the_right() -> None:
     assert bits_of("0") == frozenset()
     assert bits_of("1 0 8000000000000001") == {0, 63, 128}
     assert bits_of(word(KEYBOARD)) == KEYBOARD
+    assert bits_of("not a bit map") == frozenset()
