@@ -69,8 +69,8 @@ class Presence(Message, frozen=True):
     stale. `random` is that of the epoch, and tells two gates with one name apart.
 
     The rest is what a vendor wants to know of a device before it scans: `perimeters` of the gate's lanes,
-    `mac` and `ip` of the network card that leads to the broker, `serial` and `model` of the computer, and
-    whether its clock is `trusted`. A birth is told again when the clock becomes trusted.
+    `mac` of its first network card, `ip` as the broker sees it, `serial` and `model` of the computer, and
+    whether its clock is `trusted`. A birth is told again when that changes.
     """
 
     online: bool
@@ -199,7 +199,8 @@ class Account(Item, frozen=True):
 
     `asks`: it can be asked at all; `reachable`: it answers at present; `configured`: the perimeters of this
     gate at which it takes scans (a vendor that knows no devices takes them at both); `deadline_ms`: how long
-    it may take by its own rules, for routes that name no other. `text` says what is wrong.
+    it may take by its own rules, for routes that name no other. `text` says what is wrong. `uploads`: it takes
+    scans that were let in without it; `clock`: it takes none of a gate whose clock is not trusted.
     """
 
     account: Name
@@ -208,6 +209,8 @@ class Account(Item, frozen=True):
     configured: Perimeters
     deadline_ms: Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
     text: Text = ""
+    uploads: bool = True
+    clock: bool = False
 
 
 class Vendors(Message, frozen=True):

@@ -100,7 +100,7 @@ EXAMPLES: dict[str, wire.Message] = {
     ),
     "vendors": wire.Vendors(
         accounts=(
-            wire.Account("main", True, True, (Perimeter.OUTER,), 3000, "gate north, inner: no such venue"),
+            wire.Account("main", True, True, (Perimeter.OUTER,), 3000, "inner: no such venue", False, True),
             wire.Account("other", False, False, (), 0),
         )
     ),
