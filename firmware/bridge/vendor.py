@@ -57,10 +57,15 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The vendor says no, and will not change its mind."""
+    """The vendor says no, and will not change its mind.
+
+    With `fault` it is not about the ticket: something is wrong between the vendor and us, which a person has
+    to mend. The ticket is refused all the same, for that is no outage, and no policy may let it in.
+    """
 
     verdict: Verdict
     text: str = ""
+    fault: str = ""
 
 
 class Unsure(NamedTuple):
@@ -86,7 +91,8 @@ class Told(NamedTuple):
     """A movement that the vendor is told of. With `doubt` it may have been told already: look first.
 
     With `refused` it was none: a gate did not let this ticket through. Only some vendors hear of it.
-    `kept` is what configuring the device of this gate and perimeter gave; empty for most vendors.
+    With `unanswered` it was none either: the vendor was asked, no answer came, and nobody was let in. So it
+    is looked up, and never sent. `kept` is what configuring the device of this gate and perimeter gave.
     """
 
     ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
@@ -99,6 +105,7 @@ class Told(NamedTuple):
     doubt: bool = False
     refused: bool = False
     perimeter: Perimeter = Perimeter.OUTER
+    unanswered: bool = False
     kept: Mapping[str, str] = NOTHING_KEPT
 
 
@@ -217,6 +224,12 @@ class Vendor(Protocol):
     deadline_ms: int
     """How long an answer may take, from the scan on, as the vendor itself or its settings name it."""
 
+    inner: bool
+    """Whether it knows inner lanes. Else it is not told of movements that pass no outer one."""
+
+    books_exits: bool
+    """Whether an exit that it was asked about is in its books; else it is told of it like any other."""
+
     def secrets(self) -> Sequence[str]:
         """What must never stand in a log, as far as it is known by now."""
 
@@ -244,4 +257,10 @@ class Vendor(Protocol):
         """Configure the device of a gate's perimeter, again at each birth. What is to be kept, as it came.
 
         Raises `Outage`, after which it is tried again, and `Misconfigured`, which a person has to mend.
+        """
+
+    def trial(self) -> Flow[None]:
+        """The smallest question that changes nothing, to see whether it answers. Any answer will do.
+
+        Raises `Outage` where it does not, and `Misconfigured` where it sends us away.
         """
