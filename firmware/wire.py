@@ -199,8 +199,8 @@ class Account(Item, frozen=True):
 
     `asks`: it can be asked at all; `reachable`: it answers at present; `configured`: the perimeters of this
     gate at which it takes scans (a vendor that knows no devices takes them at both); `deadline_ms`: how long
-    it may take by its own rules, for routes that name no other. `text` says what is wrong. `uploads`: it takes
-    scans that were let in without it; `clock`: it takes none of a gate whose clock is not trusted.
+    it may take by its own rules, for routes that name no other. `text` says what is wrong. `uploads`: it
+    takes scans that were let in without it; `clock`: it takes none of a gate whose clock is not trusted.
     """
 
     account: Name
