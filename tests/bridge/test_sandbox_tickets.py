@@ -24,13 +24,13 @@ def tickets(count: int, seed: int = 1) -> Tickets:
 
 def books_from_histories(tickets: Tickets) -> Books:
     """The sums once more, from every ticket and its history."""
-    changes = tickets.changes()
+    changes = tickets.log.all()
     assert [change.number for change in changes] == list(range(1, len(changes) + 1))
     done = Counter(change.what for change in changes)
     inside = sum(ticket.inside for ticket in tickets.walk())
     scans = Counter((c.ticket_id, c.what, c.said_ms) for c in changes if c.operator == ME)
     twice = sum(times - 1 for times in scans.values())
-    return Books(len(changes), done["checkin"], done["checkout"], inside, tickets.books().repeats, twice)
+    return Books(len(changes), done["checkin"], done["checkout"], inside, tickets.log.books().repeats, twice)
 
 
 @pytest.mark.parametrize("count", [1, 3, 79, 1000])
@@ -99,7 +99,7 @@ def test_the_books_agree_with_the_histories(seed: int, acts: list[tuple[str, int
             said_ms = AT_MS + when
             done = made.update(codes[index], session.id, session.event, what == "+", said_ms, ME)
             answers[done.status] += 1
-    books = made.books()
+    books = made.log.books()
     assert books == books_from_histories(made)
     assert answers[EXECUTED] == books.check_ins + books.check_outs
 

@@ -205,7 +205,7 @@ def listening(port: int, start: Callable[[], Started]) -> Started:
 def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
     """What a person needs to use it."""
     name = "vivenu" if isinstance(sandbox, vivenu.Sandbox) else "Ingresse"
-    yield f"{name} sandbox at {sandbox.url}, {sandbox.count():,} tickets; Ctrl-C ends it"
+    yield f"{name} sandbox at {sandbox.url}, {sandbox.tickets.count:,} tickets; Ctrl-C ends it"
     yield f"control    {control.url}/sandbox/state (gatepost sandbox {name.lower()} --help)"
     yield from _vivenu(sandbox) if isinstance(sandbox, vivenu.Sandbox) else _ingresse(sandbox)
 

@@ -4,16 +4,15 @@ It listens on loopback only, wherever the vendor's side listens, and takes no re
 send: a POST needs Content-Type application/json, and the Host must be this machine.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Protocol, TypeVar
 
 import msgspec
 
-from firmware.bridge.sandbox.history import Books, Change
-from firmware.bridge.sandbox.seen import Seen, Violation
+from firmware.bridge.sandbox.life import Life
 from firmware.bridge.sandbox.server import LOOPBACK, Reply, Request, Server
-from firmware.bridge.sandbox.trouble import Trouble, Troubles
+from firmware.bridge.sandbox.trouble import Trouble
 
 SHOWN_MAX = 100  # entries of a history or a list of requests, the last ones
 CHANGES_MAX = 10_000  # in one call: a few hundred milliseconds in which the vendor answers nobody
@@ -64,30 +63,7 @@ Extra = Callable[[Request], object]
 class Controlled(Protocol):
     """A vendor's sandbox, as far as its control port needs it."""
 
-    url: str
-    server: Server
-    troubles: Troubles
-
-    @property
-    def violations(self) -> Sequence[Violation]: ...
-    @property
-    def requests(self) -> Sequence[Seen]: ...
-
-    def history(self, which: str = "") -> list[Change]: ...
-    def books(self) -> Books: ...
-    def sell(self, which: str = "") -> Change: ...
-    def refund(self, which: str = "") -> Change: ...
-    def change_code(self, which: str = "") -> Change: ...
-    def check_in(self, which: str = "") -> Change: ...
-    def check_out(self, which: str = "") -> Change: ...
-    def live(self, changes: int = 1) -> list[Change]: ...
-    def behave(self) -> None: ...
-
-    def count(self) -> int:
-        """How many tickets there are."""
-
-    def violations_count(self) -> int:
-        """How many requests were against the documents; `violations` is the first thousand of them."""
+    life: Life
 
     def controls(self) -> Mapping[str, Extra]:
         """What can be done at this vendor only."""
@@ -104,20 +80,21 @@ class Control:
 
     def __init__(self, sandbox: Controlled) -> None:
         self.sandbox = sandbox
+        self.life = life = sandbox.life
         common: Mapping[str, Extra] = {
             "GET state": lambda _: self.state(),
             "GET ticket": lambda request: sandbox.shown(msgspec.convert(dict(request.query), Which).ticket),
-            "GET history": lambda _: sandbox.history()[-SHOWN_MAX:],
-            "GET requests": lambda _: list(sandbox.requests)[-SHOWN_MAX:],
-            "GET violations": lambda _: sandbox.violations,
-            "POST sell": lambda request: sandbox.sell(body(request, Which).ticket),
-            "POST refund": lambda request: sandbox.refund(body(request, Which).ticket),
-            "POST change-code": lambda request: sandbox.change_code(body(request, Which).ticket),
-            "POST check-in": lambda request: sandbox.check_in(body(request, Which).ticket),
-            "POST check-out": lambda request: sandbox.check_out(body(request, Which).ticket),
+            "GET history": lambda _: life.history()[-SHOWN_MAX:],
+            "GET requests": lambda _: list(life.requests())[-SHOWN_MAX:],
+            "GET violations": lambda _: life.violations(),
+            "POST sell": lambda request: life.sell(body(request, Which).ticket),
+            "POST refund": lambda request: life.refund(body(request, Which).ticket),
+            "POST change-code": lambda request: life.change_code(body(request, Which).ticket),
+            "POST check-in": lambda request: life.check_in(body(request, Which).ticket),
+            "POST check-out": lambda request: life.check_out(body(request, Which).ticket),
             "POST live": self.live,
-            "POST misbehave": lambda request: sandbox.troubles.add(body(request, Trouble)),
-            "POST behave": lambda _: sandbox.behave(),
+            "POST misbehave": lambda request: life.troubles.add(body(request, Trouble)),
+            "POST behave": lambda _: life.behave(),
             "POST refuse": self.refuse,
         }
         assert common.keys() == COMMANDS.keys()
@@ -143,14 +120,14 @@ class Control:
 
     def state(self) -> object:
         """How things stand."""
-        sandbox = self.sandbox
+        life = self.life
         return {
-            "url": sandbox.url,
-            "tickets": sandbox.count(),
-            **sandbox.described(),
-            "books": sandbox.books()._asdict(),
-            "violations": sandbox.violations_count(),
-            "troubles": sandbox.troubles.standing(),
+            "url": life.server.url,
+            "tickets": life.tickets.count,
+            **self.sandbox.described(),
+            "books": life.books()._asdict(),
+            "violations": life.desk.violations_count,
+            "troubles": life.troubles.standing(),
         }
 
     def live(self, request: Request) -> object:
@@ -158,14 +135,14 @@ class Control:
         changes = body(request, Live).changes
         if not 1 <= changes <= CHANGES_MAX:
             raise ValueError(f"changes: from 1 to {CHANGES_MAX}")
-        return list(islice(reversed(self.sandbox.live(changes)), SHOWN_MAX))
+        return list(islice(reversed(self.life.live(changes)), SHOWN_MAX))
 
     def refuse(self, request: Request) -> None:
         """Let nobody in for a while."""
         seconds = body(request, Refuse).seconds
         if not 0 < seconds <= REFUSED_S_MAX:
             raise ValueError(f"seconds: above 0, at most {REFUSED_S_MAX:.0f}")
-        self.sandbox.server.refuse(seconds)
+        self.life.server.refuse(seconds)
 
 
 def body(request: Request, kind: type[Body]) -> Body:
@@ -180,4 +157,4 @@ def complaint(status: int, text: str) -> Reply:
 
 def control_of(sandbox: Controlled, port: int = 0) -> Server:
     """The control port, on loopback. Raises `OSError` where the port is taken."""
-    return Server(Control(sandbox).answer, sandbox.server.clock, LOOPBACK, port)
+    return Server(Control(sandbox).answer, sandbox.life.server.clock, LOOPBACK, port)

@@ -1,6 +1,8 @@
 """What happened at a sandbox, whichever vendor it plays: who did what to which ticket, and the sums."""
 
+import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 WORD = 0xFFFF_FFFF_FFFF_FFFF
@@ -43,6 +45,46 @@ class Books(NamedTuple):
     inside: int
     repeats: int
     twice: int
+
+
+class Log:
+    """All that happened, with its sums, by a time that never goes back. Who adds to it holds `lock`."""
+
+    def __init__(self, clock: Callable[[], int], from_ms: int) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.repeats = self.twice = self.inside = 0
+        self._check_ins = self._check_outs = 0
+        self._last_ms = from_ms
+        self._changes: list[Change] = []
+
+    def now(self) -> int:
+        """The sandbox's time."""
+        self._last_ms = max(self._last_ms, self.clock())
+        return self._last_ms
+
+    def keep(self, ticket_id: str, what: str, code: str, said_ms: int, operator: Operator) -> Change:
+        """Write down that something happens now."""
+        self._check_ins += what == "checkin"
+        self._check_outs += what == "checkout"
+        number = len(self._changes) + 1
+        self._changes.append(Change(number, ticket_id, what, code, self.now(), said_ms, operator))
+        return self._changes[-1]
+
+    def count(self) -> int:
+        """How much happened."""
+        return len(self._changes)
+
+    def all(self) -> list[Change]:
+        """Everything, in order."""
+        with self.lock:
+            return list(self._changes)
+
+    def books(self) -> Books:
+        """The sums."""
+        with self.lock:
+            done = (len(self._changes), self._check_ins, self._check_outs)
+            return Books(*done, self.inside, self.repeats, self.twice)
 
 
 def mix(number: int) -> int:

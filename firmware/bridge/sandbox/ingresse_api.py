@@ -1,7 +1,5 @@
 """The Ingresse API of the sandbox: a request in, a reply out. Sockets and threads are the server's."""
 
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,37 +7,39 @@ from functools import partial
 from typing import NoReturn
 from urllib.parse import parse_qs, unquote
 
-import msgspec
-
 from firmware.bridge.sandbox import ingresse_shapes as shapes
+from firmware.bridge.sandbox.desk import (
+    SEGMENT,
+    UNKNOWN,
+    Desk,
+    Due,
+    Says,
+    Vendor,
+    content_type_of,
+    json_reply,
+    wrong,
+)
 from firmware.bridge.sandbox.history import Operator
 from firmware.bridge.sandbox.ingresse_checks import (
+    AGAINST_THE_DOCUMENTS,
     EVENT_NOT_FOUND,
     KEYS,
     METHODS,
     NO_SUCH_PATH,
-    SEGMENT,
     TOKEN_EXPIRED,
-    Says,
+    number,
     read_key,
     read_query,
     read_update,
-    whole,
-    wrong,
 )
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
 from firmware.bridge.sandbox.ingresse_tickets import Event, Tickets, Updated
-from firmware.bridge.sandbox.seen import SEEN_MAX, VIOLATIONS_MAX, Seen, Violation, line_of
 from firmware.bridge.sandbox.server import Reply, Request
-from firmware.bridge.sandbox.trouble import Trouble, Troubles, troubled
+from firmware.bridge.sandbox.trouble import Troubles
 
 ENDPOINTS = tuple(METHODS)
-UNKNOWN = "unknown"  # where a path is none of them
 SECRET = frozenset({*KEYS, "usertoken"})
-MOVED_ROWS_MAX = 3  # when nothing else was ordered
 SEARCH_SIZE = 50  # what the clients ask for
-
-Due = Mapping[str, Trouble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +63,10 @@ class Api:
         log: Callable[[str], None] | None,
     ) -> None:
         self.tickets, self.logins, self.troubles, self.rules = tickets, logins, troubles, rules
-        self.violations: list[Violation] = []
-        self.violations_count = 0
-        self.seen: deque[Seen] = deque(maxlen=SEEN_MAX)
-        self._log = log
-        self._encode = msgspec.json.Encoder().encode
+        vendor = Vendor(self.find, lambda *_: None, refusal, METHODS, SECRET)
+        self.desk = Desk(vendor, tickets.lock, tickets.log.clock, troubles, log)
+        self.answer = self.desk.answer
         self._moved: dict[int, int] = {}  # by session: how far its rows have moved
-
-    def answer(self, request: Request) -> Reply:
-        """The reply, troubles included."""
-        began_s = time.perf_counter()
-        endpoint, act = self.find(request)
-        due = self.troubles.take(endpoint)
-        masked = line_of(request, SECRET)
-        said: list[str] = []
-
-        def carry_out() -> Reply:
-            try:
-                with self.tickets.lock:
-                    body = act(due)
-                return Reply(200, self._encode(body))
-            except Says as error:
-                said.append(error.message)
-                if error.violation:
-                    self.note_violation(error.message, masked)
-                return self.refusal(endpoint, error)
-
-        reply = troubled(due, carry_out, self.tickets.clock())
-        self.seen.append(Seen(endpoint, masked, reply.status, tuple(due)))
-        if self._log is not None:
-            took_ms = (time.perf_counter() - began_s) * 1000
-            parts = [f"{reply.status or '---'} {masked} {took_ms:.1f} ms", *said]
-            self._log("; ".join([*parts, f"trouble: {', '.join(due)}"] if due else parts))
-        return reply
-
-    def note_violation(self, text: str, request: str) -> None:
-        """Write down that a request was against the documents."""
-        with self.tickets.lock:
-            self.violations_count += 1
-            if len(self.violations) < VIOLATIONS_MAX:
-                self.violations.append(Violation(text, request))
 
     def find(self, request: Request) -> tuple[str, Callable[[Due], object]]:
         """Which endpoint it is, and what carries it out."""
@@ -121,20 +85,7 @@ class Api:
                 endpoint, act = "renew", partial(self.renew, request)
             case _:
                 return UNKNOWN, lambda _: no_such_path(request)
-        if request.method != METHODS[endpoint]:
-            return endpoint, lambda _: other_method(METHODS[endpoint])
         return endpoint, act
-
-    def refusal(self, endpoint: str, error: Says) -> Reply:
-        """The vendor's error, in the form of v2 or v1."""
-        if endpoint == "search":
-            status = 400 if error.status == 200 else error.status
-            return Reply(status, self._encode({"code": error.code, "message": error.message}))
-        body = {
-            "responseData": f"[Ingresse Exception Error] {error.message}",
-            "responseError": {"code": error.code, "message": error.message, "category": "sandbox"},
-        }
-        return Reply(error.status, self._encode(body))
 
     # --- who asks ------------------------------------------------------------------------------------
 
@@ -150,17 +101,16 @@ class Api:
 
     def event(self, text: str) -> Event:
         """The event of a path."""
-        number = whole(text, "the event id")
+        asked = number(text, "the event id")
         for event in self.tickets.events:
-            if event.id == number:
+            if event.id == asked:
                 return event
-        raise Says(EVENT_NOT_FOUND, f"Event {number} not found")
+        raise Says(f"Event {asked} not found", code=EVENT_NOT_FOUND)
 
     def login(self, request: Request, due: Due) -> object:
         """`/login` and `/company-login`: e-mail and password in a form, key in the query."""
         key = self.logins.key(read_key(read_query(request, "login", self.rules.strict), self.rules.key_names))
-        content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if content_type != "application/x-www-form-urlencoded":
+        if content_type_of(request) != "application/x-www-form-urlencoded":
             raise wrong("a login is a form: application/x-www-form-urlencoded", 400)
         form = parse_qs(request.body.decode("ascii", "replace"), keep_blank_values=True)
         if set(form) != {"email", "password"} or any(len(values) != 1 for values in form.values()):
@@ -183,7 +133,7 @@ class Api:
 
     def wrapped_login(self, body: dict[str, object], due: Due) -> object:
         """A login's reply stands alone, unless it drifts."""
-        return {"responseData": body} if self.shape(due) == "wrapper" else body
+        return {"responseData": body} if self.troubles.shape(due) == "wrapper" else body
 
     # --- what is asked -------------------------------------------------------------------------------
 
@@ -191,7 +141,7 @@ class Api:
         """`/v2/events/search/producer`."""
         self.logins.bearer(request.headers.get("authorization", ""))
         if "expired" in due:
-            raise Says(TOKEN_EXPIRED, "token expired", 401)
+            raise Says("token expired", 401, TOKEN_EXPIRED)
         query = read_query(request, "search", self.rules.strict)
         found = [event for event in self.tickets.events if fits(event, query)]
         found.sort(key=lambda event: event.sessions[0].date_time, reverse=query.get("orderBy") is True)
@@ -221,9 +171,7 @@ class Api:
         assert since is None or isinstance(since, int)
         if size > self.rules.page_size_max:
             raise wrong(f"pageSize {size} is above {self.rules.page_size_max}")
-        if moving := due.get("moving"):
-            rows = moving.rows or (1 + self.troubles.below(MOVED_ROWS_MAX)) * (1 - 2 * self.troubles.below(2))
-            self._moved[session.id] = self._moved.get(session.id, 0) + rows
+        self._moved[session.id] = self._moved.get(session.id, 0) + self.troubles.moved(due)
         total = self.tickets.page(session, since, 0, 0)[1]
         start = (page - 1) * size
         places = self.tickets.page(
@@ -249,7 +197,7 @@ class Api:
         replies = []
         for one in entries:
             if one.session is None:
-                self.note_violation(f"sessionId of {one.code} is missing", line_of(request, SECRET))
+                self.desk.note_violation(f"sessionId of {one.code} is missing", request)
             if status := due.get("status"):
                 found = self.tickets.find(one.code)
                 updated = Updated(status.value, found[0] if found else None)
@@ -274,21 +222,26 @@ class Api:
 
     # --- drift ---------------------------------------------------------------------------------------
 
-    def shape(self, due: Due) -> str:
-        """The shape that a reply drifts to, if it does."""
-        drift = due.get("drift")
-        if drift is None:
-            return ""
-        return drift.shape or tuple(shapes.SHAPES)[self.troubles.below(len(shapes.SHAPES))]
-
     def drifted(self, body: dict[str, object], due: Due) -> object:
         """A reply as ordered."""
-        shape = self.shape(due)
+        shape = self.troubles.shape(due)
         if not shape:
             return body
         if shape == "wrapper" and "responseData" in body:
             return {"data": body["responseData"]}
         return shapes.drifted(shape, body)
+
+
+def refusal(endpoint: str, error: Says) -> Reply:
+    """The vendor's error, in the form of v2 or v1."""
+    code = error.code or AGAINST_THE_DOCUMENTS
+    if endpoint == "search":
+        return json_reply(error.status or 400, {"code": code, "message": error.message})
+    body = {
+        "responseData": f"[Ingresse Exception Error] {error.message}",
+        "responseError": {"code": code, "message": error.message, "category": "sandbox"},
+    }
+    return json_reply(error.status or 200, body)
 
 
 def fits(event: Event, query: Mapping[str, object]) -> bool:
@@ -311,9 +264,4 @@ def no_such_path(request: Request) -> NoReturn:
     hint = ""
     if request.path.startswith("/ticket/"):
         hint = ": a code in a path is percent-encoded, `?` as %3F and `/` as %2F"
-    raise Says(NO_SUCH_PATH, f"{request.path} is not here{hint}", 404, violation=True)
-
-
-def other_method(method: str) -> NoReturn:
-    """A path with another method than its own."""
-    raise wrong(f"this path takes {method}", 405)
+    raise Says(f"{request.path} is not here{hint}", 404, NO_SUCH_PATH, violation=True)

@@ -1,16 +1,11 @@
-"""What the Ingresse sandbox demands of a request, and how the vendor says no.
+"""What the Ingresse sandbox demands of a request. Every check raises `Says`: the vendor's error."""
 
-Every check raises `Says`: the vendor's error. With `violation` the request was against the documents, and
-is also written down for whoever runs the sandbox; without it (an expired token) it is ordinary life.
-"""
-
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import msgspec
-
+from firmware.bridge.sandbox import desk
+from firmware.bridge.sandbox.desk import CODE_CHARS_MAX, Check, in_milliseconds, read_json, some, whole, wrong
 from firmware.bridge.sandbox.server import Request
 
 # Documented.
@@ -19,57 +14,26 @@ LOGIN_AGAIN, TOKEN_EXPIRED, EVENT_NOT_FOUND = 2006, 2012, 3027
 KEY_UNKNOWN, AGAINST_THE_DOCUMENTS, NO_SUCH_PATH = 9001, 9002, 9003
 
 TICKETS_A_CALL_MAX = 20  # documented, for updates
-MILLISECONDS_MIN = 100_000_000_000  # early 1973: whatever is below was meant in seconds
-MILLISECONDS_MAX = 100_000_000_000_000  # year 5138: whatever is above was meant in micro- or nanoseconds
 NUMBER_DIGITS_MAX = 19  # what 64 bits hold
-CODE_CHARS_MAX = 255  # far above the longest code seen
-SEGMENT = re.compile(r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII)  # of a path, RFC 3986
 KEYS = ("apikey", "publickey")
 
 
-class Says(Exception):
-    """The vendor's error."""
-
-    def __init__(self, code: int, message: str, status: int = 200, *, violation: bool = False) -> None:
-        super().__init__(message)
-        self.code, self.message, self.status, self.violation = code, message, status, violation
-
-
-def wrong(message: str, status: int = 200) -> Says:
-    """A request against the documents."""
-    return Says(AGAINST_THE_DOCUMENTS, message, status, violation=True)
-
-
-def whole(text: str, name: str) -> int:
+def number(text: str, name: str) -> int:
     """A whole number, not negative."""
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
-        raise wrong(f'{name} "{text}" is not a whole number')
-    return int(text)
+    return whole(text, name, NUMBER_DIGITS_MAX)
 
 
 def milliseconds(text: str, name: str) -> int:
     """A time in Unix milliseconds."""
-    number = whole(text, name)
-    if number < MILLISECONDS_MIN:
-        raise wrong(f"{name} {number} looks like seconds: it is in Unix milliseconds (13 digits)")
-    if number > MILLISECONDS_MAX:
-        raise wrong(f"{name} {number} is too far ahead: it is in Unix milliseconds (13 digits)")
-    return number
+    return in_milliseconds(number(text, name), name)
 
 
 def count(text: str, name: str) -> int:
     """A whole number from 1 on."""
-    number = whole(text, name)
-    if number < 1:
-        raise wrong(f"{name} is {number}: it counts from 1")
-    return number
-
-
-def some(text: str, name: str) -> str:
-    """Any text but none."""
-    if not text:
-        raise wrong(f"{name} is empty")
-    return text
+    asked = number(text, name)
+    if asked < 1:
+        raise wrong(f"{name} is {asked}: it counts from 1")
+    return asked
 
 
 def date(text: str, name: str) -> datetime:
@@ -95,7 +59,6 @@ def update_method(text: str, name: str) -> str:
     return text
 
 
-Check = Callable[[str, str], object]
 CREDENTIALS: Mapping[str, Check] = {"apikey": some, "publickey": some, "usertoken": some}
 QUERY: Mapping[str, Mapping[str, Check]] = {
     "search": {
@@ -107,15 +70,15 @@ QUERY: Mapping[str, Mapping[str, Check]] = {
         "from": date,
         "to": date,
         "orderBy": order,
-        "offset": whole,
+        "offset": number,
     },
     "guestlist": {
         **CREDENTIALS,
-        "sessionid": whole,
+        "sessionid": number,
         "pageSize": count,
         "page": count,
         "from": milliseconds,
-        "approved": whole,
+        "approved": number,
     },
     "update": {**CREDENTIALS, "method": update_method},
     "status": CREDENTIALS,
@@ -135,17 +98,9 @@ METHODS = {
 def read_query(request: Request, endpoint: str, strict: bool) -> dict[str, object]:
     """The parameters, checked. Not strict: unknown ones are passed over, a `from` in seconds is taken."""
     known = QUERY[endpoint]
-    found: dict[str, object] = {}
-    for name, text in request.query:
-        if name in found:
-            raise wrong(f"{name} was sent twice")
-        check = known.get(name)
-        if check is None:
-            if strict:
-                raise wrong(f'"{name}" is no parameter of {request.method} {request.path}')
-            continue
-        found[name] = (whole if check is milliseconds and not strict else check)(text, name)
-    return found
+    if not strict:
+        known = {name: number if check is milliseconds else check for name, check in known.items()}
+    return desk.read_query(request, known, strict=strict)
 
 
 def read_key(query: Mapping[str, object], names: tuple[str, ...] = KEYS) -> str:
@@ -167,12 +122,7 @@ class Entry(NamedTuple):
 
 def read_update(request: Request) -> list[Entry]:
     """The body of an update."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise wrong("an update has Content-Type application/json", 400)
-    try:
-        body = msgspec.json.decode(request.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise wrong(f"the body is no JSON: {error}", 400) from None
+    body = read_json(request)
     if not isinstance(body, dict) or set(body) != {"tickets"} or not isinstance(body["tickets"], list):
         raise wrong('the body is {"tickets": [...]} and nothing else')
     tickets = body["tickets"]
@@ -201,7 +151,7 @@ def read_entry(ticket: object, name: str) -> Entry:
         number_of(ticket, "ticketId", name)
     session = None
     if ticket.get("sessionId") not in {None, ""}:
-        session = whole(number_of(ticket, "sessionId", name), f"{name}.sessionId")
+        session = number(number_of(ticket, "sessionId", name), f"{name}.sessionId")
     return Entry(code, status == "1", said_ms, session)
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from firmware.bridge.sandbox.desk import Says
 from firmware.bridge.sandbox.history import Operator
-from firmware.bridge.sandbox.ingresse_checks import KEY_UNKNOWN, LOGIN_AGAIN, TOKEN_EXPIRED, Says
+from firmware.bridge.sandbox.ingresse_checks import KEY_UNKNOWN, LOGIN_AGAIN, TOKEN_EXPIRED
 
 TOKENS_MAX = 1000  # that are known at one time; the oldest is forgotten, as if it had run out
 OPERATOR = Operator("7701", "Gate Operator", "operator@example.com")
@@ -18,9 +19,9 @@ HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=").decode()
 
 # How an expired token is answered; the documents know all three.
 EXPIRIES = {
-    "401": Says(TOKEN_EXPIRED, "Token expired", 401),
-    "2012": Says(TOKEN_EXPIRED, "Session expired: token expired"),
-    "2006": Says(LOGIN_AGAIN, "Please log in again"),
+    "401": Says("Token expired", 401, TOKEN_EXPIRED),
+    "2012": Says("Session expired: token expired", code=TOKEN_EXPIRED),
+    "2006": Says("Please log in again", code=LOGIN_AGAIN),
 }
 
 
@@ -67,7 +68,7 @@ class Logins:
     def key(self, key: str) -> str:
         """The key, if it is one of ours."""
         if key not in self.keys:
-            raise Says(KEY_UNKNOWN, "Invalid application key", 401)
+            raise Says("Invalid application key", 401, KEY_UNKNOWN)
         return key
 
     def token(self, key: str) -> str:
@@ -97,7 +98,7 @@ class Logins:
         self.key(key)
         issued = self._tokens.get(token)
         if issued is None or issued.key != key:
-            raise Says(LOGIN_AGAIN, "Invalid user token for this application: log in again")
+            raise Says("Invalid user token for this application: log in again", code=LOGIN_AGAIN)
         if issued.number <= self._over or self._clock() >= issued.until_ms:
             raise self.expired()
         return OPERATOR
@@ -107,17 +108,17 @@ class Logins:
         scheme, _, token = header.partition(" ")
         parts = token.split(".")
         if scheme.lower() != "bearer" or len(parts) != 3 or not token.isascii():
-            raise Says(LOGIN_AGAIN, "Unauthorized: send Authorization: Bearer <jwt>", 401, violation=True)
+            raise Says("Unauthorized: send Authorization: Bearer <jwt>", 401, LOGIN_AGAIN, violation=True)
         if not secrets.compare_digest(self._sign(f"{parts[0]}.{parts[1]}"), parts[2]):
-            raise Says(LOGIN_AGAIN, "Unauthorized: this is no token of ours", 401)
+            raise Says("Unauthorized: this is no token of ours", 401, LOGIN_AGAIN)
         claims = msgspec.json.decode(urlsafe_b64decode(parts[1] + "=="), type=Claims)
         if claims.jti <= self._over or self._clock() >= claims.exp * 1000:
-            raise Says(TOKEN_EXPIRED, "token expired", 401)
+            raise Says("token expired", 401, TOKEN_EXPIRED)
 
     def expired(self) -> Says:
         """The vendor's words for an expired user token."""
         says = EXPIRIES[self.expiry]
-        return Says(says.code, says.message, says.status)
+        return Says(says.message, says.status, says.code)
 
     def _sign(self, text: str) -> str:
         digest = hmac.new(self._secret, text.encode(), "sha256").digest()

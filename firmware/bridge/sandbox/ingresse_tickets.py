@@ -6,13 +6,12 @@ A page of the list costs its own rows and never a look at all of them.
 """
 
 import re
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, WORD, Books, Change, Operator, mix
+from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, WORD, Change, Log, Operator, mix
 
 TICKETS_MAX = 1_000_000  # six digits of the code are the ticket's number
 EVENTS, SESSIONS = 2, 2  # events, and sessions of each
@@ -90,19 +89,17 @@ class Tickets:
     ) -> None:
         if not 1 <= count <= TICKETS_MAX:
             raise ValueError(f"{count} tickets: not between 1 and {TICKETS_MAX:,}")
-        self.count, self.clock, self.unsold_status = count, clock, unsold_status
-        self.lock = threading.RLock()
+        self.count, self.unsold_status = count, unsold_status
+        self.log = Log(clock, MADE_UNTIL_MS)
+        self.lock = self.log.lock
         self._salt = mix(seed & WORD)
         self.events = made_events(count)
         self.sessions = {session.id: session for event in self.events for session in event.sessions}
         self._starts = [session.tickets.start for session in self.sessions.values()]
         self._in_order = tuple(self.sessions.values())
         self._changed: dict[int, Ticket] = {}
-        self._log: dict[int, tuple[list[int], list[int]]] = {key: ([], []) for key in self.sessions}
+        self._touched: dict[int, tuple[list[int], list[int]]] = {key: ([], []) for key in self.sessions}
         self._delta: tuple[tuple[int, int, int], list[int]] = ((0, 0, 0), [])
-        self._last_ms = MADE_UNTIL_MS
-        self._numbers = 0
-        self._check_ins = self._check_outs = self._inside = self._repeats = self._twice = 0
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -110,18 +107,20 @@ class Tickets:
         """The ticket of this number; the caller holds `lock` while it uses it."""
         return self._changed.get(index) or self._made(index)
 
-    def ticket(self, ticket_id: str) -> Ticket:
-        """A copy of one ticket. Raises `KeyError` for an id that is not there."""
+    def ticket(self, which: str) -> Ticket:
+        """A copy of one ticket, by its id or a code that it has or had. Raises `KeyError`."""
         with self.lock:
-            found = self.at(self.index_of(ticket_id))
+            found = self.at(self.index_of(which))
             return replace(found, history=list(found.history))
 
-    def index_of(self, ticket_id: str) -> int:
-        """The number of a ticket. Raises `KeyError`."""
-        digits = ticket_id.isascii() and ticket_id.isdigit() and len(ticket_id) < 10
-        index = int(ticket_id) - TICKET_ID if digits else -1
+    def index_of(self, which: str) -> int:
+        """The number of a ticket, likewise. Raises `KeyError`."""
+        if found := self.find(which):
+            return found[0].index
+        digits = which.isascii() and which.isdigit() and len(which) < 10
+        index = int(which) - TICKET_ID if digits else -1
         if not 0 <= index < self.count:
-            raise KeyError(f'there is no ticket "{ticket_id}"')
+            raise KeyError(f'there is no ticket "{which}"')
         return index
 
     def find(self, code: str) -> tuple[Ticket, int] | None:
@@ -152,25 +151,12 @@ class Tickets:
             return (), tickets
         late = (since_ms - MADE_FROM_MS) * len(tickets)
         rest = tickets[min(-(-late // (MADE_UNTIL_MS - MADE_FROM_MS)), len(tickets)) :]
-        times, touched = self._log[session.id]
+        times, touched = self._touched[session.id]
         key = (session.id, since_ms, len(times))
         if self._delta[0] != key:
             changed = set(touched[bisect_left(times, since_ms) :])
             self._delta = (key, sorted(index for index in changed if index not in rest))
         return self._delta[1], rest
-
-    def changes(self) -> list[Change]:
-        """Everything that happened, in order."""
-        with self.lock:
-            found = [change for ticket in self._changed.values() for change in ticket.history]
-        return sorted(found)
-
-    def books(self) -> Books:
-        """The sums."""
-        with self.lock:
-            return Books(
-                self._numbers, self._check_ins, self._check_outs, self._inside, self._repeats, self._twice
-            )
 
     def walk(self, first: int = 0) -> Iterator[Ticket]:
         """Copies of all tickets, from a number on and round to it again."""
@@ -201,11 +187,11 @@ class Tickets:
             what = "checkin" if inside else "checkout"
             again = any((past.what, past.said_ms) == (what, said_ms) for past in ticket.history)
             if ticket.inside == inside:
-                self._repeats += again
+                self.log.repeats += again
                 return Updated(ALREADY, ticket)
             if not ticket.sold and self.unsold_status != EXECUTED:
                 return Updated(self.unsold_status, ticket)
-            self._twice += again
+            self.log.twice += again
             return Updated(EXECUTED, self._move(ticket, what, said_ms, operator))
 
     def move(self, index: int, inside: bool, operator: Operator = ELSEWHERE) -> Change:
@@ -214,7 +200,7 @@ class Tickets:
             ticket = self.at(index)
             if ticket.inside == inside or not ticket.sold or ticket.refunded_ms:
                 raise ValueError(f"ticket {ticket.id} cannot be checked {'in' if inside else 'out'} now")
-            self._move(ticket, "checkin" if inside else "checkout", self._now(), operator)
+            self._move(ticket, "checkin" if inside else "checkout", self.log.now(), operator)
             return ticket.history[-1]
 
     def sell(self, index: int) -> Change:
@@ -225,9 +211,9 @@ class Tickets:
                 raise ValueError(f"ticket {ticket.id} is sold already")
             ticket.sold, ticket.online, ticket.refunded_ms = True, False, 0
             ticket.transferred = False
-            ticket.sale = self._numbers + self.count + 1
+            ticket.sale = self.log.count() + self.count + 1
             ticket.buyer = ticket.holder = self._person(ticket)
-            return self._keep(ticket, "sold", self._now(), SELLER)
+            return self._keep(ticket, "sold", self.log.now(), SELLER)
 
     def refund(self, index: int) -> Change:
         """Give the money back: the ticket gets another code. Raises `ValueError` where it is not sold."""
@@ -237,9 +223,9 @@ class Tickets:
                 raise ValueError(f"ticket {ticket.id} is not sold")
             self._end_code(ticket, "refunded")
             if ticket.inside:
-                self._inside -= 1
+                self.log.inside -= 1
             ticket.inside = False
-            ticket.refunded_ms = self._now()
+            ticket.refunded_ms = self.log.now()
             return self._keep(ticket, "refunded", ticket.refunded_ms, SELLER)
 
     def change_code(self, index: int) -> Change:
@@ -247,7 +233,7 @@ class Tickets:
         with self.lock:
             ticket = self.at(index)
             self._end_code(ticket, "code")
-            return self._keep(ticket, "code", self._now(), SELLER)
+            return self._keep(ticket, "code", self.log.now(), SELLER)
 
     def transfer(self, index: int) -> Change:
         """Hand the ticket to another holder, with another code. Raises `ValueError` where it is not sold."""
@@ -257,28 +243,25 @@ class Tickets:
                 raise ValueError(f"ticket {ticket.id} is not sold")
             self._end_code(ticket, "code")
             ticket.holder, ticket.transferred = self._person(ticket), True
-            return self._keep(ticket, "transferred", self._now(), SELLER)
+            return self._keep(ticket, "transferred", self.log.now(), SELLER)
 
     def _move(self, ticket: Ticket, what: str, said_ms: int, operator: Operator) -> Ticket:
         ticket.inside = what == "checkin"
         ticket.moved = self._keep(ticket, what, said_ms, operator)
         if ticket.inside:
             ticket.entered = ticket.moved
-            self._check_ins += 1
-            self._inside += 1
+            self.log.inside += 1
         else:
-            self._check_outs += 1
-            self._inside -= 1
+            self.log.inside -= 1
         return ticket
 
     def _keep(self, ticket: Ticket, what: str, said_ms: int, operator: Operator) -> Change:
         """Write a change down; from now on the ticket is kept."""
-        self._numbers += 1
-        ticket.updated_ms = self._now()
-        change = Change(self._numbers, ticket.id, what, ticket.code, ticket.updated_ms, said_ms, operator)
+        change = self.log.keep(ticket.id, what, ticket.code, said_ms, operator)
+        ticket.updated_ms = change.at_ms
         ticket.history.append(change)
         self._changed[ticket.index] = ticket
-        times, touched = self._log[ticket.session.id]
+        times, touched = self._touched[ticket.session.id]
         times.append(ticket.updated_ms)
         touched.append(ticket.index)
         return change
@@ -287,11 +270,6 @@ class Tickets:
         ticket.ended = (*ticket.ended, why)
         ticket.generation += 1
         ticket.code = self._code(ticket.index, ticket.generation)
-
-    def _now(self) -> int:
-        """The sandbox's time, which never goes back."""
-        self._last_ms = max(self._last_ms, self.clock())
-        return self._last_ms
 
     # --- from the seed -------------------------------------------------------------------------------
 
@@ -333,7 +311,7 @@ class Tickets:
         return f"05.{series}.?{index:06}?.{check:06}.{FIRST_GENERATION + generation}"
 
     def _person(self, ticket: Ticket) -> int:
-        return mix(self._salt + ticket.index + (self._numbers + 1 << 20)) % 1_000_000_000
+        return mix(self._salt + ticket.index + (self.log.count() + 1 << 20)) % 1_000_000_000
 
 
 def made_events(count: int) -> tuple[Event, ...]:

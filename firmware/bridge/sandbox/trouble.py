@@ -5,7 +5,7 @@ handed to the vendor's own sandbox.
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import formatdate
 from random import Random
 
@@ -14,6 +14,7 @@ import msgspec
 from firmware.bridge.sandbox.server import Ending, Reply
 
 ANY = "any"  # every endpoint
+MOVED_ROWS_MAX = 3  # when nothing else was ordered
 TROUBLES_MAX = 1000  # orders that stand at one time; a test that needs more has lost its way
 
 # What each kind does, and the option that it takes besides endpoint, requests and chance. First those that
@@ -52,6 +53,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int = 0
     shape: str = ""
     value: int = 9
+    word: str = ""
 
 
 class Troubles:
@@ -108,6 +110,20 @@ class Troubles:
                     kept.append((trouble, left - spent))
             self._orders = kept
         return due
+
+    def shape(self, due: Mapping[str, Trouble]) -> str:
+        """The shape that a reply drifts to; "" where it does not."""
+        drift = due.get("drift")
+        if drift is None:
+            return ""
+        return drift.shape or self._shapes[1 + self.below(len(self._shapes) - 1)]
+
+    def moved(self, due: Mapping[str, Trouble]) -> int:
+        """By how many places the rows of a list move now, either way."""
+        moving = due.get("moving")
+        if moving is None:
+            return 0
+        return moving.rows or (1 + self.below(MOVED_ROWS_MAX)) * (1 - 2 * self.below(2))
 
     def below(self, limit: int) -> int:
         """A number from the seed, from 0 on."""

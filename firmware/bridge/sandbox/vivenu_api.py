@@ -1,37 +1,32 @@
 """The vivenu API of the sandbox: a request in, a reply out. Sockets and threads are the server's."""
 
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from http.client import responses
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
-import msgspec
-
-from firmware.bridge.sandbox.history import mix
-from firmware.bridge.sandbox.seen import SEEN_MAX, VIOLATIONS_MAX, Seen, Violation, line_of
-from firmware.bridge.sandbox.server import Reply, Request
-from firmware.bridge.sandbox.trouble import Trouble, Troubles, troubled
-from firmware.bridge.sandbox.vivenu_checks import (
-    METHODS,
+from firmware.bridge.sandbox.desk import (
     SEGMENT,
-    TOP,
-    TOP_MAX,
+    UNKNOWN,
+    Desk,
+    Due,
     Says,
-    read_nothing,
+    Vendor,
+    json_reply,
     read_query,
-    read_upload,
     wrong,
 )
+from firmware.bridge.sandbox.history import mix
+from firmware.bridge.sandbox.server import Reply, Request
+from firmware.bridge.sandbox.trouble import Troubles
+from firmware.bridge.sandbox.vivenu_checks import METHODS, QUERY, TOP, TOP_MAX, read_nothing, read_upload
 from firmware.bridge.sandbox.vivenu_tickets import BLANK, DETAILS_REQUIRED, VALID, Ticket, Tickets, Window
 
 ENDPOINTS = tuple(METHODS)
-UNKNOWN = "unknown"  # where a path is none of them
 BASE = ("", "api", "accessusers")
-MOVED_ROWS_MAX = 3  # when nothing else was ordered
 TYPES = (("t-day", "Day"), ("t-weekend", "Weekend"), ("t-crew", "Crew"))
 NAMES = ("Alex Berg", "Bea Conrad", "Chris Daum", "Dana Ernst", "Eli Frank")
 AREAS = ("Front", "Field", "")
@@ -39,8 +34,6 @@ AREAS = ("Front", "Field", "")
 # What a reply may look like besides, all of it harmless: optional fields left out, and ids as numbers.
 SHAPES = ("fewer", "more", "small")
 OPTIONAL = frozenset({"name", "area", "row", "seat", "entry", "categoryRef", "priceCategory", "discount"})
-
-Due = Mapping[str, Trouble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,50 +77,13 @@ class Api:
         log: Callable[[str], None] | None,
     ) -> None:
         self.tickets, self.token, self.troubles, self.rules = tickets, token, troubles, rules
+        vendor = Vendor(self.find, self.check_token, refusal, METHODS)
+        self.desk = Desk(vendor, tickets.lock, tickets.log.clock, troubles, log)
+        self.answer = self.desk.answer
         self.withdrawn = False
         self.hidden: frozenset[str] = frozenset()  # events that the access user has no right to
         self.settings = device_settings()
-        self.violations: list[Violation] = []
-        self.violations_count = 0
-        self.seen: deque[Seen] = deque(maxlen=SEEN_MAX)
-        self._log = log
-        self._encode = msgspec.json.Encoder().encode
         self._moved: dict[str, int] = {}  # by event: how far its rows have moved
-
-    def answer(self, request: Request) -> Reply:
-        """The reply, troubles included."""
-        began_s = time.perf_counter()
-        endpoint, act = self.find(request)
-        due = self.troubles.take(endpoint)
-        line = line_of(request)
-        said: list[str] = []
-
-        def carry_out() -> Reply:
-            try:
-                with self.tickets.lock:
-                    self.check_token(request, due)
-                    body = act(due)
-                return Reply(200, self._encode(body))
-            except Says as error:
-                said.append(error.message)
-                if error.violation:
-                    self.note_violation(error.message, line)
-                return Reply(error.status, self._encode(error.body()))
-
-        reply = troubled(due, carry_out, self.tickets.clock())
-        self.seen.append(Seen(endpoint, line, reply.status, tuple(due)))
-        if self._log is not None:
-            took_ms = (time.perf_counter() - began_s) * 1000
-            parts = [f"{reply.status or '---'} {line} {took_ms:.1f} ms", *said]
-            self._log("; ".join([*parts, f"trouble: {', '.join(due)}"] if due else parts))
-        return reply
-
-    def note_violation(self, text: str, request: str) -> None:
-        """Write down that a request was against the documents."""
-        with self.tickets.lock:
-            self.violations_count += 1
-            if len(self.violations) < VIOLATIONS_MAX:
-                self.violations.append(Violation(text, request))
 
     def find(self, request: Request) -> tuple[str, Callable[[Due], object]]:
         """Which endpoint it is, and what carries it out."""
@@ -149,8 +105,6 @@ class Api:
                 endpoint, act = "upload", partial(self.upload, request, event)
             case _:
                 return UNKNOWN, lambda _: no_such_path(request)
-        if request.method != METHODS[endpoint]:
-            return endpoint, lambda _: other_method(METHODS[endpoint])
         return endpoint, act
 
     # --- who asks ------------------------------------------------------------------------------------
@@ -160,24 +114,24 @@ class Api:
         if "authorization" in request.headers:
             raise wrong("the token is in the header `token`, not in Authorization", 401)
         if request.headers.get("token") != self.token:
-            raise Says(401, "unknown access user")
+            raise Says("unknown access user", 401)
         if self.withdrawn or "expired" in due:
-            raise Says(401, "this access user was deactivated")
+            raise Says("this access user was deactivated", 401)
 
     def events(self, request: Request, due: Due) -> object:
         """The events of this access user."""
-        read_query(request, "events")
+        read_query(request, QUERY["events"])
         found = [{"_id": event.id, "name": event.title} for event in self.tickets.events]
         return self.drifted([each for each in found if each["_id"] not in self.hidden], due)
 
     def me(self, request: Request, due: Due) -> object:
         """Who it is, and its settings."""
-        read_query(request, "me")
+        read_query(request, QUERY["me"])
         return self.drifted({"_id": "6400", "name": "Gates", "active": True, **self.settings}, due)
 
     def seller(self, request: Request, due: Due) -> object:
         """Whose events these are."""
-        read_query(request, "seller")
+        read_query(request, QUERY["seller"])
         return self.drifted({"sellerId": "s1"}, due)
 
     # --- tickets -------------------------------------------------------------------------------------
@@ -188,12 +142,12 @@ class Api:
             raise wrong(f'the event in the path is not percent-encoded: "{segment}"')
         event = unquote(segment)
         if event in self.hidden or event not in {each.id for each in self.tickets.events}:
-            raise Says(404, f"event {event} not found")
+            raise Says(f"event {event} not found", 404)
         return event
 
     def list(self, request: Request, segment: str, due: Due) -> object:
         """One page of the list of an event."""
-        query = read_query(request, "tickets")
+        query = read_query(request, QUERY["tickets"])
         event = self.event(segment)
         size, skip, from_ms, until_ms = (
             query.get(name, other) for name, other in (("top", TOP), ("skip", 0), ("from", 0), ("until", 0))
@@ -205,9 +159,7 @@ class Api:
         if until_ms and from_ms >= until_ms:
             raise wrong("from is not before until: nothing can be listed")
         found = self.tickets.window(Window(event, from_ms, until_ms))
-        if moving := due.get("moving"):
-            rows = moving.rows or (1 + self.troubles.below(MOVED_ROWS_MAX)) * (1 - 2 * self.troubles.below(2))
-            self._moved[event] = self._moved.get(event, 0) + rows
+        self._moved[event] = self._moved.get(event, 0) + self.troubles.moved(due)
         count = max(min(size, self.rules.top_max, len(found) - skip), 0)
         start = skip + self._moved.get(event, 0)
         docs = [row(self.tickets.at(found[(start + step) % len(found)])) for step in range(count)]
@@ -221,21 +173,21 @@ class Api:
             raise wrong(f'the barcode in the path is not percent-encoded: "{segment}"')
         found = self.tickets.find(unquote(segment))
         if found is None or found.event.id in self.hidden:
-            raise Says(404, "ticket not found")
+            raise Says("ticket not found", 404)
         return found
 
     def ticket(self, request: Request, segment: str, due: Due) -> object:
         """Look at a ticket; changes nothing. A single one is VALID or INVALID."""
-        query = read_query(request, "ticket")
+        query = read_query(request, QUERY["ticket"])
         found = self.known(segment)
         if query.get("eventId", found.event.id) != found.event.id or found.status == BLANK:
-            raise Says(404, "ticket not found")
+            raise Says("ticket not found", 404)
         plain = {name: value for name, value in row(found).items() if name not in {"area", "entry"}}
         return self.drifted({**plain, "status": VALID if found.status == VALID else "INVALID"}, due)
 
     def scan(self, request: Request, segment: str, due: Due) -> object:
         """Check a ticket in, whatever its event."""
-        read_query(request, "scan")
+        read_query(request, QUERY["scan"])
         read_nothing(request)
         found = self.known(segment)
         scans = self.settings["deviceSettings"]["scanConfig"]
@@ -255,17 +207,17 @@ class Api:
 
     def upload(self, request: Request, segment: str, due: Due) -> object:
         """Scans of a gate that was offline. One word for all of them."""
-        read_query(request, "upload")
+        read_query(request, QUERY["upload"])
         event = self.event(segment)
         entries = read_upload(request, self.rules.upload_max)
         if rejected := due.get("rejected"):
-            raise Says(400, f"an array of {len(entries)} is not taken ({rejected.value})")
+            raise Says(f"an array of {len(entries)} is not taken ({rejected.value})")
         for entry in entries:
             found = self.tickets.find(entry.code)
             if found is not None and found.event.id != event:
-                self.note_violation(f"{entry.code} is a ticket of event {found.event.id}", line_of(request))
+                self.desk.note_violation(f"{entry.code} is a ticket of event {found.event.id}", request)
             if found is not None and entry.ticket_id not in ("", found.id):
-                self.note_violation(f"{entry.code} is ticket {found.id}", line_of(request))
+                self.desk.note_violation(f"{entry.code} is ticket {found.id}", request)
             self.tickets.upload(entry)
         return self.drifted({"status": "OK"}, due)
 
@@ -273,10 +225,8 @@ class Api:
 
     def drifted(self, body: object, due: Due) -> object:
         """A reply as ordered."""
-        drift = due.get("drift")
-        if drift is None:
-            return body
-        return drifted(drift.shape or SHAPES[self.troubles.below(len(SHAPES))], body)
+        shape = self.troubles.shape(due)
+        return drifted(shape, body) if shape else body
 
 
 def drifted(shape: str, value: object) -> object:
@@ -315,6 +265,12 @@ def row(ticket: Ticket) -> dict[str, object]:
     }
 
 
+def refusal(_endpoint: str, error: Says) -> Reply:
+    """The vendor's error, as the API describes errors in general."""
+    status = error.status or 400
+    return json_reply(status, {"statusCode": status, "error": responses[status], "message": error.message})
+
+
 def iso(at_ms: int) -> str:
     """A time in words."""
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03}Z"
@@ -323,8 +279,3 @@ def iso(at_ms: int) -> str:
 def no_such_path(request: Request) -> NoReturn:
     """A path that is not in the documents, or not in the sandbox."""
     raise wrong(f"{request.path} is not here: a barcode in a path is percent-encoded and not empty", 404)
-
-
-def other_method(method: str) -> NoReturn:
-    """A path with another method than its own."""
-    raise wrong(f"this path takes {method}", 405)

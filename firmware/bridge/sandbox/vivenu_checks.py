@@ -1,59 +1,31 @@
-"""What the vivenu sandbox demands of a request, and how the vendor says no.
-
-Every check raises `Says`: the vendor's error. With `violation` the request was against the documents, and
-is also written down for whoever runs the sandbox; without it (an unknown barcode) it is ordinary life.
-"""
+"""What the vivenu sandbox demands of a request. Every check raises `Says`: the vendor's error."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
-
+from firmware.bridge.sandbox.desk import CODE_CHARS_MAX, Check, read_json, some, whole, wrong
 from firmware.bridge.sandbox.server import Request
 from firmware.bridge.sandbox.vivenu_tickets import Entry
 
 TOP_MAX, TOP = 1000, 25  # documented, with the default
-CODE_CHARS_MAX = 255  # far above the longest barcode seen
 NUMBER_DIGITS_MAX = 9  # of `skip`: a list that long does not exist
-SEGMENT = re.compile(r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII)  # of a path, RFC 3986
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # UTC with milliseconds
 FIELDS = frozenset({"barcode", "scanned_at", "type", "direction"})
 OPTIONAL = frozenset({"ticketId"})
 
-WORDS = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
 
-
-class Says(Exception):
-    """The vendor's error."""
-
-    def __init__(self, status: int, message: str, *, violation: bool = False) -> None:
-        super().__init__(message)
-        self.status, self.message, self.violation = status, message, violation
-
-    def body(self) -> dict[str, object]:
-        """As the API describes errors in general."""
-        return {"statusCode": self.status, "error": WORDS[self.status], "message": self.message}
-
-
-def wrong(message: str, status: int = 400) -> Says:
-    """A request against the documents."""
-    return Says(status, message, violation=True)
-
-
-def whole(text: str, name: str) -> int:
+def number(text: str, name: str) -> int:
     """A whole number, not negative."""
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
-        raise wrong(f'{name} "{text}" is not a whole number')
-    return int(text)
+    return whole(text, name, NUMBER_DIGITS_MAX)
 
 
 def top(text: str, name: str) -> int:
     """How many tickets a page has."""
-    number = whole(text, name)
-    if not 1 <= number <= TOP_MAX:
-        raise wrong(f"{name} is {number}: from 1 to {TOP_MAX}")
-    return number
+    asked = number(text, name)
+    if not 1 <= asked <= TOP_MAX:
+        raise wrong(f"{name} is {asked}: from 1 to {TOP_MAX}")
+    return asked
 
 
 def time(text: str, name: str) -> int:
@@ -76,37 +48,16 @@ def truth(text: str, name: str) -> bool:
     return text == "true"
 
 
-def some(text: str, name: str) -> str:
-    """Any text but none."""
-    if not text:
-        raise wrong(f"{name} is empty")
-    return text
-
-
-Check = Callable[[str, str], object]
-
 QUERY: Mapping[str, Mapping[str, Check]] = {
     "events": {"includeRootEvents": truth},
     "me": {},
     "seller": {},
-    "tickets": {"top": top, "skip": whole, "from": time, "until": time},
+    "tickets": {"top": top, "skip": number, "from": time, "until": time},
     "ticket": {"eventId": some},
     "scan": {},
     "upload": {},
 }
 METHODS = {name: "POST" if name in {"scan", "upload"} else "GET" for name in QUERY}
-
-
-def read_query(request: Request, endpoint: str) -> dict[str, object]:
-    """The parameters, checked."""
-    found: dict[str, object] = {}
-    for name, text in request.query:
-        if name in found:
-            raise wrong(f"{name} was sent twice")
-        if name not in QUERY[endpoint]:
-            raise wrong(f'"{name}" is no parameter of {request.method} {request.path}')
-        found[name] = QUERY[endpoint][name](text, name)
-    return found
 
 
 def read_nothing(request: Request) -> None:
@@ -117,12 +68,7 @@ def read_nothing(request: Request) -> None:
 
 def read_upload(request: Request, most: int) -> list[Entry]:
     """The body of an upload."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise wrong("an upload has Content-Type application/json")
-    try:
-        body = msgspec.json.decode(request.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise wrong(f"the body is no JSON: {error}") from None
+    body = read_json(request)
     if not isinstance(body, list):
         raise wrong("the body is a bare array of scans")
     if not 1 <= len(body) <= most:

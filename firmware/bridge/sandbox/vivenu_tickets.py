@@ -3,12 +3,11 @@
 vivenu shows nobody who is inside. The sandbox knows, as vivenu itself must, so that tests can compare.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, WORD, Books, Change, Operator, mix
+from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, WORD, Change, Log, Operator, mix
 
 TICKETS_MAX = 1_000_000  # all of them in memory, some 600 bytes each
 EVENTS = 2
@@ -80,8 +79,9 @@ class Tickets:
     def __init__(self, count: int, seed: int, clock: Callable[[], int]) -> None:
         if not 1 <= count <= TICKETS_MAX:
             raise ValueError(f"{count} tickets: not between 1 and {TICKETS_MAX:,}")
-        self.count, self.clock = count, clock
-        self.lock = threading.RLock()
+        self.count = count
+        self.log = Log(clock, MADE_UNTIL_MS)
+        self.lock = self.log.lock
         self._salt = mix(seed & WORD)
         self.events = tuple(
             Event(
@@ -94,10 +94,8 @@ class Tickets:
         self._tickets = [self._made(index) for index in range(count)]
         self._by_code = {ticket.code: ticket.index for ticket in self._tickets}
         self._by_id = {ticket.id: ticket.index for ticket in self._tickets}
-        self._last_ms = MADE_UNTIL_MS
-        self._numbers = self._stirred = 0
+        self._stirred = 0
         self._listed: dict[Window, tuple[int, list[int]]] = {}  # by window: as it was after so many changes
-        self._check_ins = self._check_outs = self._inside = self._repeats = self._twice = 0
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -105,17 +103,19 @@ class Tickets:
         """The ticket of this number; the caller holds `lock` while it uses it."""
         return self._tickets[index]
 
-    def ticket(self, ticket_id: str) -> Ticket:
-        """A copy of one ticket. Raises `KeyError` for an id that is not there."""
+    def ticket(self, which: str) -> Ticket:
+        """A copy of one ticket, by its id or a barcode that it has. Raises `KeyError`."""
         with self.lock:
-            found = self.at(self.index_of(ticket_id))
+            found = self.at(self.index_of(which))
             return replace(found, history=list(found.history))
 
-    def index_of(self, ticket_id: str) -> int:
-        """The number of a ticket. Raises `KeyError`."""
-        if ticket_id not in self._by_id:
-            raise KeyError(f'there is no ticket "{ticket_id}"')
-        return self._by_id[ticket_id]
+    def index_of(self, which: str) -> int:
+        """The number of a ticket, likewise. Raises `KeyError`."""
+        if found := self.find(which):
+            return found.index
+        if which not in self._by_id:
+            raise KeyError(f'there is no ticket "{which}"')
+        return self._by_id[which]
 
     def find(self, code: str) -> Ticket | None:
         """The ticket that has this barcode now."""
@@ -141,18 +141,6 @@ class Tickets:
         self._listed = {window: (self._stirred, [ticket.index for ticket in found])}  # the last one asked for
         return self._listed[window][1]
 
-    def changes(self) -> list[Change]:
-        """Everything that happened, in order."""
-        with self.lock:
-            return sorted(change for ticket in self._tickets for change in ticket.history)
-
-    def books(self) -> Books:
-        """The sums."""
-        with self.lock:
-            return Books(
-                self._numbers, self._check_ins, self._check_outs, self._inside, self._repeats, self._twice
-            )
-
     def walk(self) -> Iterator[Ticket]:
         """Copies of all tickets."""
         for index in range(self.count):
@@ -173,9 +161,11 @@ class Tickets:
             if ticket is None or ticket.deleted:
                 return False
             what = ("checkin" if entry.inside else "checkout") if entry.ok else "denied"
-            self._twice += any((past.what, past.said_ms) == (what, entry.said_ms) for past in ticket.history)
+            self.log.twice += any(
+                (past.what, past.said_ms) == (what, entry.said_ms) for past in ticket.history
+            )
             if entry.ok:
-                self._repeats += ticket.inside == entry.inside
+                self.log.repeats += ticket.inside == entry.inside
                 self._walked(ticket, entry.inside)
             self._keep(ticket, what, entry.said_ms, OURS)
             return True
@@ -185,7 +175,7 @@ class Tickets:
         with self.lock:
             if granted:
                 self._walked(ticket, True)
-            self._keep(ticket, "checkin" if granted else "denied", self._now(), OURS)
+            self._keep(ticket, "checkin" if granted else "denied", self.log.now(), OURS)
 
     def move(self, index: int, inside: bool) -> Change:
         """Somebody checks a ticket in or out at another door. Raises `ValueError` where it is so already."""
@@ -194,7 +184,7 @@ class Tickets:
             if ticket.inside == inside or ticket.status != VALID or ticket.deleted:
                 raise ValueError(f"ticket {ticket.id} cannot be checked {'in' if inside else 'out'} now")
             self._walked(ticket, inside)
-            return self._keep(ticket, "checkin" if inside else "checkout", self._now(), ELSEWHERE)
+            return self._keep(ticket, "checkin" if inside else "checkout", self.log.now(), ELSEWHERE)
 
     def sell(self, index: int) -> Change:
         """Sell a blank ticket. Raises `ValueError` where it is sold already."""
@@ -202,7 +192,7 @@ class Tickets:
             ticket = self.at(index)
             if ticket.sold:
                 raise ValueError(f"ticket {ticket.id} is sold already")
-            ticket.status, ticket.created_ms = VALID, self._now()
+            ticket.status, ticket.created_ms = VALID, self.log.now()
             return self._keep(ticket, "sold", ticket.created_ms, SELLER)
 
     def refund(self, index: int) -> Change:
@@ -211,7 +201,7 @@ class Tickets:
             ticket = self.at(index)
             if not ticket.sold or ticket.status == INVALID or ticket.deleted:
                 raise ValueError(f"ticket {ticket.id} is not valid")
-            ticket.status, ticket.refunded_ms = INVALID, self._now()
+            ticket.status, ticket.refunded_ms = INVALID, self.log.now()
             return self._keep(ticket, "refunded", ticket.refunded_ms, SELLER)
 
     def change_code(self, index: int) -> Change:
@@ -224,7 +214,7 @@ class Tickets:
             ticket.generation += 1
             ticket.code = self._code(ticket.index, ticket.generation)
             self._by_code[ticket.code] = ticket.index
-            return self._keep(ticket, "code", self._now(), SELLER)
+            return self._keep(ticket, "code", self.log.now(), SELLER)
 
     def personalise(self, index: int) -> Change:
         """The missing details were given. Raises `ValueError` where none are missing."""
@@ -233,7 +223,7 @@ class Tickets:
             if ticket.status != DETAILS_REQUIRED:
                 raise ValueError(f"ticket {ticket.id} needs no details")
             ticket.status = VALID
-            return self._keep(ticket, "details", self._now(), SELLER)
+            return self._keep(ticket, "details", self.log.now(), SELLER)
 
     def delete(self, index: int) -> Change:
         """Take a ticket away without a trace. Raises `ValueError` where it is gone already."""
@@ -242,32 +232,21 @@ class Tickets:
             if ticket.deleted:
                 raise ValueError(f"ticket {ticket.id} is deleted already")
             ticket.deleted = True
-            return self._keep(ticket, "deleted", self._now(), SELLER)
+            return self._keep(ticket, "deleted", self.log.now(), SELLER)
 
     def _walked(self, ticket: Ticket, inside: bool) -> None:
-        self._inside += inside - ticket.inside
+        self.log.inside += inside - ticket.inside
         ticket.inside = inside
         ticket.entries += inside
-        if inside:
-            self._check_ins += 1
-        else:
-            self._check_outs += 1
 
     def _keep(self, ticket: Ticket, what: str, said_ms: int, operator: Operator) -> Change:
         """Write a change down."""
-        self._numbers += 1
-        at_ms = self._now()
+        change = self.log.keep(ticket.id, what, ticket.code, said_ms, operator)
         if what not in {"checkin", "checkout", "denied"}:  # the list has no entered state: scans change none
-            ticket.updated_ms = at_ms
+            ticket.updated_ms = change.at_ms
             self._stirred += 1
-        change = Change(self._numbers, ticket.id, what, ticket.code, at_ms, said_ms, operator)
         ticket.history.append(change)
         return change
-
-    def _now(self) -> int:
-        """The sandbox's time, which never goes back."""
-        self._last_ms = max(self._last_ms, self.clock())
-        return self._last_ms
 
     # --- from the seed -------------------------------------------------------------------------------
 
