@@ -18,27 +18,23 @@ What is sent to Ingresse is in `firmware.bridge.ingresse_requests`, and what its
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 
-import httpx
-
 from firmware.bridge import ingresse_replies as replies
+from firmware.bridge.ingresse_login import Logins
 from firmware.bridge.ingresse_replies import (
-    EXPIRED,
     Entry,
-    Expired,
     Failed,
-    Login,
     Missing,
     Move,
     Rejected,
-    Said,
 )
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
-from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, date_ms, is_ms
+from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
 from firmware.bridge.vendor import (
+    LATE_S,
     Accepted,
     Again,
     Device,
@@ -55,14 +51,14 @@ from firmware.bridge.vendor import (
     Told,
     Unsure,
 )
-from firmware.core.ticket import Direction, Verdict
+from firmware.core.ticket import Direction, Perimeter, Verdict
 
 PAGES_MAX = 10_000  # of one session: fifteen million tickets
 PASSES_MAX = 3  # through one session's list or changes, where rows moved between pages meanwhile
 PROBE_SIZE = 20  # rows of a list that a probe looks at: one alone may be the exception
 SEARCH_PAGES_MAX = 20  # a producer with a thousand events
+TRIAL_CODE = "gatepost"  # no code of theirs looks so
 NAMED_MAX = 20  # known events or sessions in an error's text
-OLD_LOGINS_MAX = 8  # whose tokens are still masked in logs
 LOOKS_FAILED_MAX = 2  # in a row: then the vendor is down, and twenty of them would take a minute
 
 __all__ = ["Ingresse", "IngresseSettings"]
@@ -77,22 +73,22 @@ class Ingresse:
         self._set = settings
         self._requests = Requests(settings)
         self._event_of = {session: event for event, sessions in settings.events for session in sessions}
-        self._login = Login(settings.token, settings.jwt) if settings.login == "token" else None
-        self._old: tuple[Login, ...] = ()
+        self._logins = Logins(settings, self._requests)
         self._shared: dict[str, str] = {}  # as in the last whole run
         self._echoes: bool | None = None  # whether it keeps the time that we send, by its last answer
         self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
-        self.asks = False
+        self.asks = True
         self.devices = False
-        self.deadline_ms = 1500
+        self.deadline_ms = settings.ask_deadline_ms
+        self.inner = False
+        self.books_exits = True
 
     def secrets(self) -> Sequence[str]:
         """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""
         settings = self._set
-        logins = (*self._old, *((self._login,) if self._login else ()))
-        tokens = [text for login in logins for text in (login.token, login.jwt)]
-        known = (settings.key, settings.token, settings.jwt, settings.password, settings.email, *tokens)
+        given = (settings.key, settings.token, settings.jwt, settings.password, settings.email)
+        known = (*given, *self._logins.tokens())
         return tuple(text for text in known if text)
 
     # --- what is there -----------------------------------------------------------------------------
@@ -115,7 +111,7 @@ class Ingresse:
         No trouble of it keeps any list from being read: the list itself says where an event or session is
         not to be had.
         """
-        login = self._login or (yield from self._log_in(None))
+        login = self._logins.now or (yield from self._logins.log_in(None))
         if login is None or not login.jwt:
             return ("no JWT, so the producer search was left out",)
         try:
@@ -132,7 +128,7 @@ class Ingresse:
         found: dict[str, frozenset[str]] = {}
         for page in range(SEARCH_PAGES_MAX):
             build = partial(self._requests.search, page * SEARCH_SIZE)
-            hits, total = replies.search((yield from self._ask(build, SEARCH, [])))
+            hits, total = replies.search((yield from self._logins.ask(build, SEARCH, [])))
             found.update(hits)
             listed = not hits or (total is not None and (page + 1) * SEARCH_SIZE >= total)
             if listed or all(event in found for event, _ in self._set.events):
@@ -249,7 +245,7 @@ class Ingresse:
     ) -> Flow[replies.GuestList]:
         what = f"guest list of event {event}, session {session}, page {number}"
         build = partial(self._requests.list, what, event, session, number, size, from_ms)
-        return replies.guest_list((yield from self._ask(build, what, stamps_ms)), what)
+        return replies.guest_list((yield from self._logins.ask(build, what, stamps_ms)), what)
 
     def _mark(self) -> str:
         """Of the settings that a delta relies on."""
@@ -259,12 +255,87 @@ class Ingresse:
     # --- asking --------------------------------------------------------------------------------------
 
     def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
-        """Not asked: `asks` is false."""
-        raise AssertionError("a vendor that cannot be asked was asked")
+        """Move the ticket now, as an update of one; what Ingresse says is the answer.
+
+        It knows no inner lanes: a way in there is one into the house, which may have been made before, and a
+        way out there is looked up only. Where the reply was lost, a look tells what became of it.
+        """
+        told = self._told(question)
+        if why := self._unfit(told):
+            return Refused(Verdict.UNLISTED, why)
+        call = _Call([told])
+        inner = question.perimeter is Perimeter.INNER
+        if inner and question.direction is Direction.OUT:
+            return (yield from self._inside(told))
+        what = "update of a ticket"
+        build = partial(
+            self._requests.update, what, self._event(told), [told], timeout_s=self.deadline_ms / 1000 + LATE_S
+        )
+        stamps_ms: list[int] = []
+        try:
+            entries = replies.updated((yield from self._logins.ask(build, what, stamps_ms)), what)
+        except Rejected as error:
+            return Refused(Verdict.REFUSED, "Ingresse rejects the request", str(error))
+        except Lost as error:
+            return (yield from self._after(call, told, error))
+        if told.code not in entries:
+            raise Lost(f"{self._set.name}: {what}: no answer for it")
+        entry = entries[told.code]
+        if inner and entry.status == 3:
+            return Accepted("status 3: it is inside")
+        if entry.status == 0:  # nothing was carried out, and another scan may do
+            return Refused(Verdict.REFUSED, "not executed (status 0): scan again")
+        outcome = yield from self._judge(call, told, entry, stamps_ms[-1])
+        if isinstance(outcome, Accepted | Refused):
+            return outcome
+        if entry.status is None:
+            raise Lost(f"{self._set.name}: {what}: {outcome.why}")
+        verdict = Verdict.USED if told.direction is Direction.IN else Verdict.NOT_INSIDE
+        return Refused(Verdict.CALL_STAFF if told.doubt else verdict, outcome.why)
+
+    def _told(self, question: Question) -> Told:
+        """The question as a movement. Where one session is played, a ticket of no list is of that one."""
+        sessions = [session for session, event in self._event_of.items() if event == question.event]
+        if not question.event:
+            sessions = list(self._event_of)
+        session = question.session or (sessions[0] if len(sessions) == 1 else "")
+        return Told(
+            question.ticket_id, question.code, question.event, session, question.direction,
+            question.at_utc_ms, question.gate, question.again,
+        )  # fmt: skip
+
+    def _after(self, call: "_Call", told: Told, lost: Lost) -> Flow[Accepted | Refused]:
+        """The reply was lost: what a look finds, as far as there is time for one."""
+        found = yield from self._look(call, told._replace(doubt=True))
+        if isinstance(found, Accepted):
+            return found
+        if found is Stand.BEFORE:
+            raise Outage(f"{lost}; a look shows that it was not carried out", lost.retry_after_s)
+        raise lost
+
+    def _inside(self, told: Told) -> Flow[Accepted | Refused]:
+        """Whether Ingresse has it inside, which changes nothing."""
+        what = "look-up of a ticket"
+        build = partial(self._requests.look, what, told.code)
+        try:
+            last = replies.looked((yield from self._logins.ask(build, what, [])), told.session, what)
+        except (Missing, Rejected) as error:
+            return Refused(Verdict.UNKNOWN, str(error))
+        if last is None or last.direction is Direction.OUT:
+            return Refused(Verdict.NOT_INSIDE, "not inside, as Ingresse has it")
+        return Accepted("inside, as Ingresse has it")
 
     def configure(self, device: Device) -> Flow[Mapping[str, str]]:
         """Nothing to configure: `devices` is false."""
         raise AssertionError("Ingresse knows no devices")
+
+    def trial(self) -> Flow[None]:
+        """Look up a code that nobody has."""
+        what = "trial"
+        try:
+            yield from self._logins.ask(partial(self._requests.look, what, TRIAL_CODE), what, [])
+        except Rejected:  # such as that there is none: it answers
+            return
 
     # --- movements -----------------------------------------------------------------------------------
 
@@ -275,7 +346,9 @@ class Ingresse:
         """
         call = _Call(movements)
         for index, told in enumerate(movements):
-            if why := self._unfit(told):
+            if told.unanswered:
+                call.outcomes[index] = yield from self._unanswered(call, told)
+            elif why := self._unfit(told):
                 call.outcomes[index] = Unsure(why)
             elif told.code in {other.code for other in movements[:index]}:
                 call.outcomes[index] = Again("another movement of this code goes first", told.doubt)
@@ -308,7 +381,7 @@ class Ingresse:
             build = partial(self._requests.update, what, event, [call.movements[index] for index in batch])
             stamps_ms: list[int] = []
             try:
-                entries = replies.updated((yield from self._ask(build, what, stamps_ms)), what)
+                entries = replies.updated((yield from self._logins.ask(build, what, stamps_ms)), what)
             except Rejected as error:
                 if len(batch) > 1:  # one of them may be to blame: each for itself
                     batches.extendleft((event, [index]) for index in reversed(batch))
@@ -334,6 +407,19 @@ class Ingresse:
                         )
         if call.rejected is not None and not call.settled():
             raise call.rejected
+
+    def _unanswered(self, call: "_Call", told: Told) -> Flow[Outcome]:
+        """What became of an ask whose answer nobody heard. One that was spent for nothing is `Unsure`."""
+        if why := self._unfit(told):
+            return Refused(Verdict.UNLISTED, why)
+        found = yield from self._look(call, told._replace(doubt=True))
+        if isinstance(found, Accepted):
+            return Unsure(
+                "it was asked, no answer came, nobody was let in, and Ingresse has moved the ticket"
+            )
+        if isinstance(found, Stand):
+            return Refused(Verdict.NO_ANSWER, "it was asked, and a look shows that it was not carried out")
+        return found
 
     def _batches(self, call: "_Call") -> Iterator[tuple[str, list[int]]]:
         """What is to be sent: by event, because that is in the address."""
@@ -407,7 +493,7 @@ class Ingresse:
         build = partial(self._requests.look, what, told.code)
         stamps_ms: list[int] = []
         try:
-            last = replies.looked((yield from self._ask(build, what, stamps_ms)), told.session, what)
+            last = replies.looked((yield from self._logins.ask(build, what, stamps_ms)), told.session, what)
         except Missing:  # a code that was changed since is not found, and what it did before neither
             return Unsure("Ingresse does not know this code, or not any more, so it does not say what it did")
         except (Failed, Rejected) as error:  # of this one code; others may do
@@ -432,7 +518,7 @@ class Ingresse:
         )
 
     def _ours(self, last: Move, told: Told, now_ms: int) -> bool | None:
-        return replies.ours(last, told, self._login, self._set.email, now_ms, self._echoes)
+        return replies.ours(last, told, self._logins.now, self._set.email, now_ms, self._echoes)
 
     def _unfit(self, told: Told) -> str:
         """Why Ingresse cannot be told of this; "" where it can."""
@@ -448,94 +534,6 @@ class Ingresse:
 
     def _event(self, told: Told) -> str:
         return told.event or self._event_of.get(told.session, "")
-
-    # --- logging in ----------------------------------------------------------------------------------
-
-    def _ask(self, build: Callable[[Login], httpx.Request], what: str, stamps_ms: list[int]) -> Flow[object]:
-        """Send with a token. Where it expired, renew it once and log in once; then a person must.
-
-        The vendor's own time in each reply is added to `stamps_ms`.
-        """
-        mends = deque((self._renew, self._log_in))
-        login = self._login or (yield from self._log_in(None))
-        while login is not None:
-            response = yield build(login)
-            assert isinstance(response, httpx.Response)
-            stamps_ms.append(date_ms(response))
-            body = replies.read(response, f"{self._set.name}: {what}")
-            if not isinstance(body, Expired):
-                return body
-            before, login = login, None
-            while mends and login is None:
-                login = yield from mends.popleft()(before)
-        if self._set.login == "token" and what == SEARCH:
-            raise Misconfigured(
-                f"{self._set.name}: {what}: the JWT expired or is wrong: set a new one and restart the bridge"
-            )
-        if self._set.login == "token":
-            raise Misconfigured(
-                f"{self._set.name}: {what}: the user token expired, or it or the application key is wrong: "
-                "set a new token, or correct the key and `key_parameter`, and restart the bridge"
-            )
-        raise Misconfigured(
-            f"{self._set.name}: {what}: a fresh log-in is refused: look at the key and the user's rights"
-        )
-
-    def _renew(self, before: Login | None) -> Flow[Login | None]:
-        """A renewed login, or `None` where there is none to have."""
-        if before is None or self._login not in (None, before):
-            return self._login  # another thread was faster
-        try:
-            body = yield from self._open(self._requests.renew(before))
-        except Misconfigured:
-            return None
-        fresh = None if isinstance(body, Expired) else replies.login(body)
-        if fresh is None:
-            return None
-        return self._keep(
-            Login(fresh.token or before.token, fresh.jwt or before.jwt, fresh.user or before.user)
-        )
-
-    def _log_in(self, before: Login | None) -> Flow[Login | None]:
-        """A new login with e-mail and password; `None` where a pasted token is all there is."""
-        if self._set.login == "token":
-            return None
-        if self._login not in (None, before):
-            return self._login
-        try:
-            body = yield from self._open(self._requests.login())
-        except Misconfigured as error:
-            raise LogInRefused(*error.args) from error
-        fresh = None if isinstance(body, Expired) else replies.login(body)
-        if fresh is None or not fresh.token:
-            wrong = "wrong application key, e-mail or password"  # it does not say which
-            why = wrong if isinstance(body, Expired) else replies.message(body)
-            raise LogInRefused(
-                f"{self._set.name}: log-in refused: {why}. Correct the key, `key_parameter`, the e-mail and "
-                "the password; where Ingresse wants a second factor, log in with a browser and set the user "
-                "token"
-            )
-        return self._keep(fresh)
-
-    def _open(self, request: httpx.Request) -> Flow[object]:
-        """Send a request for a token. Whatever becomes of it, nothing else was carried out."""
-        try:
-            response = yield request
-            assert isinstance(response, httpx.Response)
-            return replies.read(response, f"{self._set.name}: log-in")
-        except Said as error:
-            raise Misconfigured(*error.args) from error
-        except Lost as error:
-            why, retry_after_s = str(error), error.retry_after_s
-        except Rejected:
-            return EXPIRED
-        raise Outage(why, retry_after_s)
-
-    def _keep(self, login: Login) -> Login:
-        if self._login is not None:
-            self._old = (*self._old, self._login)[-OLD_LOGINS_MAX:]
-        self._login = login
-        return login
 
 
 class Stand(Enum):

@@ -20,6 +20,7 @@ PAGE_SIZE_MAX = 1500  # the highest figure that Ingresse names anywhere
 OVERLAP_S = 120  # whether `from` is inclusive is not known, and a long list may take its 50 s
 OVERLAP_S_MAX = 86_400  # a day: more is a whole list each time
 CHECK_IN_TIMEOUT_S = 1.5  # Ingresse's app takes 1 s and then works offline
+ASK_DEADLINE_MS = 1500  # likewise; a person who waits longer scans again
 LIST_TIMEOUT_S = 50.0  # as in Ingresse's app
 LOOK_TIMEOUT_S = 2.0  # as in Ingresse's app
 LOGIN_TIMEOUT_S = 10.0  # no figure is published; nobody stands at a gate meanwhile
@@ -72,6 +73,7 @@ class IngresseSettings(NamedTuple):
     overlap_s: int = OVERLAP_S
     check_in_timeout_s: float = CHECK_IN_TIMEOUT_S
     look_timeout_s: float = LOOK_TIMEOUT_S
+    ask_deadline_ms: int = ASK_DEADLINE_MS
     status_map: Mapping[int, Verdict] = STATUS_MAP
 
 
@@ -110,7 +112,10 @@ class Requests:
             extensions=manner(what, LIST_TIMEOUT_S, LIST_TRIES, LIST_PATIENCE_S),
         )
 
-    def update(self, what: str, event: str, batch: Sequence[Told], login: Login) -> httpx.Request:
+    def update(
+        self, what: str, event: str, batch: Sequence[Told], login: Login, timeout_s: float = 0.0
+    ) -> httpx.Request:
+        """`timeout_s` 0 is that of a check-in after the fact."""
         tickets = [
             {
                 "ticketCode": told.code,
@@ -125,7 +130,7 @@ class Requests:
             f"{self._api}/event/{path_part(event)}/guestlist",
             params={"method": "updatestatus", **self._keyed(login)},
             json={"tickets": tickets},
-            extensions=manner(what, self._set.check_in_timeout_s),
+            extensions=manner(what, timeout_s or self._set.check_in_timeout_s),
         )
 
     def look(self, what: str, code: str, login: Login) -> httpx.Request:

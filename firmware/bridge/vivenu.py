@@ -25,6 +25,7 @@ from firmware.bridge import vendor
 from firmware.bridge import vivenu_replies as replies
 from firmware.bridge.lenient import date_ms, is_ms
 from firmware.bridge.vendor import (
+    LATE_S,
     Accepted,
     Again,
     Flow,
@@ -42,14 +43,23 @@ from firmware.bridge.vendor import (
 )
 from firmware.bridge.vivenu_replies import Device, Missing, Rejected
 from firmware.bridge.vivenu_requests import DETAILS_REQUIRED, Requests, VivenuSettings, check
-from firmware.core.ticket import Choice, Direction, Verdict
+from firmware.core.ticket import Choice, Direction, Perimeter, Status, Verdict
 
 PAGES_MAX = 100_000  # of one event: fifty million tickets at the usual size
 PASSES_MAX = 3  # through one event's list or changes, where rows moved between pages meanwhile
 NAMED_MAX = 20  # known events in a text
 LOOKS_MAX = 5  # in one call, for movements whose event nobody named: a batch is not held for longer
 
+# What a ticket that is only looked up is refused for; an online scan has vivenu's own word.
+STANDING = {
+    Status.CANCELLED: Verdict.CANCELLED,
+    Status.REFUNDED: Verdict.REFUNDED,
+    Status.BLOCKED: Verdict.BLOCKED,
+    Status.UNSOLD: Verdict.NOT_SOLD,
+}
+
 LOST = "the reply to the upload was lost, and vivenu has no way to look whether it has the scan"
+UNANSWERED = "it was asked, and vivenu has no way to look whether it has spent the ticket"
 DOUBT = "it may have been uploaded already, and vivenu has no way to look whether it was"
 
 __all__ = ["Vivenu", "VivenuSettings"]
@@ -66,9 +76,11 @@ class Vivenu:
         self._device: Device | None = None  # as `/me` said last
         self._shaken = False  # an upload's reply was lost: the next one waits until vivenu answers a question
         self.batch_max = settings.batch_size
-        self.asks = False
+        self.asks = True
         self.devices = False
-        self.deadline_ms = 3000
+        self.deadline_ms = settings.ask_deadline_ms
+        self.inner = False
+        self.books_exits = False  # whether its online scan can check out is not known
 
     def secrets(self) -> Sequence[str]:
         """The token."""
@@ -273,52 +285,68 @@ class Vivenu:
             raise Rejected(f"{self._set.name}: {what}: the reply is no ticket")
         return found
 
-    def scan(self, code: str, event: str, *, doubt: bool = False) -> Flow[Outcome]:
-        """Have vivenu check a ticket in at once, at a gate of this event.
+    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
+        """Have vivenu check a ticket in at once.
 
         vivenu scans whatever its token may: so the event and the type are looked up first, because a ticket
-        that was scanned for another event is burnt. `doubt`: an earlier scan of this code lost its reply, so
-        that a denial may be our own doing. Raises `Outage` where nothing was carried out.
+        that was scanned for another event is burnt. A way out, and an inner lane, are looked up only: an
+        online scan has no direction. The way out is uploaded afterwards.
         """
+        event = question.event or (self._set.events[0] if len(self._set.events) == 1 else "")
         try:
-            found = yield from self.ticket(code, event)
+            found = yield from self.ticket(question.code, event)
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
             return Refused(Verdict.REFUSED, str(error))
         device = self._device
         assert device is not None, "the look-up asked for it"
-        if found.event != event:
+        if refusal := self._refusal(found, event, question.direction, device):
+            return refusal
+        if question.direction is Direction.IN and question.perimeter is Perimeter.OUTER:
+            return (yield from self._scan(question))
+        if found.status in STANDING:
+            return Refused(STANDING[found.status], f"vivenu's list has it as {found.status}")
+        return Accepted("found: vivenu's online scan knows neither exits nor inner lanes")
+
+    def _refusal(
+        self, found: VendorTicket, event: str, direction: Direction, device: Device
+    ) -> Refused | None:
+        """Why a ticket is not even scanned."""
+        if found.event != event if event else found.event not in self._set.events:
             return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
-        if device.refuses(event, found.type):
+        if device.refuses(found.event, found.type):
             return Refused(Verdict.WRONG_TYPE, "vivenu does not let this access user scan its type")
-        if not device.check_in:
+        if direction is Direction.IN and not device.check_in:
             return Refused(Verdict.REFUSED, "vivenu allows this access user no check-in")
+        return None
+
+    def _scan(self, question: Question) -> Flow[Accepted | Refused]:
+        """The scan itself. Where its reply is lost, nobody can find out what became of it."""
         what = "scan of a ticket"
+        request = self._requests.scan(what, question.code, self.deadline_ms / 1000 + LATE_S)
         try:
-            answer = replies.scanned((yield from self._send(self._requests.scan(what, code), what))[0])
-        except Lost as error:
-            return Unsure(f"{error}: the ticket may be scanned now, and vivenu does not say by whom")
+            answer = replies.scanned((yield from self._send(request, what))[0])
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
             return Refused(Verdict.REFUSED, str(error))
         if answer.granted is None:
-            return Unsure("vivenu answered the scan with neither GRANTED nor DENIED")
+            raise Lost(f"{self._set.name}: {what}: the answer is neither GRANTED nor DENIED")
         if answer.granted:
             return Accepted("GRANTED")
         verdict, why = replies.denial(answer.status)
-        if doubt and verdict is Verdict.REFUSED:
+        if question.again and verdict is Verdict.REFUSED:
             return Refused(Verdict.CALL_STAFF, f"{why}; or scanned before by us, when the reply was lost")
         return Refused(verdict, why)
-
-    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
-        """Not asked: `asks` is false."""
-        raise AssertionError("a vendor that cannot be asked was asked")
 
     def configure(self, device: vendor.Device) -> Flow[Mapping[str, str]]:
         """Nothing to configure: `devices` is false."""
         raise AssertionError("vivenu knows no devices")
+
+    def trial(self) -> Flow[None]:
+        """Read our own settings there."""
+        yield from self._me()
 
     # --- movements -----------------------------------------------------------------------------------
 
@@ -371,6 +399,8 @@ class Vivenu:
             return _unsure(told, "the barcode cannot be sent: it is empty, too long, or no text")
         if not is_ms(str(told.at_utc_ms)):
             return _unsure(told, f"{told.at_utc_ms} is no time in milliseconds")
+        if told.unanswered:
+            return Unsure(UNANSWERED)
         if told.doubt and not self._set.send_again:
             return _unsure(told, DOUBT)
         entry = told.direction is Direction.IN

@@ -25,6 +25,7 @@ OVERLAP_S = 60  # between vivenu's own servers' clocks, and the second that its 
 OVERLAP_S_MAX = 86_400  # a day: more is a whole list each time
 ONLINE_TIMEOUT_S = 3.0  # no figure is published; somebody may stand at a gate
 ONLINE_TIMEOUT_S_MAX = 5.0  # some of these have to fit into the time for which a batch is held
+ASK_DEADLINE_MS = 3000  # no figure is published; a person who waits longer scans again
 # Nobody waits at a gate for an upload, and a reply that is given up leaves each of its scans to a person. No
 # longer, because a few of them have to fit into the time for which a batch is held.
 UPLOAD_TIMEOUT_S, UPLOAD_TIMEOUT_S_MAX = 10.0, 30.0
@@ -54,6 +55,7 @@ class VivenuSettings(NamedTuple):
     batch_size: int = BATCH_SIZE
     overlap_s: int = OVERLAP_S
     online_timeout_s: float = ONLINE_TIMEOUT_S
+    ask_deadline_ms: int = ASK_DEADLINE_MS
     upload_timeout_s: float = UPLOAD_TIMEOUT_S
     admit: tuple[str, ...] = (VALID,)
     slots: Choice = Choice.ADMIT
@@ -110,13 +112,13 @@ class Requests:
         path = f"tickets/{path_part(code)}"
         return self._ask(what, path, query, tries=1)
 
-    def scan(self, what: str, code: str) -> httpx.Request:
+    def scan(self, what: str, code: str, timeout_s: float) -> httpx.Request:
         """Check a ticket in. It has no body, no event and no key against sending it twice: one try."""
         return httpx.Request(
             "POST",
             f"{self._base}/tickets/{path_part(code)}/scan",
             headers=self._headers,
-            extensions=manner(what, self._set.online_timeout_s),
+            extensions=manner(what, timeout_s),
         )
 
     def upload(self, what: str, event: str, batch: Sequence[Told]) -> httpx.Request:

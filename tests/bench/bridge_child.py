@@ -35,6 +35,8 @@ class AtOnce:
     asks = False
     devices = False
     deadline_ms = 3000
+    inner = False
+    books_exits = True
 
     def secrets(self) -> Sequence[str]:
         """None."""
@@ -62,6 +64,10 @@ class AtOnce:
     def configure(self, device: Device) -> Flow[Mapping[str, str]]:
         """None."""
         raise AssertionError("no devices")
+
+    def trial(self) -> Flow[None]:
+        """Nothing."""
+        yield from ()
 
 
 def at_once(_: AccountSettings) -> Vendor:

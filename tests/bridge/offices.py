@@ -34,6 +34,8 @@ class Script:
     asks = False
     devices = False
     deadline_ms = 3000
+    inner = False
+    books_exits = True
 
     def __init__(self, batch_max: int = 20) -> None:
         self.batch_max = batch_max
@@ -76,6 +78,9 @@ class Script:
 
     def configure(self, device: Device) -> Flow[Mapping[str, str]]:
         raise AssertionError("no devices")
+
+    def trial(self) -> Flow[None]:
+        yield from ()
 
 
 class Office:

@@ -12,7 +12,7 @@ from firmware.bridge.driver import Driver
 from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, Outage, Refused, Unsure
 from firmware.bridge.vivenu import LOOKS_MAX, VivenuSettings
 from firmware.bridge.vivenu_requests import iso
-from firmware.core.ticket import Choice, Direction, Status, Verdict
+from firmware.core.ticket import Choice, Direction, Perimeter, Status, Verdict
 from tests.bridge.conversation import Talk, in_turn
 from tests.bridge.vivenu_talk import (
     AT_MS,
@@ -27,6 +27,7 @@ from tests.bridge.vivenu_talk import (
     ms_of,
     no_such,
     page,
+    question,
     reply,
     row,
     told,
@@ -306,17 +307,50 @@ def test_a_single_ticket_is_read_like_one_of_the_list() -> None:
 
 def test_a_scan_that_vivenu_rejects_is_refused_and_one_without_a_word_is_for_staff() -> None:
     ticket = reply(row())
-    rejected = Talk(vivenu().scan("A", EVENT), answering(ticket=ticket, scan=reply({}, 400)))
+    rejected = Talk(vivenu().ask(question("A", EVENT), {}), answering(ticket=ticket, scan=reply({}, 400)))
     assert isinstance(rejected.result, Refused)
-    at_once = Talk(vivenu().scan("A", EVENT), answering(ticket=reply({}, 400)))
+    at_once = Talk(vivenu().ask(question("A", EVENT), {}), answering(ticket=reply({}, 400)))
     assert isinstance(at_once.result, Refused)
-    odd = Talk(vivenu().scan("A", EVENT), answering(ticket=ticket, scan=reply({"access": "MAYBE"})))
-    assert isinstance(odd.result, Unsure)
+    odd = answering(ticket=ticket, scan=reply({"access": "MAYBE"}))
+    with pytest.raises(Lost, match="neither GRANTED nor DENIED"):
+        Talk(vivenu().ask(question("A", EVENT), {}), odd)
+
+
+def test_an_exit_and_an_inner_lane_are_looked_up_and_never_scanned() -> None:
+    valid, cancelled = answering(ticket=reply(row())), answering(ticket=reply(row(status="INVALID")))
+    for more in ({"direction": Direction.OUT}, {"perimeter": Perimeter.INNER}):
+        talk = Talk(vivenu().ask(question("A", EVENT, **more), {}), valid)
+        assert isinstance(talk.result, Accepted)
+        assert "scan" not in asked(talk.requests)
+        refused = Talk(vivenu().ask(question("A", EVENT, **more), {}), cancelled)
+        assert isinstance(refused.result, Refused)
+        assert refused.result.verdict is Verdict.CANCELLED
+
+
+def test_where_several_events_are_played_a_ticket_of_any_of_them_may_be_asked_about() -> None:
+    vendor = vivenu(events=(EVENT, OTHER))
+    granted = reply({"access": "GRANTED", "ticket": row(eventId=OTHER)})
+    talk = Talk(vendor.ask(question("A", ""), {}), answering(ticket=reply(row(eventId=OTHER)), scan=granted))
+    assert talk.result == Accepted("GRANTED")
+    foreign = Talk(vendor.ask(question("A", ""), {}), answering(ticket=reply(row(eventId="e9"))))
+    assert foreign.result == Refused(Verdict.WRONG_EVENT, "a ticket of event e9")
+
+
+def test_an_ask_without_an_answer_is_never_uploaded() -> None:
+    talk = Talk(vivenu().tell([told("A", unanswered=True)]), answering())
+    assert [type(outcome) for outcome in talk.result] == [Unsure]
+    assert uploads(talk.requests) == []
+
+
+def test_a_trial_is_a_question_without_effect() -> None:
+    assert asked(Talk(vivenu().trial(), answering()).requests) == ["me"]
+    with pytest.raises(Outage):
+        Talk(vivenu().trial(), in_turn(Lost("gone")))
 
 
 def test_nobody_is_scanned_in_where_vivenu_allows_no_check_in() -> None:
     first = me({"scanTypes": {"checkin": False, "checkout": True}})
-    talk = Talk(vivenu().scan("A", EVENT), answering(first, ticket=reply(row())))
+    talk = Talk(vivenu().ask(question("A", EVENT), {}), answering(first, ticket=reply(row())))
     assert isinstance(talk.result, Refused)
     assert "scan" not in asked(talk.requests)
 
@@ -470,7 +504,7 @@ def test_no_reply_at_all_breaks_the_adapter(first: object, second: object, what:
     flow = {
         "tickets": lambda: vendor.tickets(""),
         "tell": lambda: vendor.tell([told("A")]),
-        "scan": lambda: vendor.scan("A", EVENT),
+        "scan": lambda: vendor.ask(question("A", EVENT), {}),
         "probe": vendor.probe,
     }[what]
     with suppress(Outage, Misconfigured):

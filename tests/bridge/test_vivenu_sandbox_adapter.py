@@ -19,6 +19,7 @@ from firmware.bridge.vendor import (
 )
 from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.core.ticket import Direction, Status, Verdict
+from tests.bridge.vivenu_talk import question
 
 AT_MS = 1_900_000_000_000
 SHORT_S = 0.1  # of troubles that take time: long enough to be met, short enough for a test
@@ -145,10 +146,10 @@ def test_an_online_scan_is_granted_once_and_a_ticket_of_another_event_is_not_bur
         here, elsewhere = (event.id for event in sandbox.events)
         with driver:
             (code,), (other,) = sandbox.codes(1, event=here, valid=True), sandbox.codes(1, event=elsewhere)
-            assert driver.run(vendor.scan(code, here)) == Accepted("GRANTED")
-            again = driver.run(vendor.scan(code, here))
-            wrong = driver.run(vendor.scan(other, here))
-            unknown = driver.run(vendor.scan("no such code", here))
+            assert driver.run(vendor.ask(question(code, here), {})) == Accepted("GRANTED")
+            again = driver.run(vendor.ask(question(code, here), {}))
+            wrong = driver.run(vendor.ask(question(other, here), {}))
+            unknown = driver.run(vendor.ask(question("no such code", here), {}))
         assert isinstance(again, Refused)
         assert again.verdict is Verdict.REFUSED
         assert isinstance(wrong, Refused)

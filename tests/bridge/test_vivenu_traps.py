@@ -32,6 +32,7 @@ from tests.bridge.vivenu_talk import (
     ms_of,
     no_such,
     page,
+    question,
     reply,
     row,
     told,
@@ -189,7 +190,7 @@ def test_trap_5_a_clock_that_went_back_by_more_than_the_overlap_has_the_whole_li
 
 def test_trap_6_a_scan_is_sent_once_without_body_or_query() -> None:
     talk = Talk(
-        vivenu().scan(CODE, EVENT),
+        vivenu().ask(question(CODE, EVENT), {}),
         answering(ticket=reply(row()), scan=reply({"access": "GRANTED", "ticket": row()})),
     )
     scan = talk.requests[-1]
@@ -201,23 +202,31 @@ def test_trap_6_a_scan_is_sent_once_without_body_or_query() -> None:
 @pytest.mark.parametrize("lost", [Lost("slow"), reply({}, 500), reply({}, 502)])
 def test_trap_6_a_lost_scan_is_for_staff_and_never_already_used(lost: Any) -> None:
     vendor = vivenu()
-    talk = Talk(vendor.scan(CODE, EVENT), answering(ticket=reply(row()), scan=lost))
-    assert isinstance(talk.result, Unsure)
-    assert asked(talk.requests).count("scan") == 1
+    scans: list[Any] = []
+
+    def losing(request: httpx.Request) -> Any:
+        scans.append(request)
+        return lost
+
+    with pytest.raises(Lost):
+        Talk(vendor.ask(question(CODE, EVENT), {}), answering(ticket=reply(row()), scan=losing))
+    assert len(scans) == 1
     denied = reply({"access": "DENIED", "ticket": row()})
-    again = Talk(vendor.scan(CODE, EVENT, doubt=True), answering(ticket=reply(row()), scan=denied))
+    second = question(CODE, EVENT, again=True)
+    again = Talk(vendor.ask(second, {}), answering(ticket=reply(row()), scan=denied))
     assert isinstance(again.result, Refused)
     assert again.result.verdict is Verdict.CALL_STAFF
 
 
 @pytest.mark.parametrize("away", [NotSent("no way"), reply({}, 429)])
 def test_trap_6_a_scan_that_was_not_carried_out_is_an_outage(away: Any) -> None:
-    with pytest.raises(Outage):
-        Talk(vivenu().scan(CODE, EVENT), answering(ticket=reply(row()), scan=away))
+    with pytest.raises(Outage) as down:
+        Talk(vivenu().ask(question(CODE, EVENT), {}), answering(ticket=reply(row()), scan=away))
+    assert not isinstance(down.value, Lost)
 
 
 def test_trap_7_a_ticket_of_another_event_is_refused_before_it_is_scanned() -> None:
-    talk = Talk(vivenu().scan(CODE, EVENT), answering(ticket=reply(row(eventId=OTHER))))
+    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), answering(ticket=reply(row(eventId=OTHER))))
     assert talk.result == Refused(Verdict.WRONG_EVENT, "a ticket of event e2")
     assert query(talk.requests[-1]) == {"eventId": EVENT}
     assert "scan" not in asked(talk.requests)
@@ -225,7 +234,8 @@ def test_trap_7_a_ticket_of_another_event_is_refused_before_it_is_scanned() -> N
 
 def test_trap_7_nor_is_a_type_scanned_that_vivenu_does_not_let_us_scan() -> None:
     rules = [{"eventId": EVENT, "allowedTicketTypeIds": ["t2"]}]
-    talk = Talk(vivenu().scan(CODE, EVENT), answering(me({"events": rules}), ticket=reply(row())))
+    found = answering(me({"events": rules}), ticket=reply(row()))
+    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), found)
     assert isinstance(talk.result, Refused)
     assert talk.result.verdict is Verdict.WRONG_TYPE
     assert "scan" not in asked(talk.requests)
@@ -244,7 +254,7 @@ def test_trap_7_nor_is_a_type_scanned_that_vivenu_does_not_let_us_scan() -> None
 )
 def test_traps_8_and_12_a_denial_has_the_reason_of_the_status_or_none(status: str, verdict: Verdict) -> None:
     denied = reply({"access": "DENIED", "ticket": row(status=status)})
-    talk = Talk(vivenu().scan(CODE, EVENT), answering(ticket=reply(row()), scan=denied))
+    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), answering(ticket=reply(row()), scan=denied))
     assert isinstance(talk.result, Refused)
     assert talk.result.verdict is verdict
     assert verdict is not Verdict.USED
@@ -254,7 +264,7 @@ def test_traps_8_and_12_a_denial_has_the_reason_of_the_status_or_none(status: st
 @pytest.mark.parametrize("where", ["ticket", "scan"])
 def test_trap_9_a_404_is_an_answer_and_no_outage(where: str) -> None:
     by_path = {"ticket": reply(row()), "scan": reply(row())} | {where: no_such()}
-    talk = Talk(vivenu().scan(CODE, EVENT), answering(None, **by_path))
+    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), answering(None, **by_path))
     assert isinstance(talk.result, Refused)
     assert talk.result.verdict is Verdict.UNKNOWN
 
@@ -370,7 +380,7 @@ def test_trap_14_the_token_is_in_a_header_of_its_own_and_nowhere_else() -> None:
         Talk(vendor.tickets(""), answering(list=page([row()]))),
         Talk(vendor.tell([told()]), answering(upload=reply(OK))),
         Talk(
-            vendor.scan(CODE, EVENT),
+            vendor.ask(question(CODE, EVENT), {}),
             answering(ticket=reply(row()), scan=reply({"access": "GRANTED", "ticket": row()})),
         ),
     ]
@@ -401,7 +411,7 @@ def test_trap_14_a_token_that_is_refused_is_for_a_person(status: int) -> None:
 )
 def test_trap_15_barcodes_in_the_path_are_percent_encoded(code: str, part: str) -> None:
     talk = Talk(
-        vivenu().scan(code, EVENT),
+        vivenu().ask(question(code, EVENT), {}),
         answering(ticket=reply(row(code=code)), scan=reply({"access": "GRANTED", "ticket": row(code=code)})),
     )
     assert talk.requests[1].url.raw_path.startswith(f"/api/accessusers/tickets/{part}?".encode())
@@ -410,7 +420,7 @@ def test_trap_15_barcodes_in_the_path_are_percent_encoded(code: str, part: str) 
 
 @pytest.mark.parametrize("code", ["", "x" * 7090, "\ud800", "\0"])
 def test_trap_15_a_barcode_that_cannot_be_one_never_leaves_the_house(code: str) -> None:
-    assert isinstance(Talk(vivenu().scan(code, EVENT), in_turn()).result, Refused)
+    assert isinstance(Talk(vivenu().ask(question(code, EVENT), {}), in_turn()).result, Refused)
     talk = Talk(vivenu().tell([told(code)]), answering())
     assert [type(outcome) for outcome in talk.result] == [Unsure]
     assert uploads(talk.requests) == []

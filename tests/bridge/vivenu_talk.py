@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from firmware.bridge.vendor import Told
+from firmware.bridge.vendor import Question, Told
 from firmware.bridge.vivenu import Vivenu, VivenuSettings
-from firmware.core.ticket import Direction
+from firmware.core.ticket import Direction, Perimeter
 from tests.bridge.conversation import Reply
 from tests.bridge.conversation import reply as json_reply
 
@@ -79,6 +79,12 @@ def page(rows: Sequence[Any], total: int | None = None) -> httpx.Response:
 def told(code: str = CODE, **more: Any) -> Told:
     """An entry that a gate saw."""
     return Told("64", code, EVENT, "", Direction.IN, AT_MS, "north-1")._replace(**more)
+
+
+def question(code: str = CODE, event: str = EVENT, **more: Any) -> Question:
+    """An entry that a gate asks about."""
+    asked = Question(code, "64", event, "", Direction.IN, Perimeter.OUTER, AT_MS, "north-1")
+    return asked._replace(**more)
 
 
 def answering(
