@@ -64,7 +64,9 @@ class Answered(NamedTuple):
     """The vendor's word on an ask. `opened` says whether that scan opened the lane meanwhile.
 
     `subject` and `direction` are the ask's own, gathered again so that an answer after a restart, to a
-    lane that has forgotten the ask, can still be dealt with; `history` is the present one.
+    lane that has forgotten the ask, can still be dealt with; `history` is the present one. The verdict
+    `NO_ANSWER` says that there will be none, and with `doubt` that the vendor may have spent the ticket all
+    the same. `asked_utc_ms` is the time of the scan.
     """
 
     moment: Moment
@@ -76,6 +78,8 @@ class Answered(NamedTuple):
     direction: Direction
     opened: bool
     history: History
+    doubt: bool = False
+    asked_utc_ms: int = 0
 
 
 class Recorded(NamedTuple):

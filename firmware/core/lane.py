@@ -27,7 +27,7 @@ from firmware.core.events import (
     Scanned,
     TimeUp,
 )
-from firmware.core.movements import Act, Movement, unseen
+from firmware.core.movements import Act, Movement, entered_utc_ms, unseen
 from firmware.core.rules import judge, may_enter, may_leave
 from firmware.core.states import (
     Asking,
@@ -52,6 +52,7 @@ from firmware.core.ticket import (
     WithoutAnswer,
 )
 
+DUPLICATE_MS = 2000  # Presence says "duplicate" to what it let in less than this ago
 GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
 
 
@@ -117,6 +118,8 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
         return _answer(lane, scan, Verdict.ADMITTED_CREDIT, Kind.SCAN, scan.row)
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
+    if _has_just_entered(lane.setup, scan):
+        return _answer(lane, scan, Verdict.TOO_SOON, Kind.SCAN, scan.row)
     until_ms = scan.moment.monotonic_ms + lane.setup.record_ms
     state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan, scan_row=scan.row)
     return lane.to(state), (
@@ -142,7 +145,7 @@ def _answer(
         )
         return lane.to(state), (Record(kind, scan.row, verdict, admission, wanted=True, text=text),)
     shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms, scan.direction)
-    unsure = _movement(lane.setup, scan, Act.UNSURE, 0, doubt=True) if doubt else None
+    unsure = _movement(lane.setup, scan, Act.UNSURE, scan.row, doubt=True) if doubt else None
     return lane.to(Ready(), shown), (
         Record(kind, scan.row, verdict, unsure, text=text),
         Tell(verdict, text),
@@ -214,6 +217,8 @@ def answered(lane: Lane, event: Answered) -> Step:
         return late(lane, event)
     verdict, text = event.verdict, event.text
     scan = state.scan._replace(moment=event.moment, history=event.history)
+    if verdict is Verdict.NO_ANSWER:
+        return _unanswered(lane, scan, event.row, text, event.doubt)
     if not verdict.admits and _has_credit(scan):
         verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
     elif not verdict.admits and _is_unsure(scan):
@@ -225,9 +230,14 @@ def late(lane: Lane, event: Answered) -> Step:
     """An answer to a scan that this lane no longer waits for.
 
     A yes to a scan that did not open becomes a credit, unless the ticket was let in since: by that very
-    credit, if the answer came twice, or by policy. Any other late answer ends the doubt.
+    credit, if the answer came twice, by policy, or at another gate. Any other late answer ends the doubt, but
+    the word that there is none does not.
     """
-    news = event.scan > event.history.settled_row
+    if event.verdict is Verdict.NO_ANSWER:
+        return lane, (Record(Kind.LATE, event.scan, event.verdict, text=event.text),)
+    entered_ms = entered_utc_ms(event.history, lane.setup.perimeter)
+    entered_since = event.direction is Direction.IN and 0 < event.asked_utc_ms < entered_ms
+    news = event.scan > event.history.settled_row and not entered_since
     credit = event.verdict.admits and not event.opened and news
     movement = Movement(
         Act.CREDITED if credit else Act.SURE,
@@ -254,6 +264,19 @@ def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
             assert scan.route.without_answer is WithoutAnswer.OPEN_AND_UPLOAD
             rule = may_enter if scan.direction is Direction.IN else may_leave
             return rule(setup, scan) or Verdict.ADMITTED_OFFLINE
+
+
+def _unanswered(lane: Lane, scan: Scanned, row: int, text: str, doubt: bool) -> Step:
+    """The vendor says nothing: policy decides, and an order that came meanwhile takes effect."""
+    verdict = _without_answer(lane.setup, scan)
+    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, row, text, doubt))
+
+
+def _has_just_entered(setup: Setup, scan: Scanned) -> bool:
+    """Whether the ticket was let in a moment ago: a reader that reads on must not ask for it once more."""
+    if scan.direction is not Direction.IN:
+        return False
+    return 0 <= scan.moment.utc_ms - entered_utc_ms(scan.history, setup.perimeter) < DUPLICATE_MS
 
 
 def _has_credit(scan: Scanned) -> bool:
@@ -387,8 +410,7 @@ def no_answer(lane: Lane, event: TimeUp) -> Step:
     if event.moment.monotonic_ms < state.until_ms:
         return fade(lane, event)
     scan = state.scan._replace(moment=event.moment, history=event.history)
-    verdict = _without_answer(lane.setup, scan)
-    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, doubt=True))
+    return _unanswered(lane, scan, event.row, "", doubt=True)
 
 
 def hung(lane: Lane, event: TimeUp) -> Step:
@@ -489,7 +511,8 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
     if isinstance(state, Recording):
         return (_withdrawal(state, moment, Verdict.FREE),)
     if isinstance(state, Asking):
-        doubt = _movement(lane.setup, state.scan._replace(moment=moment), Act.UNSURE, 0, doubt=True)
+        scan = state.scan._replace(moment=moment)
+        doubt = _movement(lane.setup, scan, Act.UNSURE, scan.row, doubt=True)
         return (Record(Kind.ANSWER, state.scan.row, Verdict.FREE, doubt),)
     return ()
 

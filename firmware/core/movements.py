@@ -32,9 +32,9 @@ class Act(StrEnum):
 class Movement(NamedTuple):
     """One change of one ticket's history.
 
-    `row` names the admission that it belongs to (0 where there is none, below 0 one at another gate);
-    `until_utc_ms` is the end of a credit or of a doubt. An admission after an ask brings a doubt of its own:
-    the vendor may have spent the ticket, and only its settling ends that.
+    `row` names the admission that it belongs to, or for news of an ask that ask (0 where there is none, below
+    0 one at another gate); `until_utc_ms` is the end of a credit or of a doubt. An admission after an ask
+    brings a doubt of its own: the vendor may have spent the ticket, and only its settling ends that.
     """
 
     act: Act
@@ -67,12 +67,14 @@ def fold(history: History, movement: Movement) -> History:
             return _moved(history, movement.direction, movement.perimeters, movement.utc_ms, own=False)
         case Act.CREDITED:
             credit = Credit(movement.direction, movement.until_utc_ms)
-            return history._replace(credit=credit, unsure_until_utc_ms=0)
+            return history._replace(credit=credit, unsure_until_utc_ms=0, unsure_row=0)
         case Act.UNSURE:
-            return history._replace(unsure_until_utc_ms=movement.until_utc_ms)
+            return _doubted(history, movement)
         case _:
             assert movement.act is Act.SURE
-            return history._replace(unsure_until_utc_ms=0)
+            if history.unsure_row not in (0, movement.row):
+                return history  # an earlier ask still has no answer, and may be why this one was refused
+            return history._replace(unsure_until_utc_ms=0, unsure_row=0)
 
 
 def settle_at_start(subject: str, pending: Pending) -> Movement:
@@ -129,6 +131,15 @@ def _opened(history: History, movement: Movement) -> History:
     return history._replace(pending=(*history.pending, pending), unsure_until_utc_ms=unsure_until_utc_ms)
 
 
+def _doubted(history: History, movement: Movement) -> History:
+    """The doubt lasts until the end of the last of its asks, and is about the first."""
+    doubted = movement.utc_ms < history.unsure_until_utc_ms
+    return history._replace(
+        unsure_until_utc_ms=max(history.unsure_until_utc_ms, movement.until_utc_ms),
+        unsure_row=history.unsure_row if doubted else movement.row,
+    )
+
+
 def _settled(history: History, movement: Movement) -> History:
     waiting = next((p for p in history.pending if p.row == movement.row), None)
     if waiting is None:
@@ -136,7 +147,14 @@ def _settled(history: History, movement: Movement) -> History:
     rest = tuple(p for p in history.pending if p.row != movement.row)
     moved = _moved(history, waiting.direction, waiting.perimeters, waiting.utc_ms, own=waiting.row > 0)
     settled_row = max(history.settled_row, waiting.row)
-    return moved._replace(pending=rest, lapses=0, credit=None, unsure_until_utc_ms=0, settled_row=settled_row)
+    return moved._replace(
+        pending=rest,
+        lapses=0,
+        credit=None,
+        unsure_until_utc_ms=0,
+        settled_row=settled_row,
+        unsure_row=0,
+    )
 
 
 def _dropped(history: History, movement: Movement, lapses: int) -> History:

@@ -188,8 +188,8 @@ class Policy(NamedTuple):
 class Route(NamedTuple):
     """Who is responsible for a code, and how to reach them at this moment.
 
-    `configured` and `reachable` describe the vendor's link when the code was read. With `check_first`
-    the gate's own rules may refuse before the vendor is asked.
+    `configured` and `reachable` describe the vendor's link when the code was read, and `trouble` says what is
+    wrong with it. With `check_first` the gate's own rules may refuse before the vendor is asked.
     """
 
     vendor: str = ""
@@ -200,6 +200,7 @@ class Route(NamedTuple):
     check_first: bool = False
     configured: bool = True
     reachable: bool = True
+    trouble: str = ""
 
 
 class Track(NamedTuple):
@@ -231,6 +232,7 @@ class History(NamedTuple):
     """What one ticket did at this venue, as far as this gate knows.
 
     `settled_row` is the newest admission that was settled: a yes to an ask from before it is no news.
+    `unsure_row` is the first of the asks that the doubt is about, where that is known.
     """
 
     outer: Track = Track()
@@ -240,6 +242,7 @@ class History(NamedTuple):
     credit: Credit | None = None
     unsure_until_utc_ms: int = 0
     settled_row: int = 0
+    unsure_row: int = 0
 
 
 NO_HISTORY = History()

@@ -169,6 +169,18 @@ def test_a_doubt_ends_with_the_vendors_answer_or_a_settled_admission() -> None:
     assert history_of(UNSURE, OPENED._replace(until_utc_ms=4000)).unsure_until_utc_ms == 5000
 
 
+def test_the_doubt_about_two_asks_ends_with_the_answer_to_the_first() -> None:
+    first, second = UNSURE._replace(row=7), UNSURE._replace(row=9, utc_ms=2000, until_utc_ms=6000)
+    doubted = history_of(first, second)
+    assert doubted == History(unsure_until_utc_ms=6000, unsure_row=7)
+    assert history_of(first, second, second._replace(act=Act.SURE)) == doubted
+    assert history_of(first, second, first._replace(act=Act.SURE)) == NO_HISTORY
+    later = second._replace(utc_ms=5000, until_utc_ms=9000)
+    assert history_of(first, later) == History(unsure_until_utc_ms=9000, unsure_row=9), "the first is over"
+    admitted = history_of(first, OPENED, OPENED._replace(act=Act.SETTLED))
+    assert (admitted.unsure_until_utc_ms, admitted.unsure_row) == (0, 0)
+
+
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("spend", Spend)
 def test_a_way_in_that_a_crash_left_counts_as_used_and_a_way_out_is_dropped(

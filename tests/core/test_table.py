@@ -200,7 +200,7 @@ def test_a_walk_through_an_asking_lane_is_recorded_as_unexplained() -> None:
 def test_a_vendor_that_stays_silent_is_given_its_whole_time_and_no_more() -> None:
     assert wake_at(asking()) == 3000
     assert same(check(asking(), TimeUp(at(2999), 9)), asking())
-    doubt = Movement(Act.UNSURE, "t1", 0, IN, (OUTER,), NOON_MS + 3000, until_utc_ms=NOON_MS + 603_000)
+    doubt = Movement(Act.UNSURE, "t1", 1, IN, (OUTER,), NOON_MS + 3000, until_utc_ms=NOON_MS + 603_000)
     row = Record(Kind.ANSWER, 1, Verdict.NO_ANSWER, doubt)
     after = check(asking(), TimeUp(at(3000), 9), row, Tell(Verdict.NO_ANSWER))
     assert same(after, ready()._replace(shown=Shown(b"one", Verdict.NO_ANSWER, "", 5500, IN)))
@@ -214,7 +214,7 @@ def test_an_order_waits_for_the_answer() -> None:
 
 @cell(Asking, Alarm)
 def test_an_alarm_frees_an_asking_lane_and_leaves_a_doubt() -> None:
-    doubt = Movement(Act.UNSURE, "t1", 0, IN, (OUTER,), NOON_MS + 900, until_utc_ms=NOON_MS + 600_900)
+    doubt = Movement(Act.UNSURE, "t1", 1, IN, (OUTER,), NOON_MS + 900, until_utc_ms=NOON_MS + 600_900)
     answer = Record(Kind.ANSWER, 1, Verdict.FREE, doubt)
     after = check(asking(), ALARM, Unlock(None), ALARM_ROW, answer, Tell(Signal.FREE))
     assert same(after, ready()._replace(state=Free(), standing=BY_ALARM))

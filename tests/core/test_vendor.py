@@ -18,7 +18,7 @@ from firmware.core.events import (
     Scanned,
     TimeUp,
 )
-from firmware.core.lane import step, wake_at
+from firmware.core.lane import DUPLICATE_MS, step, wake_at
 from firmware.core.movements import Act, Movement, fold
 from firmware.core.states import Asking, Free, Lane, Recording, Shown, Shut
 from firmware.core.ticket import (
@@ -27,6 +27,7 @@ from firmware.core.ticket import (
     Direction,
     Exits,
     History,
+    Pending,
     Policy,
     Spend,
     Status,
@@ -184,6 +185,26 @@ def test_the_own_rules_refuse_before_the_vendor_is_asked_only_where_the_route_sa
     check(ready(), routed()._replace(ticket=cancelled), *asks)
 
 
+def test_what_was_let_in_a_moment_ago_is_not_asked_again_so_that_no_duplicate_comes() -> None:
+    entered = History(Track(1, IN, NOON_MS))
+    asks = (Record(Kind.ASK, 1, wanted=True), Tell(Signal.CHECKING))
+    for history in (entered, History(pending=(Pending(9, IN, (OUTER,), NOON_MS, Spend.OPENING),))):
+        scan = routed()._replace(history=history, moment=at(DUPLICATE_MS - 1))
+        check(ready(), scan, *scan_row(Verdict.TOO_SOON))
+        check(ready(), scan._replace(moment=at(DUPLICATE_MS)), *asks)
+        check(ready(), scan._replace(direction=OUT), *asks)
+    ahead = History(Track(1, IN, NOON_MS + 30_000))
+    check(ready(), routed()._replace(history=ahead), *asks)
+
+
+def test_an_admission_that_waits_for_its_walk_is_not_cancelled_by_a_duplicate_that_comes_after() -> None:
+    lane, history = live(asking(), NO_HISTORY, YES, Recorded(at(510), YES.row))
+    duplicate = NO._replace(scan=2, row=7, verdict=Verdict.REFUSED, text="DUPLICATE", history=history)
+    doubt = Movement(Act.SURE, "t1", 2, IN, (OUTER,), NOON_MS + 500)
+    after = check(lane, duplicate, Record(Kind.LATE, 2, Verdict.REFUSED, doubt, text="DUPLICATE"))
+    assert same(after, lane)
+
+
 # --- without an answer -----------------------------------------------------------------------------
 
 SPENT = History(Track(1, IN, NOON_MS))
@@ -239,7 +260,7 @@ class TestPolicyDecidesAndNeverAdmitsATicketSpentHere:
             opening = asked_admission(5, 3000)._replace(direction=direction)
             check(lane, silence, Record(Kind.ANSWER, 1, verdict, opening, wanted=True))
         else:
-            doubt = asked_admission(0, 3000)._replace(act=Act.UNSURE, direction=direction)
+            doubt = asked_admission(1, 3000)._replace(act=Act.UNSURE, direction=direction)
             check(lane, silence, Record(Kind.ANSWER, 1, verdict, doubt), Tell(verdict))
 
 
@@ -250,6 +271,33 @@ def test_of_two_lanes_that_ask_the_same_ticket_in_vain_only_one_opens_by_the_lis
     second = run(asking(scan._replace(row=2)), TimeUp(at(3000), 6, history))
     assert second.shown
     assert second.shown.verdict is Verdict.USED
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_the_word_that_there_is_no_answer_ends_the_wait_and_the_policy_decides(doubt: bool) -> None:
+    none = NO._replace(verdict=Verdict.NO_ANSWER, text="the vendor is down", doubt=doubt)
+    unsure = asked_admission(1, 500)._replace(act=Act.UNSURE) if doubt else None
+    row = Record(Kind.ANSWER, 1, Verdict.NO_ANSWER, unsure, text="the vendor is down")
+    check(asking(), none, row, Tell(Verdict.NO_ANSWER, "the vendor is down"))
+    open_and_upload = asking(routed(without_answer=WithoutAnswer.OPEN_AND_UPLOAD))
+    opened = asked_admission(4, 500)
+    row = Record(Kind.ANSWER, 1, Verdict.ADMITTED_OFFLINE, opened, wanted=True, text="the vendor is down")
+    check(open_and_upload, none, row)
+
+
+def test_the_word_that_there_is_no_answer_says_nothing_of_a_scan_that_is_over() -> None:
+    none = NO._replace(verdict=Verdict.NO_ANSWER, text="the vendor is down", doubt=True)
+    check(ready(), none, Record(Kind.LATE, 1, Verdict.NO_ANSWER, text="the vendor is down"))
+
+
+def test_a_late_yes_credits_no_ticket_that_entered_elsewhere_after_the_ask() -> None:
+    for entered_ms, act in ((NOON_MS + 300, Act.SURE), (NOON_MS - 1, Act.CREDITED)):
+        history = History(Track(1, IN, entered_ms))
+        check(
+            ready(),
+            YES._replace(history=history, asked_utc_ms=NOON_MS),
+            late(Verdict.ADMITTED, act, "welcome"),
+        )
 
 
 # --- the answer ------------------------------------------------------------------------------------
@@ -330,7 +378,9 @@ def test_a_credit_is_good_for_its_own_direction() -> None:
 def test_a_credit_is_not_used_twice_at_once() -> None:
     _, history = live(ready(), credited(1).history, credited(1))
     assert history.credit
-    check(ready(), ASKED_SCAN._replace(history=history), *ASKS)
+    later = ASKED_SCAN._replace(history=history, moment=at(DUPLICATE_MS))
+    ask = Recording(1, IN, DUPLICATE_MS + 1000, b"one", scan=later, scan_row=1)
+    assert same(check(ready(), later, *ASKS).state, ask)
 
 
 def test_a_credit_is_used_up_by_the_walk_and_kept_where_the_lane_did_not_open() -> None:
