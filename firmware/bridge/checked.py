@@ -7,9 +7,10 @@ import httpx
 
 from firmware.bridge.addresses import LOOPBACK
 from firmware.config import Complaints, Table
-from firmware.config.values import Key, Name, Number, OneOf, Section, Text
+from firmware.config.values import Key, Name, Number, OneOf, Only, Section, Text
 
-KIND_NAMES = ("ingresse", "vivenu")
+KIND_NAMES = ("ingresse", "vivenu", "presence")
+LISTED = Only("kind", ("ingresse", "vivenu"))  # the others have no list
 VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two
 EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
 SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB
@@ -27,18 +28,21 @@ VENDOR = Section(
             Number(1, 3600, "a vendor's patience; an hour is as good as never"),
             10,
             "Seconds between two looks at what changed in the vendor's list.",
+            LISTED,
         ),
         Key(
             "whole_every_h",
             Number(1, 168, "a list of a million takes minutes; a week"),
             24,
             "Hours between two readings of the whole list, which find what changes did not tell.",
+            LISTED,
         ),
         Key(
             "rate_max",
             Number(1, 1000, "requests a second"),
             10,
-            "Requests a second at most; ask the vendor what it allows.",
+            "Requests a second at most; ask the vendor what it allows. One that is asked about each scan "
+            "needs as many as there are scans in a rush.",
         ),
     ),
 )

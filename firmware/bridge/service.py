@@ -20,6 +20,7 @@ from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
+from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vending import Account
@@ -128,6 +129,8 @@ def vendor_of(settings: AccountSettings) -> Vendor:
             return Ingresse(settings.vendor)
         case VivenuSettings():
             return Vivenu(settings.vendor)
+        case PresenceSettings():
+            return Presence(settings.vendor)
 
 
 def workers_at(place: str) -> str:

@@ -32,6 +32,8 @@ from firmware.bridge.ingresse_requests import (
     IngresseSettings,
     check,
 )
+from firmware.bridge.presence_requests import PresenceSettings
+from firmware.bridge.presence_settings import PRESENCE, presence
 from firmware.bridge.vivenu_requests import VivenuSettings
 from firmware.bridge.vivenu_settings import VIVENU, vivenu
 from firmware.config import (
@@ -175,13 +177,18 @@ INGRESSE_EVENT = Section(
     (Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),),
 )
 
-SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, EVENT, INGRESSE_EVENT, BROKER)
+SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, PRESENCE, EVENT, INGRESSE_EVENT, BROKER)
 
 # What each kind of account has besides, and each of its events.
 KINDS: Mapping[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = MappingProxyType(
-    {"ingresse": (INGRESSE.keys, INGRESSE_EVENT.keys), "vivenu": (VIVENU.keys, ())}
+    {
+        "ingresse": (INGRESSE.keys, INGRESSE_EVENT.keys),
+        "vivenu": (VIVENU.keys, ()),
+        "presence": (PRESENCE.keys, ()),
+    }
 )
 assert tuple(KINDS) == KIND_NAMES
+EVENTLESS = ("presence",)  # these have no list, so nobody need say of which events
 
 
 def _any_kind(section: Section, at: int) -> Section:
@@ -201,7 +208,7 @@ class AccountSettings(NamedTuple):
     poll_s: int
     whole_every_h: int
     rate_max: int
-    vendor: IngresseSettings | VivenuSettings
+    vendor: IngresseSettings | VivenuSettings | PresenceSettings
 
 
 class BridgeSettings(NamedTuple):
@@ -275,11 +282,13 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
         once(complaints, vendor, "name", names)
         played = _events(complaints, entry, path)
         values = vendor.values
-        settings: IngresseSettings | VivenuSettings | None = None
+        settings: IngresseSettings | VivenuSettings | PresenceSettings | None = None
         if values["kind"] == "ingresse":
             settings = _ingresse(complaints, vendor, played)
         elif values["kind"] == "vivenu":
             settings = vivenu(complaints, vendor, played)
+        elif values["kind"] == "presence":
+            settings = presence(complaints, vendor)
         if settings is not None:
             accounts.append(
                 AccountSettings(
@@ -301,10 +310,14 @@ def _of_kind(
     own = KINDS[kind][at] if isinstance(kind, str) and kind in KINDS else None
     keys = (*section.keys, *(own or ()))
     if isinstance(found, dict):
-        others = {key.name: name for name, each in KINDS.items() for key in each[at]}
+        others = {
+            key.name: Only("kind", tuple(name for name, kind in KINDS.items() if key in kind[at]))
+            for each in KINDS.values()
+            for key in each[at]
+        }
         strange = [name for name in found if name in others and name not in {key.name for key in keys}]
         for name in strange if own is not None else ():
-            mend = f'take it out, or set kind = "{others[name]}"'
+            mend = f"take it out, or set {others[name].words()}"
             complaints.add(f"{path}.{name}", f'does nothing with kind = "{kind}": {mend}')
         found = {name: value for name, value in found.items() if name not in strange}
     return table(complaints, section._replace(keys=keys), found, path)
@@ -313,6 +326,11 @@ def _of_kind(
 def _events(complaints: Complaints, entry: object, path: str) -> list[Table]:
     """The events of an account."""
     listed = entry.get("event", []) if isinstance(entry, dict) else []
+    if isinstance(entry, dict) and entry.get("kind") in EVENTLESS:
+        if "event" in entry:
+            kind = entry["kind"]
+            complaints.add(f"{path}.event", f'does nothing with kind = "{kind}": take it out')
+        return []
     if isinstance(entry, dict) and listed == []:
         complaints.add(f"{path}.event", f"is missing: write {EVENT.header} for each played here")
     if not isinstance(listed, list) or len(listed) > EVENTS_MAX:

@@ -10,6 +10,8 @@ import pytest
 
 from firmware.bridge.checked import SECRET_BYTES_MAX, VENDOR
 from firmware.bridge.ingresse_requests import IngresseSettings
+from firmware.bridge.presence_requests import PresenceSettings
+from firmware.bridge.presence_settings import PRESENCE
 from firmware.bridge.settings import (
     INGRESSE,
     INTRODUCTION,
@@ -61,6 +63,12 @@ def access_user(secret: Path, name: str = "v", **more: str) -> str:
     return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
 
 
+def scanners(secret: Path, name: str = "p", **more: str) -> str:
+    """A `[[vendor]]` of Presence with all that must be given."""
+    lines = {"name": f'"{name}"', "kind": '"presence"', "apikey_file": f'"{secret}"', "venue": '"Kov"'} | more
+    return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
+
+
 def problems(text: str) -> list[str]:
     """What is said of a text that is refused, without the file's name."""
     with pytest.raises(SettingsError) as refused:
@@ -87,10 +95,12 @@ def at_home(text: str, secret: Path) -> str:
 def test_the_example_loads_and_is_what_it_says(secret: Path) -> None:
     found = parse(at_home(EXAMPLE.read_text("utf-8"), secret), "x")
     assert found.venue == "arena"
-    boxoffice, guests, festival = found.accounts
+    boxoffice, guests, festival, hall = found.accounts
     assert isinstance(boxoffice.vendor, IngresseSettings)
     assert isinstance(guests.vendor, IngresseSettings)
     assert isinstance(festival.vendor, VivenuSettings)
+    assert isinstance(hall.vendor, PresenceSettings)
+    assert (hall.vendor.key, hall.vendor.venue) == (SECRET, "KovZpZAFF17J")
     assert (festival.vendor.token, festival.vendor.send_again) == (SECRET, False)
     assert (boxoffice.name, boxoffice.vendor.login, boxoffice.vendor.unsold) == (
         "boxoffice",
@@ -107,19 +117,22 @@ def test_the_example_has_every_setting_and_its_comments_show_the_defaults(secret
     text = re.sub(r"^# (\w+ = )", r"\1", plain, flags=re.MULTILINE)
     assert parse(text, "x") == parse(plain, "x")
     document = tomllib.loads(text)
-    document["vendor.event"] = [event for each in document["vendor"] for event in each.pop("event")]
+    document["vendor.event"] = [event for each in document["vendor"] for event in each.pop("event", [])]
     for name in {section.name for section in SECTIONS}:
         found = document[name]
         names = {name for each in (found if isinstance(found, list) else [found]) for name in each}
         assert names == {key.name for section in SECTIONS for key in section.keys if section.name == name}
     kinds = {each["kind"]: set(each) for each in document["vendor"] if each["name"] != "guests"}
     assert kinds["vivenu"] == {key.name for section in (VENDOR, VIVENU) for key in section.keys}
+    both = {key.name for section in (VENDOR, PRESENCE) for key in section.keys}
+    assert kinds["presence"] == both - {"poll_s", "whole_every_h"}
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Key, secret: Path) -> None:
     before = {"bridge": "", "vendor": BROKER, "vendor.event": BROKER + vendor(secret), "broker": ""}
-    kind = {id(INGRESSE): 'kind = "ingresse"\n', id(VIVENU): 'kind = "vivenu"\n'}.get(id(section), "")
+    kinds = {id(INGRESSE): "ingresse", id(VIVENU): "vivenu", id(PRESENCE): "presence"}
+    kind = f'kind = "{kinds[id(section)]}"\n' if id(section) in kinds else ""
     start = before[section.name] + f"{section.header}\n{kind}"
     (row,) = re.findall(rf"^\| `{key.name}` \| .* \| (.*) \| .* \|$", page("", [section]), re.MULTILINE)
     if row == "must be given":
@@ -132,6 +145,8 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
     given = vendor(secret) if section.name == "vendor" else "[bridge]\n"
     if section is VIVENU:
         given = access_user(secret)
+    if section is PRESENCE:
+        given = scanners(secret, offline="" if key.name == "offline" else '"upload"')
     if key.only and key.only.values == ("password",):
         given = vendor(secret, token_file="", login='"password"', email='"a"', password_file=f'"{secret}"')
     if section.name == "broker":
@@ -139,6 +154,8 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
     rest = {"vendor": EVENT + BROKER, "broker": "", "bridge": BROKER}[section.name]
     if section is VIVENU:
         rest = PLAIN_EVENT + BROKER
+    if section is PRESENCE:
+        rest = BROKER
     if key.name == "username":
         given = '[[broker]]\nhost = "g"\n'
     assert parse(f"{given}{key.name} = {row.strip('`')}\n{rest}", "x") == parse(given + rest, "x")
@@ -283,7 +300,7 @@ ledger = "sqlite://"
 name = "a"
 kind = "ingress"
 ! 1: vendor[1].event: is missing: write [[vendor.event]] for each played here
-! 3: vendor[1].kind: "ingress" is not one of "ingresse", "vivenu": did you mean "ingresse"?
+! 3: vendor[1].kind: "ingress" is not one of "ingresse", "vivenu", "presence": did you mean "ingresse"?
 
 <good>
 key_fil = 1
@@ -427,14 +444,14 @@ sessions = ["2"]
 """
 
 
-def refusals() -> Iterator[tuple[str, list[str]]]:
-    """Each file above with what is said of it."""
-    for entry in REFUSALS.strip().split("\n\n"):
+def refusals(entries: str) -> Iterator[tuple[str, list[str]]]:
+    """Each file with what is said of it."""
+    for entry in entries.strip().split("\n\n"):
         text, *told = entry.replace("\n!   ", " ").split("\n! ")
         yield text, told
 
 
-@pytest.mark.parametrize(("text", "told"), list(refusals()))
+@pytest.mark.parametrize(("text", "told"), list(refusals(REFUSALS)))
 def test_all_mistakes_are_told_at_once_each_with_its_line_its_key_and_the_mend(
     text: str, told: list[str], secret: Path
 ) -> None:

@@ -71,7 +71,7 @@ def right(section: Section) -> st.SearchStrategy[dict[str, Any]]:
 
 def whole() -> st.SearchStrategy[dict[str, Any]]:
     """Documents that are mostly right."""
-    bridge, common, ingresse, vivenu, event, sessions, broker = map(right, SECTIONS)
+    bridge, common, ingresse, vivenu, presence, event, sessions, broker = map(right, SECTIONS)
     login = st.sampled_from(
         [
             {"login": "token", "token_file": "/secret"},
@@ -101,9 +101,26 @@ def whole() -> st.SearchStrategy[dict[str, Any]]:
             "kind": "vivenu",
         }
     )
+    statuses = st.lists(st.sampled_from(["OKAY", "EXIT", "NEW", "USED", "x"]), max_size=3)
+    gates = st.lists(st.sampled_from(["a=A", "a/inner=B", "b=C", "a"]), max_size=2)
+    third = st.tuples(common, presence, statuses, gates).map(
+        lambda of: {
+            **{name: value for name, value in of[0].items() if name not in ("poll_s", "whole_every_h")},
+            **of[1],
+            "accept_entry": of[2],
+            "accept_exit": of[2],
+            "gates": of[3],
+            "channel": "",
+            "upload_path": "ticket/upload",
+            "offline": "upload",
+            "device_url": "https://h",
+            "ticket_url": "https://h",
+            "kind": "presence",
+        }
+    )
     return st.fixed_dictionaries(
         {"broker": st.lists(broker, min_size=1, max_size=2)},
-        optional={"vendor": st.lists(one | other, max_size=2), "bridge": bridge},
+        optional={"vendor": st.lists(one | other | third, max_size=2), "bridge": bridge},
     )
 
 
