@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 
 from firmware.bridge.connections import ERRORS, Transport
-from firmware.bridge.vendor import Flow, Lost, NotSent, Outage, Page, Result, Vendor, read_json
+from firmware.bridge.vendor import Flow, Lost, NotSent, NoTurn, Outage, Page, Result, Vendor, read_json
 
 CONNECTIONS_MAX = 8  # an account has two threads, and a test or probe may come on top
 KEEP_ALIVE_S = 30.0  # below the 60 s after which most servers hang up
@@ -90,6 +90,7 @@ class Driver:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
         utc: Callable[[], float] = time.time,
+        connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         if not requests_per_s > 0:
             raise ValueError(f"{account}: {requests_per_s} requests a second: name more than none")
@@ -103,7 +104,7 @@ class Driver:
         self._next_s = -math.inf  # when the bucket has room for one more, counted without the burst
         self._rest_until_s = -math.inf  # the vendor asked to be left alone
         self._client = httpx.Client(
-            transport=Transport(_trusted(), CONNECTIONS_MAX, KEEP_ALIVE_S, clock),
+            transport=Transport(_trusted(), connections_max, KEEP_ALIVE_S, clock),
             trust_env=False,  # no proxy, password file or certificate from outside the settings
             follow_redirects=False,  # a redirect would carry the token to wherever it points
         )
@@ -178,7 +179,7 @@ class Driver:
                 return answer
         raise AssertionError("a request is tried at least once")
 
-    def _turn(self, request: httpx.Request, stop: Callable[[], bool]) -> NotSent | None:
+    def _turn(self, request: httpx.Request, stop: Callable[[], bool]) -> NoTurn | None:
         """Wait for this request's turn; or say that it has none."""
         patience_s = float(request.extensions.get("patience_s", 0.0))
         until_s = self._clock() + patience_s
@@ -193,9 +194,9 @@ class Driver:
                 resting_s = max(0.0, self._rest_until_s - now_s)
             if now_s + ahead_s > until_s:
                 why = "the vendor asked to be left alone" if resting_s else "too many requests are waiting"
-                return NotSent(f"{self._named(request)}: not sent: {why}", resting_s)
+                return NoTurn(f"{self._named(request)}: not sent: {why}", resting_s)
             self._wait(min(ahead_s, NAP_S))
-        return NotSent(f"{self._named(request)}: not sent: the bridge is stopping")
+        return NoTurn(f"{self._named(request)}: not sent: there is no time left for it")
 
     def _once(self, request: httpx.Request) -> httpx.Response | Outage:
         """Send once. Whether bytes left this machine decides between `NotSent` and `Lost`."""

@@ -83,6 +83,7 @@ class Ingresse:
         self.deadline_ms = settings.ask_deadline_ms
         self.inner = False
         self.books_exits = True
+        self.uploads = True
 
     def secrets(self) -> Sequence[str]:
         """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""

@@ -38,6 +38,10 @@ class NotSent(Outage):
     """The request did not leave this machine: to send it again is safe."""
 
 
+class NoTurn(NotSent):
+    """It was not sent because of us: the rate limit, a rest that the vendor asked for, or no time left."""
+
+
 class Lost(Outage):
     """The request may have been carried out; its reply did not come, or was cut short."""
 
@@ -229,6 +233,9 @@ class Vendor(Protocol):
 
     books_exits: bool
     """Whether an exit that it was asked about is in its books; else it is told of it like any other."""
+
+    uploads: bool
+    """Whether it is told of what gates let in without asking it."""
 
     def secrets(self) -> Sequence[str]:
         """What must never stand in a log, as far as it is known by now."""

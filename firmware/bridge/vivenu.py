@@ -81,6 +81,7 @@ class Vivenu:
         self.deadline_ms = settings.ask_deadline_ms
         self.inner = False
         self.books_exits = False  # whether its online scan can check out is not known
+        self.uploads = True
 
     def secrets(self) -> Sequence[str]:
         """The token."""

@@ -37,6 +37,7 @@ class AtOnce:
     deadline_ms = 3000
     inner = False
     books_exits = True
+    uploads = True
 
     def secrets(self) -> Sequence[str]:
         """None."""

@@ -36,6 +36,7 @@ class Script:
     deadline_ms = 3000
     inner = False
     books_exits = True
+    uploads = True
 
     def __init__(self, batch_max: int = 20) -> None:
         self.batch_max = batch_max
