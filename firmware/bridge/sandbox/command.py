@@ -13,6 +13,8 @@ from firmware.bridge.sandbox import (
     ingresse,
     ingresse_api,
     ingresse_shapes,
+    presence,
+    presence_api,
     vivenu,
     vivenu_api,
 )
@@ -21,8 +23,8 @@ from firmware.bridge.sandbox.ingresse_tickets import TICKETS_MAX
 from firmware.bridge.sandbox.server import LOOPBACK, Server
 from firmware.bridge.sandbox.trouble import KINDS, Trouble
 
-Sandbox = ingresse.Sandbox | vivenu.Sandbox
-Started = TypeVar("Started", Server, ingresse.Sandbox | vivenu.Sandbox)
+Sandbox = ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox
+Started = TypeVar("Started", Server, ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox)
 
 PORT = 8480
 TICKETS = 1000
@@ -95,8 +97,33 @@ PLAYS: Mapping[str, Play] = MappingProxyType(
                 ),
             },
         ),
+        "presence": Play(
+            presence.COMMANDS,
+            presence.KINDS,
+            presence_api.ENDPOINTS,
+            presence_api.SHAPES,
+            {
+                "none": (),
+                "some": (
+                    *SOME,
+                    Trouble("lost", "enter", chance=0.01),
+                    Trouble("slow", chance=0.01, seconds=3.5),
+                ),
+                "much": (
+                    *MUCH,
+                    Trouble("slow", chance=0.05, seconds=3.5),
+                    Trouble("silent", chance=0.02, seconds=10.0),
+                    Trouble("page", chance=0.02),
+                    Trouble("status", "enter", chance=0.02, word="GENERAL_ERROR"),
+                ),
+            },
+        ),
     }
 )
+SANDBOXES: Mapping[str, type[Sandbox]] = MappingProxyType(
+    {"ingresse": ingresse.Sandbox, "vivenu": vivenu.Sandbox, "presence": presence.Sandbox}
+)
+NAMES = MappingProxyType({"ingresse": "Ingresse", "vivenu": "vivenu", "presence": "Presence"})
 LEVELS = ("none", "some", "much")
 
 
@@ -183,7 +210,7 @@ def started(arguments: argparse.Namespace) -> Iterator[tuple[Sandbox, Server]]:
 
 def played(arguments: argparse.Namespace) -> Sandbox:
     """The sandbox of the vendor that was named."""
-    kind = {"ingresse": ingresse.Sandbox, "vivenu": vivenu.Sandbox}[arguments.vendor]
+    kind = SANDBOXES[arguments.vendor]
     made: Sandbox = kind(
         arguments.port,
         tickets=arguments.tickets,
@@ -204,10 +231,16 @@ def listening(port: int, start: Callable[[], Started]) -> Started:
 
 def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
     """What a person needs to use it."""
-    name = "vivenu" if isinstance(sandbox, vivenu.Sandbox) else "Ingresse"
-    yield f"{name} sandbox at {sandbox.url}, {sandbox.tickets.count:,} tickets; Ctrl-C ends it"
-    yield f"control    {control.url}/sandbox/state (gatepost sandbox {name.lower()} --help)"
-    yield from _vivenu(sandbox) if isinstance(sandbox, vivenu.Sandbox) else _ingresse(sandbox)
+    word = next(word for word, kind in SANDBOXES.items() if isinstance(sandbox, kind))
+    yield f"{NAMES[word]} sandbox at {sandbox.url}, {sandbox.tickets.count:,} tickets; Ctrl-C ends it"
+    yield f"control    {control.url}/sandbox/state (gatepost sandbox {word} --help)"
+    match sandbox:
+        case ingresse.Sandbox():
+            yield from _ingresse(sandbox)
+        case vivenu.Sandbox():
+            yield from _vivenu(sandbox)
+        case presence.Sandbox():
+            yield from _presence(sandbox)
 
 
 def _ingresse(sandbox: ingresse.Sandbox) -> Iterator[str]:
@@ -233,6 +266,19 @@ def _vivenu(sandbox: vivenu.Sandbox) -> Iterator[str]:
     yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
     yield f"details    {'  '.join(details)}"
     yield f"blank      {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
+
+
+def _presence(sandbox: presence.Sandbox) -> Iterator[str]:
+    yield f"base       {sandbox.base}"
+    yield f"apikey     {sandbox.key}"
+    yield f"venue      {sandbox.venue}"
+    for event in sandbox.events:
+        yield f'event      {event.id} "{event.title}"'
+        sold = sandbox.codes(CODES_SHOWN, event=event.id, sold=True, refunded=False, marked=False)
+        yield f"  sold     {'  '.join(sold)}"
+    yield f"unsold     {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
+    yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
+    yield f"marked     {'  '.join(sandbox.codes(CODES_SHOWN, marked=True))}"
 
 
 def say(line: str) -> None:

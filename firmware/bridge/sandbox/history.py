@@ -24,7 +24,8 @@ class Change(NamedTuple):
     """One thing that happened to a ticket. Numbers grow over all tickets, without gaps.
 
     `what` is checkin, checkout, sold, refunded, code or transferred; `code` is the one scanned, or
-    the new one; `at_ms` is the sandbox's time and `said_ms` the time that the caller gave.
+    the new one; `at_ms` is the sandbox's time and `said_ms` the time that the caller gave. `how` is for
+    vendors with several ways to tell of the same.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Change(NamedTuple):
     at_ms: int
     said_ms: int
     operator: Operator
+    how: str = ""
 
 
 class Books(NamedTuple):
@@ -63,12 +65,14 @@ class Log:
         self._last_ms = max(self._last_ms, self.clock())
         return self._last_ms
 
-    def keep(self, ticket_id: str, what: str, code: str, said_ms: int, operator: Operator) -> Change:
+    def keep(
+        self, ticket_id: str, what: str, code: str, said_ms: int, operator: Operator, how: str = ""
+    ) -> Change:
         """Write down that something happens now."""
         self._check_ins += what == "checkin"
         self._check_outs += what == "checkout"
         number = len(self._changes) + 1
-        self._changes.append(Change(number, ticket_id, what, code, self.now(), said_ms, operator))
+        self._changes.append(Change(number, ticket_id, what, code, self.now(), said_ms, operator, how))
         return self._changes[-1]
 
     def count(self) -> int:

@@ -18,7 +18,7 @@ MOVED_ROWS_MAX = 3  # when nothing else was ordered
 TROUBLES_MAX = 1000  # orders that stand at one time; a test that needs more has lost its way
 
 # What each kind does, and the option that it takes besides endpoint, requests and chance. First those that
-# every vendor has, then those of Ingresse as well.
+# every vendor has, then those of Ingresse as well, and those of a vendor that is asked while somebody waits.
 COMMON = {
     "slow": "carried out, then the reply waits for `seconds`",
     "lost": "carried out, then the connection is closed without a reply",
@@ -37,6 +37,12 @@ KINDS = {
     "shuffled": "carried out; the entries of the reply come in another order",
     "missing": "carried out; one entry is missing in the reply",
 }
+ASKED = {
+    **COMMON,
+    "silent": "not carried out; nothing comes for `seconds`, then the connection is closed",
+    "page": "carried out; 200 with a page of HTML in the place of the reply",
+}
+del ASKED["moving"]
 HTML = b"<html><head><title>500</title></head><body><h1>Internal Server Error</h1></body></html>"
 
 
@@ -139,10 +145,14 @@ def troubled(due: dict[str, Trouble], carry_out: Callable[[], Reply], now_ms: in
         seconds = int(limit.seconds)
         when = formatdate(now_ms / 1000 + seconds, usegmt=True) if limit.date else str(seconds)
         return Reply(429, b'{"message":"Too many requests"}', headers=(("Retry-After", when),))
+    if silent := due.get("silent"):
+        return Reply(0, b"", ending=Ending.NONE, delay_s=silent.seconds)
     error = due.get("error")
     if error and not error.after:
         return Reply(500, HTML, "text/html")
     reply = carry_out()
+    if "page" in due:
+        reply = Reply(200, HTML, "text/html")
     if error:
         reply = Reply(500, HTML, "text/html")
     if slow := due.get("slow"):
