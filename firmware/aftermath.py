@@ -1,19 +1,25 @@
 """What the last process of a gate left behind in its journal, for the gate that begins now."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from firmware import history as histories
-from firmware.core.events import Cause
-from firmware.core.ticket import Setup
-from firmware.row import Unreadable, decode, epoch_and_seq, replay
+from firmware.asks import ASKS_MAX, Asked
+from firmware.core.effects import Kind
+from firmware.core.events import Cause, Scanned
+from firmware.core.movements import Act, Movement
+from firmware.core.ticket import Moment, Setup
+from firmware.row import Row, Unreadable, decode, epoch_and_seq, event_of, replay
 from firmware.rows import TAIL_ROWS, Damaged, RowReader, rescue
 
 UNSETTLED_MS_MAX = 600_000  # an opening ends within this (the longest `unlock_ms` is far shorter)
 ALARM_ROWS_MAX = 5_000  # looked through for a lane's last one; retention leaves as many
+ASK_ROWS_MAX = 5_000  # looked through for asks, of which `ASKS_MAX` are remembered
+ASK_MS_MAX = 7_200_000  # an answer that is older makes no credit: the longest `credit_min` is two hours
 
 
 class Lost(NamedTuple):
@@ -98,3 +104,77 @@ def unacknowledged(folder: Path, setups: Iterable[Setup]) -> frozenset[str]:
             if not wanted:
                 break
     return frozenset(found)
+
+
+class Doubt(NamedTuple):
+    """An ask whose answer the last process did not live to write: the vendor may have spent the ticket."""
+
+    scan: int
+    setup: Setup
+    asked: Asked
+
+    def row(self, moment: Moment) -> Row:
+        """What the gate that begins now writes of it. The doubt lasts as long as a credit would."""
+        unsure = Movement(
+            Act.UNSURE,
+            self.asked.subject,
+            self.scan,
+            self.asked.direction,
+            (self.setup.perimeter,),
+            moment.utc_ms,
+            until_utc_ms=moment.utc_ms + self.setup.credit_ms,
+        )
+        text = "asked, and the gate ended before an answer was written"
+        return Row("unsettled", self.asked.lane, moment, self.scan, movement=unsure, text=text)
+
+
+class Left(NamedTuple):
+    """What became of the asks of the processes before: all of them by scan, and those without an answer."""
+
+    asked: Mapping[int, Asked] = MappingProxyType({})
+    doubts: tuple[Doubt, ...] = ()
+
+
+NOTHING_LEFT = Left()
+
+
+def asks_left(folder: Path, setups: Iterable[Setup]) -> Left:
+    """Asks at the end of the journal, the oldest first; a late answer to one still makes a credit."""
+    lanes = {setup.name: setup for setup in setups}
+    found: dict[int, Asked] = {}
+    doubts: list[Doubt] = []
+    decided, opened, voided = set[int](), set[int](), set[int]()
+    newest_ms: int | None = None
+    with suppress(Damaged), RowReader(folder) as reader:
+        for stored in islice(reader.backwards(), ASK_ROWS_MAX):
+            try:
+                row = decode(stored.body)
+            except Unreadable:  # said already
+                continue
+            newest_ms = row.moment.utc_ms if newest_ms is None else newest_ms
+            if row.moment.utc_ms < newest_ms - ASK_MS_MAX or len(found) >= ASKS_MAX:
+                break
+            if row.kind in (Kind.ANSWER, "unsettled"):
+                decided.add(row.scan)
+            if row.movement is not None and row.movement.act is Act.VOIDED:
+                voided.add(row.scan)
+            if row.movement is not None and row.movement.act is Act.OPENED and row.scan not in voided:
+                opened.add(row.scan)
+            if row.kind == Kind.ASK and (asked := _asked(row, stored.digest, row.scan in opened)):
+                found[row.scan] = asked
+                if row.scan not in decided:
+                    doubts.append(Doubt(row.scan, lanes.get(row.lane) or Setup(row.lane), asked))
+    return Left(MappingProxyType(dict(reversed(found.items()))), tuple(reversed(doubts)))
+
+
+def _asked(row: Row, digest: bytes, opened: bool) -> Asked | None:
+    """The ask of a row, where its scan can be read."""
+    if row.story is None:
+        return None
+    try:
+        event = event_of(row.story.events[-1])
+    except Unreadable:
+        return None
+    if not isinstance(event, Scanned):
+        return None
+    return Asked(row.lane, event.subject, event.direction, "", event.moment.utc_ms, digest, opened)

@@ -5,9 +5,21 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from firmware.asks import Link
 from firmware.core.events import Scanned
-from firmware.core.ticket import Authority, Direction, History, Moment, Policy, Proof, Route, Ticket
+from firmware.core.ticket import (
+    Authority,
+    Direction,
+    History,
+    Moment,
+    Perimeter,
+    Policy,
+    Proof,
+    Route,
+    Ticket,
+)
 
+NO_LINK = "this gate has no broker"
 TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
 
 
@@ -70,12 +82,18 @@ class Facts(NamedTuple):
     tickets: Tickets
     rulebook: Rulebook
     history: Callable[[str], History]
-    linked: bool = False
+    link: Link | None = None
 
     def scanned(
-        self, code: str, direction: Direction, moment: Moment, row: int, stale: bool = False
+        self,
+        code: str,
+        direction: Direction,
+        moment: Moment,
+        row: int,
+        stale: bool = False,
+        perimeter: Perimeter = Perimeter.OUTER,
     ) -> Scanned:
-        """A code that was read, with all that is known about it.
+        """A code that was read at a lane of this perimeter, with all that is known about it.
 
         `stale` says that the catalogue is older than the operator allows. Raises UnicodeEncodeError where the
         code is no text that could be written, and what `Tickets` raises.
@@ -83,8 +101,11 @@ class Facts(NamedTuple):
         digest = self.tickets.digest(code)
         ticket = self.tickets.get(digest)
         route = self.rulebook.route_for(code, ticket)
-        if not self.linked and route.authority is Authority.VENDOR:
-            route = route._replace(reachable=False)
+        if route.authority is Authority.VENDOR:
+            if self.link is None:
+                route = route._replace(reachable=False, trouble=NO_LINK)
+            else:
+                route = self.link.look(route, perimeter, moment)
         event = route.event if ticket is None else ticket.event
         subject = digest.hex() if ticket is None else ticket.ticket_id
         return Scanned(

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
+from firmware.aftermath import NOTHING_LEFT, Left
+from firmware.asks import Asked, Asks, Link, Question
 from firmware.catalogue import CatalogueDamaged
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
@@ -29,7 +31,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import begin, step, wake_at
-from firmware.core.states import Asking, Free, Lane, Open, Ready, Shut, State
+from firmware.core.states import Asking, Free, Lane, Open, Ready, Shut
 from firmware.core.ticket import Direction, Moment, Setup, Verdict
 from firmware.facts import Clock, Facts
 from firmware.inbox import Inbox
@@ -44,25 +46,7 @@ LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are
 STUCK_MS = 500  # a lane is called within a turn of its time, and a turn takes milliseconds
 SPARE_MS = 500  # the loop ends a verdict's light itself; the lamp does so where the loop is later than this
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
-ASKS_MAX = 256  # questions under way or answered late; a lane asks one at a time
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
-
-
-class Link(Protocol):
-    """The way to whoever answers asks. It must not wait."""
-
-    def ask(self, ask: Ask, code: str) -> None:
-        """Send the question; the answer comes through `Gate.answer`."""
-
-
-class _Asked(NamedTuple):
-    """An ask that was sent. `opened` says whether the lane opened for that scan."""
-
-    lane: str
-    subject: str
-    direction: Direction
-    code: str
-    opened: bool = False
 
 
 Turn = Callable[[], None]
@@ -103,11 +87,13 @@ class Gate:
         tamper: Contact | None = None,
         watchdog: Watchdog | None = None,
         unacknowledged: Collection[str] = (),
+        left: Left = NOTHING_LEFT,
     ) -> None:
         """The loop calls `seconds` about once a second, between two turns; `watch` for every finished scan.
 
         It calls `changed` with the name of a lane after each event that did something to it. `unacknowledged`
-        names lanes on which an alarm of an earlier process still has to be acknowledged.
+        names lanes on which an alarm of an earlier process still has to be acknowledged, and `left` is what
+        became of its asks.
         """
         self._places: Mapping[str, _Place] = {setup.name: _Place(setup, parts) for setup, parts in lanes}
         self._alarm, self._tamper = alarm, tamper
@@ -128,7 +114,9 @@ class Gate:
         self._alarmed = self._alarm_untold = False
         self._stopping = False
         self._next_second_ms = 0
-        self._asked: dict[int, _Asked] = {}
+        self._left = left
+        self._asks = Asks(left.asked)
+        self._answers_to_no_ask = 0
         self._said: dict[str, tuple[str, str | None]] = {}  # by part: its lane, and its last word on itself
         self.part_faults: dict[str, str] = {}
         """What parts said is wrong with them and still is, by the part: "reader left/1", "housing"."""
@@ -160,9 +148,14 @@ class Gate:
         """
         return self._inbox.put_first(partial(self._on_acknowledged, by))
 
-    def answer(self, scan: int, verdict: Verdict, text: str) -> bool:
-        """The vendor's word on an ask. False where the loop is too far behind to take it."""
-        return self._inbox.put(partial(self._on_answer, scan, verdict, text))
+    def answer(
+        self, scan: int, verdict: Verdict, text: str, doubt: bool = False, digest: bytes = b""
+    ) -> bool:
+        """The vendor's word on an ask; `Answered` and `Asked` say what `doubt` and `digest` are.
+
+        False where the loop is too far behind to take it.
+        """
+        return self._inbox.put(partial(self._on_answer, scan, verdict, text, doubt, digest))
 
     def scan(self, lane: str, read: Read, way: Way | None) -> bool:
         """What a reader delivered. False where the loop is too far behind; KeyError without such a lane."""
@@ -230,6 +223,9 @@ class Gate:
             self._tamper.start(self._on_tamper_contact)
         if self._unacknowledged:
             self._inbox.put_first(self._on_unacknowledged)
+        moment = self.clock.now()
+        for doubt in self._left.doubts:
+            self._journal.note(doubt.row(moment))
         for name, place in self._places.items():
             for part, (reader, way) in zip(place.readers, place.parts.readers, strict=True):
                 reader.start(partial(self._deliver, name, way), partial(self._on_part_state, name, part))
@@ -328,10 +324,12 @@ class Gate:
     def _on_read(self, place: _Place, read: Read, way: Way | None, read_ns: int) -> None:
         direction = place.lane.setup.direction or Direction(way or "in")
         moment, row = self.clock.now(), self._journal.next_row
+        perimeter = place.lane.setup.perimeter
         code, fault, damage = "", "", ""
         if isinstance(read, Code):
             try:
-                scan = self.facts.scanned(read.text, direction, moment, row, self._stale(moment))
+                stale = self._stale(moment)
+                scan = self.facts.scanned(read.text, direction, moment, row, stale, perimeter)
                 code = read.text
             except CatalogueDamaged as error:  # a bad page must not end the gate
                 fault, damage = "its ticket cannot be read from the catalogue", str(error)
@@ -392,16 +390,28 @@ class Gate:
             order = Order.SHUT if any(r in self.part_faults for r in place.readers) else Order.NORMAL
             self._on_order((place,), order, Cause.READER, Direction.IN, text)
 
-    def _on_answer(self, scan: int, verdict: Verdict, text: str) -> None:
-        asked = self._asked.get(scan)
-        if asked is None:
-            self._journal.note(Row("fault", "", self.clock.now(), scan, verdict, text="answer to no ask"))
+    def _on_answer(self, scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes) -> None:
+        asked, moment = self._asks.get(scan), self.clock.now()
+        place = self._places.get(asked.lane) if asked else None
+        if asked is None or place is None or (digest and asked.digest and digest != asked.digest):
+            if not self._answers_to_no_ask:  # one row, however many come: they are not this gate's doing
+                self._journal.note(Row("fault", "", moment, scan, verdict, text="answer to no ask"))
+            self._answers_to_no_ask += 1
             return
-        moment, row = self.clock.now(), self._journal.next_row
-        lane, subject, direction, _, opened = asked
-        history = self._journal.history(subject)
-        event = Answered(moment, row, scan, verdict, text, subject, direction, opened, history)
-        self._take(self._places[lane], event)
+        event = Answered(
+            moment,
+            self._journal.next_row,
+            scan,
+            verdict,
+            text,
+            asked.subject,
+            asked.direction,
+            asked.opened,
+            self._journal.history(asked.subject),
+            doubt,
+            asked.at_utc_ms,
+        )
+        self._take(place, event)
 
     def _on_time(self, place: _Place) -> None:
         moment, row = self.clock.now(), self._journal.next_row
@@ -470,9 +480,8 @@ class Gate:
             self._shots.lost(number)
             return False
         if kind is Kind.ASK and isinstance(event, Scanned):
-            self._asked[scan] = _Asked(row.lane, event.subject, event.direction, code)
-            while len(self._asked) > ASKS_MAX:
-                del self._asked[next(iter(self._asked))]
+            asked = Asked(row.lane, event.subject, event.direction, code, event.moment.utc_ms)
+            self._asks.remember(scan, asked)
         self._shots.row(record, number)
         return True
 
@@ -496,17 +505,24 @@ class Gate:
                 case Unlock(direction):
                     if self._unlock(place, direction):
                         place.unlocked_ns = self._ticks_ns()
-                        self._note_opening(place.lane.state)
+                        self._asks.opened(place.lane.state)
                 case Lock():
                     self._lock(place)
-                case Ask(scan):
-                    assert self._link is not None, "a lane asked where nobody can be asked"
-                    self._drive(place, "link", partial(self._link.ask, effect, self._asked[scan].code))
+                case Ask():
+                    self._ask(place, effect)
 
-    def _note_opening(self, state: State) -> None:
-        """Whether an ask opened its lane decides what a late answer to it means."""
-        if isinstance(state, Open) and state.scan_row in self._asked:
-            self._asked[state.scan_row] = self._asked[state.scan_row]._replace(opened=True)
+    def _ask(self, place: _Place, ask: Ask) -> None:
+        """Send the question. One that cannot be sent has no answer, and nobody waits for it."""
+        link, state, asked = self._link, place.lane.state, self._asks.get(ask.scan)
+        assert link is not None, "a lane asked where nobody can be asked"
+        assert isinstance(state, Asking)
+        assert asked is not None, "an ask is remembered with its row"
+        question = Question(ask, state.scan, asked.code, place.lane.setup.perimeter, asked.digest)
+        why = ["the way to the vendor failed"]
+        self._drive(place, "link", lambda: why.append(link.ask(question)))
+        if why[-1]:
+            answer = partial(self._on_answer, ask.scan, Verdict.NO_ANSWER, why[-1], False, asked.digest)
+            self._inbox.put_always(answer)
 
     def _unlock(self, place: _Place, direction: Direction | None) -> bool:
         """Release one way, or both; also both where the alarm came a moment ago: it wins."""

@@ -17,14 +17,15 @@ from hashlib import blake2b
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from firmware.aftermath import unacknowledged
+from firmware.aftermath import asks_left, unacknowledged
+from firmware.asks import Question
 from firmware.core.effects import Ask
 from firmware.core.events import Order
 from firmware.core.lane import begin
 from firmware.core.states import Lane
-from firmware.core.ticket import Direction, Policy, Route, Setup, Ticket, Verdict
+from firmware.core.ticket import Direction, Moment, Perimeter, Policy, Route, Setup, Ticket, Verdict
 from firmware.facts import Clock, Facts
 from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
@@ -75,13 +76,21 @@ class Rules:
 
 
 class FakeLink:
-    """Remembers what was asked."""
+    """Remembers what was asked. `changes` are what is known of every vendor."""
 
     def __init__(self) -> None:
         self.asks: list[tuple[Ask, str]] = []
+        self.questions: list[Question] = []
+        self.changes: dict[str, Any] = {}
+        self.refusal = ""
 
-    def ask(self, ask: Ask, code: str) -> None:
-        self.asks.append((ask, code))
+    def look(self, route: Route, perimeter: Perimeter, moment: Moment) -> Route:
+        return route._replace(**self.changes)
+
+    def ask(self, question: Question) -> str:
+        self.asks.append((question.ask, question.code))
+        self.questions.append(question)
+        return self.refusal
 
 
 class Breakable:
@@ -181,7 +190,7 @@ class Bench:
         self.gate = Gate(
             list(zip(self.setups, map(self._parts, self.board.lanes), strict=True)),
             self.board.alarm,
-            Facts(self.lists, self.rules, self.journal.history, self.link is not None),
+            Facts(self.lists, self.rules, self.journal.history, self.link),
             self.journal,
             self.clock,
             reader_lost_shuts=self.reader_lost_shuts,
@@ -191,6 +200,7 @@ class Bench:
             tamper=self.board.tamper,
             watchdog=self.watchdog,
             unacknowledged=unacknowledged(self.data / "journal", self.setups),
+            left=asks_left(self.data / "journal", self.setups),
         )
         self._open = True
         self.gate.start()

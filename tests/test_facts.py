@@ -12,8 +12,8 @@ from firmware.core.ticket import (
     Ticket,
     Verdict,
 )
-from firmware.facts import Clock, Facts, synchronised
-from tests.gate_bench import SETUP, Lists, Rules
+from firmware.facts import NO_LINK, Clock, Facts, synchronised
+from tests.gate_bench import SETUP, FakeLink, Lists, Rules
 
 MOMENT = Moment(1, 2, True)
 TICKET = Ticket("t1", event="concert")
@@ -32,7 +32,8 @@ def facts(linked: bool = False) -> Facts:
     lists = Lists({"A": TICKET})
     past = {"t1": SEEN, lists.digest("V1").hex(): SEEN}
     rules = ByEvent(Policy(), {"V": VENDOR})
-    return Facts(lists, rules, lambda subject: past.get(subject, NO_HISTORY), linked)
+    link = FakeLink() if linked else None
+    return Facts(lists, rules, lambda subject: past.get(subject, NO_HISTORY), link)
 
 
 def test_a_listed_code_is_known_by_its_ticket() -> None:
@@ -49,7 +50,8 @@ def test_a_code_that_is_not_listed_is_known_by_its_digest_and_its_route() -> Non
 
 
 def test_without_a_link_no_vendor_can_be_reached() -> None:
-    assert facts().scanned("V1", Direction.IN, MOMENT, 7).route == VENDOR._replace(reachable=False)
+    route = facts().scanned("V1", Direction.IN, MOMENT, 7).route
+    assert route == VENDOR._replace(reachable=False, trouble=NO_LINK)
     assert facts().scanned("A", Direction.IN, MOMENT, 7).route.reachable
 
 

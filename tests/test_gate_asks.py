@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware.core.effects import Ask
+from firmware.asks import ASKS_MAX, Question
 from firmware.core.ticket import (
     Authority,
     Policy,
@@ -13,7 +13,6 @@ from firmware.core.ticket import (
     Verdict,
     WithoutAnswer,
 )
-from firmware.gate import ASKS_MAX
 from tests.gate_bench import SETUP, THROUGH, Bench, FakeLink, data_directory
 
 VENDOR = Route("acme", authority=Authority.VENDOR, deadline_ms=3000)
@@ -178,7 +177,7 @@ def test_two_lanes_ask_about_the_same_code_and_one_opens(data: Path, link: FakeL
 
 def test_an_ask_that_could_not_be_sent_is_a_fault_and_ends_as_silence_does(data: Path) -> None:
     class Torn(FakeLink):
-        def ask(self, ask: Ask, code: str) -> None:
+        def ask(self, question: Question) -> str:
             raise OSError(32, "Broken pipe")
 
     with asking(data, Torn(), OPEN) as bench:
@@ -193,6 +192,6 @@ def test_asks_that_are_remembered_are_bounded(data: Path, link: FakeLink) -> Non
             scan = ask(bench, link, f"V{number}")
             answer(bench, scan, Verdict.REFUSED)
             bench.let_time_pass(SETUP.signal_ms)
-        assert len(bench.gate._asked) == ASKS_MAX
+        assert len(bench.gate._asks) == ASKS_MAX
         answer(bench, link.asks[0][0].scan, Verdict.ADMITTED)
         assert bench.rows()[-1].row.text == "answer to no ask"

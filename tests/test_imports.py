@@ -23,6 +23,7 @@ PURE_HAL_IMPORTS = PURE_IMPORTS | {"itertools", "re", "types"}
 LEVELS = {
     "firmware.core": 0,
     "firmware.aftermath": 1,
+    "firmware.asks": 1,
     "firmware.catalogue": 1,
     "firmware.config": 1,
     "firmware.facts": 1,
