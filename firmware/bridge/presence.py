@@ -22,7 +22,7 @@ import httpx
 
 from firmware.bridge import presence_replies as replies
 from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
-from firmware.bridge.presence_replies import BAD_REQUEST, NOT_FOUND, Rejected, Said
+from firmware.bridge.presence_replies import BAD_REQUEST, NOT_FOUND, Said
 from firmware.bridge.presence_requests import NOBODY, OKAY, PresenceSettings, Requests, Scan, check, mac_of
 from firmware.bridge.vendor import (
     Accepted,
@@ -97,7 +97,7 @@ class Presence:
 
     def trial(self) -> Flow[None]:
         """The same look, to hear whether Presence is there again: any answer will do."""
-        yield from self._harmless(self._requests.look("trial", NOBODY), "trial")
+        yield from self._harmless(self._requests.trial("trial"), "trial")
 
     # --- devices -------------------------------------------------------------------------------------
 
@@ -160,21 +160,26 @@ class Presence:
         scan = Scan(question.code, question.direction, question.at_utc_ms)
         what = f"{question.direction} at {question.gate} {question.perimeter}"
         lost: Lost | None = None
-        failed: Outage = NotSent("not sent")
+        unsent: NotSent | None = None
         for _ in range(SENDS_MAX):
             try:
                 request = self._requests.scan(what, scan, question.perimeter, kept)
                 said = yield from self._send(request, what)
             except Lost as error:
-                lost = failed = error
+                lost = error
             except NotSent as error:
-                failed = error
-            except Rejected as error:
+                unsent = unsent or error
+            except Outage:
+                if lost is None:
+                    raise
+                break
+            except Misconfigured as error:
+                verdict = Verdict.CALL_STAFF if lost or question.again else Verdict.NOT_CONFIGURED
                 text = "the vendor does not let this bridge in"
-                return Refused(Verdict.NOT_CONFIGURED, text, self._hidden(str(error)))
+                return Refused(verdict, text, self._hidden(str(error)))
             else:
                 return self._decided(said, question, again=question.again or lost is not None)
-        raise lost or failed
+        raise lost or unsent or AssertionError("a scan is sent at least once")
 
     def _decided(self, said: Said, question: Question, *, again: bool) -> Accepted | Refused:
         """What the status means in this direction. `again`: our own scan may have been carried out before."""

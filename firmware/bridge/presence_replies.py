@@ -20,10 +20,6 @@ PLACES_MAX = 5  # of several tickets in one reply that are named: more than a fa
 BAD_REQUEST, NOT_FOUND = "BAD_REQUEST", "NOT_FOUND"
 
 
-class Rejected(Misconfigured):
-    """We are refused, not a ticket: a 4xx without a word in `result.status`. Nothing was carried out."""
-
-
 class Meaning(NamedTuple):
     """What a status means where it does not open.
 
@@ -112,8 +108,8 @@ class Configured(NamedTuple):
 def read(response: httpx.Response, what: str) -> Said:
     """What a reply says.
 
-    Raises, where it has no status in its body, `Lost` (it may have been carried out), `Outage` (429),
-    `Rejected` (4xx) or `Misconfigured` (a redirect).
+    Raises, where it has no status in its body, `Lost` (it may have been carried out), `Outage` (429) or
+    `Misconfigured` (4xx, which is no outage, or a redirect).
     """
     try:
         body = read_json(response)
@@ -141,7 +137,7 @@ def read(response: httpx.Response, what: str) -> Said:
         mend = "the API key is wrong, or was withdrawn: set a new one and restart the bridge"
         if number not in (401, 403):
             mend = "check `device_url`, `ticket_url` and `path_suffix`"
-        raise Rejected(f"{what}: {words} ({number}): {mend}")
+        raise Misconfigured(f"{what}: {words} ({number}): {mend}")
     raise Lost(f"{what}: {words} ({number})")
 
 

@@ -7,7 +7,7 @@ revisions spell in two ways is a setting.
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -115,15 +115,19 @@ class Requests:
     def look(self, what: str, mac: str, device_id: str = "") -> httpx.Request:
         """Read a scanner's configuration back, by one of its two names and never by both."""
         by_id = self._set.look_parameter == "device" and device_id
+        named = ("device", device_id) if by_id else ("mac", mac)
+        return self._look(named, manner(what, CONFIGURE_TIMEOUT_S, LOOK_TRIES))
+
+    def trial(self, what: str) -> httpx.Request:
+        """Look for a device that nobody has, as quickly as a person would have to be answered."""
+        return self._look(("mac", NOBODY), manner(what, self._set.timeout_s))
+
+    def _look(self, named: tuple[str, str], sent: dict[str, Any]) -> httpx.Request:
         return httpx.Request(
             "GET",
             self._url(self._set.device_url, "device"),
-            params={
-                self._set.venue_parameter: self._set.venue,
-                **({"device": device_id} if by_id else {"mac": mac}),
-                "apikey": self._set.key,
-            },
-            extensions=manner(what, CONFIGURE_TIMEOUT_S, LOOK_TRIES),
+            params=[(self._set.venue_parameter, self._set.venue), named, ("apikey", self._set.key)],
+            extensions=sent,
         )
 
     def scan(self, what: str, scan: Scan, perimeter: Perimeter, kept: Mapping[str, str]) -> httpx.Request:
