@@ -55,6 +55,7 @@ from firmware.rows import (
 )
 
 BATCH_ROWS = 200  # one flush for all that came meanwhile; more would make the first of them wait
+INDEX_AFTER_S = 0.01  # after a commit the loop has the interpreter for itself: it opens a lane, 2 ms on a Pi
 WAITING_ROWS_MAX = 10_000  # in memory while the disk hangs: a quarter of an hour of rush at four lanes
 TIDY_ROWS = 1000  # dropped in one transaction, so that a scan never waits long behind it
 OWN_MAX = 10_000  # tickets in memory; one that was moved longer ago is known by its history alone
@@ -154,15 +155,14 @@ class Journal:
         self._taken: list[_Taken] = []  # the thread's own: taken from the queue, not committed
         self._unseen: dict[str, tuple[int, History]] = {}  # the loop's own: not in the index yet
         self._order: deque[tuple[int, str]] = deque()
-        self._unindexed: dict[bytes, bytes] = {}  # the thread's own: what a full disk kept out of the index
+        self._unindexed: dict[bytes, bytes] = {}  # the thread's own: what the index does not know yet
         self._confirmed = 0
         self._newest_ms = self.newest_utc_ms
         self._tidy_at = time.monotonic() + pace.tidy_s
         self._written_at = time.monotonic()
         self._wipe_since = self._written_at if self._rows.receipt else None
-        self._ending = False
+        self._ending = self._closed = self._index_late = False
         self._stop_by = float("inf")
-        self._closed = False
         self.commits = 0
         self.commit_ns_max = 0
         self.fault: str | None = None
@@ -367,6 +367,8 @@ class Journal:
         try:
             while self._turn():
                 pass
+            if self._index_late:
+                self._bring_to_index()
         except BaseException as error:  # nobody above could hear it, and no lane may wait for nothing
             self.fault = f"the journal's thread ended, restart the gate: {error!r}"
             self._complain(self.fault)
@@ -391,13 +393,17 @@ class Journal:
         if self._taken and (self._ending or len(self._taken) >= BATCH_ROWS):  # nothing to take: only to retry
             time.sleep(self._pace.retry_s)
             return True
-        timeout = self._pace.retry_s if self.fault else self._pace.idle_s
-        came = False
+        longest_s = self._pace.retry_s if self.fault else self._pace.idle_s
+        timeout, came = INDEX_AFTER_S if self._index_late else longest_s, False
         while len(self._taken) < BATCH_ROWS and not self._ending:
             try:
                 item = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
             except Empty:
-                return came
+                if came or not self._index_late:
+                    return came
+                self._bring_to_index()
+                timeout = longest_s
+                continue
             timeout, came = 0.0, True
             if item is None:
                 self._ending = True
@@ -435,20 +441,22 @@ class Journal:
         if healed:
             self._tell(Told("", 0, True, now_ns))
         self._wake(self._committed)
-        time.sleep(0)  # lets the loop have the interpreter: a person waits for it, and nobody for the rest
-        self._bring_to_index(entries)
-
-    def _bring_to_index(self, entries: list[Entry]) -> None:
-        """On a full disk the index lags behind, and the loop keeps in memory what it misses."""
         self._unindexed.update((e.subject.encode(), e.history) for e in entries if e.subject)
+        self._index_late = True
+        if self._committed - self._indexed >= BATCH_ROWS:  # a rush leaves no time to wait
+            self._bring_to_index()
+
+    def _bring_to_index(self) -> None:
+        """On a full disk the index lags behind, and the loop keeps in memory what it misses."""
+        self._index_late = False
         try:
-            self._index.put(self._unindexed.items(), entries[-1].id)
+            self._index.put(self._unindexed.items(), self._committed)
         except NoRoom as error:
             if len(self._unindexed) <= WAITING_ROWS_MAX:
                 return
             self._do_without_index(error)
         self._unindexed.clear()
-        self._indexed = entries[-1].id
+        self._indexed = self._committed
 
     def _do_without_index(self, error: NoRoom) -> None:
         """Its file gets no mark, so the next start makes it again."""
