@@ -74,10 +74,12 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the type of the result, those of th
 }
 
 
-def library(name: str = LIBRARY) -> ctypes.CDLL:
+def library(name: str = LIBRARY) -> ctypes.PyDLL:
     """Load the library and say what its functions take. Raises Missing."""
     try:
-        loaded = ctypes.CDLL(name)
+        # Its calls take microseconds each. To let other threads run meanwhile, as CDLL does, would give the
+        # interpreter away several times a key, and it comes back late.
+        loaded = ctypes.PyDLL(name)
     except OSError as error:
         raise Missing(f"{name} is not installed: {INSTALL}") from error
     for function, (result, *arguments) in FUNCTIONS.items():
