@@ -86,8 +86,8 @@ class PostgreSql:
 
 
 @contextmanager
-def postgresql(programs: Path) -> Iterator[PostgreSql]:
-    """A server on a socket in a folder of its own, ended at the end."""
+def postgresql(programs: Path, more: str = "") -> Iterator[PostgreSql]:
+    """A server on a socket in a folder of its own, ended at the end. `more`: options besides."""
     with tempfile.TemporaryDirectory(prefix="gatepost-pg-") as name:
         folder = Path(name)
         as_user: list[str] = []
@@ -111,7 +111,7 @@ def postgresql(programs: Path) -> Iterator[PostgreSql]:
             ]
         )
         control = [*as_user, str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", str(START_S)]
-        run([*control, "-l", str(log), "-o", f"{OPTIONS} -k {folder}", "start"])
+        run([*control, "-l", str(log), "-o", f"{OPTIONS} -k {folder} {more}", "start"])
         try:
             server = PostgreSql(folder)
             yield server

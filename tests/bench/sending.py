@@ -46,9 +46,9 @@ def run(count: int) -> Iterator[Figure]:
         yield from _vendor(folder, folk, last)
 
 
-def people(count: int) -> list[tuple[str, Ticket]]:
-    """So many people with valid tickets of the sandbox."""
-    tickets = Tickets(2 * count, SEED, lambda: 0)
+def people(count: int, listed: int = 0) -> list[tuple[str, Ticket]]:
+    """So many people with valid tickets of a sandbox that lists twice as many, or `listed`."""
+    tickets = Tickets(listed or 2 * count, SEED, lambda: 0)
     found = []
     for index in range(tickets.count):
         each = tickets.at(index)
