@@ -82,6 +82,7 @@ class GpioTurnstile(Turnstile):
         self._lock = threading.Lock()
         self._way: Way | Literal["both"] | None = None  # what was asked for last, until `lock`
         self._running = False  # a line is active that the guard will end
+        self._all_are_off = False  # every line was switched off, and none on since
         self._activation = 0  # the end of an old one, under way already, must not end a newer one
         self._forget: Cancel | None = None
         self._closed = False
@@ -115,13 +116,17 @@ class GpioTurnstile(Turnstile):
         opening = self._lane.opening(way)
         if opening is None:
             raise RuntimeError(f"lane {self._lane.name}: no line opens {way}: check the board file")
-        self._all_off()
+        if self._all_are_off:
+            self._stop_guard()
+        else:
+            self._all_off()
         hold_ms = self._unlock_ms + HOLD_MARGIN_MS
         self._activate(opening.line, opening.pulse_ms if opening.drive == "pulse" else hold_ms)
         self._way = way
 
     def _free(self) -> None:
         free = self._lane.free
+        self._all_are_off = False
         if free is None:
             switch_all(self._openings, True)
             self._stop_guard()
@@ -136,7 +141,7 @@ class GpioTurnstile(Turnstile):
         self._way = "both"
 
     def _activate(self, line: wiring.Line, longest_ms: int) -> None:
-        self._running = True
+        self._running, self._all_are_off = True, False
         self._forget = self._time.after(longest_ms, partial(self._end, self._activation))
         self._switches[line].set(True)
 
@@ -147,14 +152,16 @@ class GpioTurnstile(Turnstile):
                 self._running = False
                 try:
                     switch_all(self._switches.values(), False)
+                    self._all_are_off = True
                 except LineFault:
                     self._forget = self._time.after(GUARD_RETRY_MS, partial(self._end, activation))
 
     def _all_off(self) -> None:
         self._stop_guard()
-        self._way = None
+        self._way, self._all_are_off = None, False
         try:
             switch_all(self._switches.values(), False)
+            self._all_are_off = True
         except LineFault:
             self._forget = self._time.after(GUARD_RETRY_MS, partial(self._end, self._activation))
             raise

@@ -120,8 +120,10 @@ class RealTime(Scheduler):
         with self._changed:
             if self._closed:
                 return lambda: None
-            number = self._agenda.add(monotonic_ms() + delay_ms, call)
-            self._changed.notify()
+            at_ms, first_ms = monotonic_ms() + delay_ms, self._agenda.next_at_ms()
+            number = self._agenda.add(at_ms, call)
+            if first_ms is None or at_ms < first_ms:  # else the thread wakes up before that anyway
+                self._changed.notify()
 
         def cancel() -> None:
             with self._changed:

@@ -202,6 +202,19 @@ def test_a_lock_that_failed_is_tried_again_though_nobody_asks(door: Door) -> Non
     assert door.lock_shows("B") == "locked"
 
 
+def test_a_way_that_could_not_be_locked_is_locked_before_the_other_one_opens(door: Door) -> None:
+    door.a.turnstile.lock()
+    door.a.turnstile.unlock("in")
+    door.chip.broken.add(door.pin("in"))
+    with pytest.raises(LineFault):
+        door.a.turnstile.lock()
+    with pytest.raises(LineFault):
+        door.a.turnstile.unlock("out")
+    door.chip.broken.clear()
+    door.a.turnstile.unlock("out")
+    assert door.lock_shows("A") == "out"
+
+
 def test_one_line_that_fails_keeps_no_other_on(door: Door) -> None:
     door.a.turnstile.unlock("both")
     door.chip.broken.add(door.pin("in"))
