@@ -31,6 +31,9 @@ from hal.watch import News, Watch, monotonic_ms
 EVENT = struct.Struct("@LLHHi")  # `struct input_event`: seconds, microseconds, type, code, value
 EVENTS_MAX = 64  # of one reading, which is what the kernel keeps
 RECORDED_MAX = 100_000  # events; the longest code has 43,000
+# After a code its keys can wait: their releases would take the interpreter from the loop that judges it. The
+# kernel keeps 64 events meanwhile, which is twice what a scanner makes that moves a key every millisecond.
+HAND_OVER_MS = 10
 SETTLE_MS_MAX = 5000  # longer than any code; a keyboard that never falls silent is no scanner
 EVIOCSCLOCKID = 0x400445A0  # _IOW('E', 0xa0, int) of linux/input.h
 USB_ID = re.compile(r"[0-9a-f]{4}")
@@ -158,6 +161,8 @@ class EvdevReader(Reader):
             reads = taken(source, keys) if news is News.READY else keys.idle(monotonic_ms())
             for read in reads:
                 self._deliver(read)
+            if reads and watch.wait(None, HAND_OVER_MS) is News.STOP:
+                return
 
 
 def taken(source: Source, keys: Keys, clock: Callable[[], int] = monotonic_ms) -> list[Read]:
