@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from firmware.gate import HOUSING
 from firmware.ration import Ration
 from firmware.unit import Unit
 
@@ -59,4 +60,4 @@ def _changes(known: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str
             yield f"fault: {text}"
     for thing in known:
         if thing not in found:
-            yield f"{thing} works again"
+            yield f"{thing} {'closed again' if thing == HOUSING else 'works again'}"

@@ -46,6 +46,7 @@ LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are
 STUCK_MS = 500  # a lane is called within a turn of its time, and a turn takes milliseconds
 SPARE_MS = 500  # the loop ends a verdict's light itself; the lamp does so where the loop is later than this
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
+HOUSING = "housing"  # the part whose fault is that somebody opened it
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
 
 
@@ -201,7 +202,7 @@ class Gate:
         self._inbox.put(partial(self._on_passed, place, way))
 
     def _on_tamper_contact(self, opened: bool) -> None:
-        self._on_part_state("", "housing", "opened" if opened else None)
+        self._on_part_state("", HOUSING, "opened" if opened else None)
 
     def _on_part_state(self, lane: str, part: str, fault: str | None) -> None:
         """In the part's own thread. Only its last word counts, so a part that flaps fills nothing."""
@@ -383,7 +384,7 @@ class Gate:
             del self.part_faults[part]
         else:
             self.part_faults[part] = fault
-        text = f"{part}: {fault or ('closed again' if part == 'housing' else 'works again')}"
+        text = f"{part}: {fault or ('closed again' if part == HOUSING else 'works again')}"
         self._journal.note(Row("fault", lane, self.clock.now(), text=text))
         place = self._places.get(lane)
         if self._reader_lost_shuts and place is not None and part in place.readers:

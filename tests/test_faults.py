@@ -43,6 +43,14 @@ def test_only_what_has_changed_about_faults_is_told() -> None:
     assert faults.news() == []
 
 
+def test_a_housing_does_not_work_again_but_is_closed_again() -> None:
+    present = {"housing": "housing: opened"}
+    faults = Faults(lambda: dict(present))
+    assert faults.news() == ["fault: housing: opened"]
+    present.clear()
+    assert faults.news() == ["housing closed again"]
+
+
 def test_a_reader_with_a_loose_plug_does_not_fill_the_log() -> None:
     clock, present = Clock(), dict[str, str]()
     faults = Faults(lambda: dict(present), clock)
