@@ -34,7 +34,10 @@ TRIES_MAX = 50  # of what is tried until it works
 TROUBLES = [(kind, "") for kind in KINDS if kind not in ("drift", "status")] + [
     ("drift", shape) for shape in SHAPES
 ]
-V1_INNER = {"accept_entry": ("OKAY", "INTERNAL_SCAN"), "accept_exit": ("EXIT", "INTERNAL_SCAN")}
+V1_INNER: dict[str, Any] = {
+    "accept_entry": ("OKAY", "INTERNAL_SCAN"),
+    "accept_exit": ("EXIT", "INTERNAL_SCAN"),
+}
 
 
 class Door:
