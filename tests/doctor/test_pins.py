@@ -118,6 +118,16 @@ def test_what_the_wiring_cannot_free_is_a_fault_with_its_mend(tmp_path: Path) ->
     assert "without power people are locked in" in faults[0].text
 
 
+def test_what_works_and_could_be_wired_better_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "board.toml"
+    file.write_text(TRIPOD.read_text().replace('contact = "normally_closed"', 'contact = "normally_open"', 1))
+    wires, found = pins.read_board(settings(file))
+    warned = [check for check in found if check.verdict is Verdict.WARNING]
+    assert wires is not None
+    assert [check.text for check in warned] == list(wiring.cautions(wires))
+    assert "a cut wire is not noticed" in warned[0].text
+
+
 def test_settings_and_board_file_that_do_not_fit_together_are_a_fault() -> None:
     _, found = pins.read_board(settings(TRIPOD, '[[lane]]\nname = "left"\n'))
     told = [check.text for check in found if check.verdict is Verdict.FAULT]
