@@ -1,6 +1,10 @@
-"""`make hil`: builds what is missing, starts the machine, runs the checks of this folder and no others."""
+"""`make hil`: builds what is missing, starts the machine, runs the checks of this folder and no others.
+
+Ends with `NOT_HERE` where this machine cannot do it, before anything was tried.
+"""
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -11,16 +15,26 @@ from tests.hil.initramfs import initramfs
 from tests.hil.packages import HIL_PACKAGES, missing
 from tests.hil.product import image
 
+NOT_HERE = 69  # EX_UNAVAILABLE of sysexits.h
 LIMIT_S = "1500"  # of one check, machine included; after it, pytest shows where every thread stands
 
 
-def main(arguments: list[str]) -> int:
+def why_not_here() -> str:
+    """What this machine lacks, with the mend; "" for nothing."""
     if os.geteuid() != 0:
-        say("building a root file system needs root")
-        return 1
+        return "building a root file system needs root"
+    system = platform.freedesktop_os_release()
+    if (system["ID"], system.get("VERSION_ID")) != ("debian", "12"):
+        return f"kernel and packages are those of Debian 12, and this is {system['NAME']}"
     if lacking := missing(list(HIL_PACKAGES)):
-        say(f"these Debian packages are missing: {' '.join(lacking)}; `make hil-system` installs them")
-        return 1
+        return f"these Debian packages are missing: {' '.join(lacking)}; `make hil-system` installs them"
+    return ""
+
+
+def main(arguments: list[str]) -> int:
+    if why_not := why_not_here():
+        say(why_not)
+        return NOT_HERE
     image()  # what goes wrong here is not a check that failed
     initramfs()
     os.environ["GATEPOST_HIL"] = "1"
