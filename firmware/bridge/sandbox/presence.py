@@ -15,8 +15,8 @@ from firmware.bridge.sandbox.control import Extra, Which, body
 from firmware.bridge.sandbox.desk import Seen, Violation
 from firmware.bridge.sandbox.history import utc_ms
 from firmware.bridge.sandbox.life import TICKETS, Life, fits
-from firmware.bridge.sandbox.presence_api import BASE, ENDPOINTS, SHAPES, Api
-from firmware.bridge.sandbox.presence_rules import GateRules, Rules
+from firmware.bridge.sandbox.presence_api import ENDPOINTS, SHAPES, Api
+from firmware.bridge.sandbox.presence_rules import BASE, GateRules, Rules
 from firmware.bridge.sandbox.presence_tickets import Event, Ticket, Tickets
 from firmware.bridge.sandbox.presence_venue import VENUE, Device, Gate
 from firmware.bridge.sandbox.server import LOOPBACK, Request
@@ -100,7 +100,7 @@ class Sandbox:
         self.api = Api(self.tickets, key, self.troubles, rules or Rules(), log)
         life = Life(self.tickets, self.api.desk, self.tickets.mark, seed, changes_per_minute, host, port)
         self.life, self.server, self.url, self.close = life, life.server, life.server.url, life.close
-        self.base = f"{self.url}{BASE.rstrip('/')}"
+        self.base = f"{self.url}/{BASE}"
         self.history, self.books, self.live = life.history, life.books, life.live
         self.misbehave, self.behave, self.refused = life.misbehave, life.behave, life.refused
         self.sell, self.refund, self.change_code = life.sell, life.refund, life.change_code

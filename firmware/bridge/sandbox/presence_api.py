@@ -21,7 +21,6 @@ from firmware.bridge.sandbox.server import Reply, Request
 from firmware.bridge.sandbox.trouble import Troubles
 
 ENDPOINTS = tuple(METHODS)
-BASE = "/presence/v1/"
 SUFFIX = ".json"
 
 # What a reply may look like besides, all of it harmless: ids of the other type, fields that only a sample
@@ -50,20 +49,19 @@ class Api:
 
     def find(self, request: Request) -> tuple[str, Callable[[Due], object]]:
         """Which endpoint it is, and what carries it out."""
-        path = request.path.removeprefix(BASE) if request.path.startswith(BASE) else ""
-        suffix = SUFFIX if path.endswith(SUFFIX) else ""
-        path = path.removesuffix(SUFFIX)
+        suffix = SUFFIX if request.path.endswith(SUFFIX) else ""
+        path = request.path.removesuffix(SUFFIX)
+        device, ticket = (f"/{base}/" for base in (self.rules.device_base, self.rules.ticket_base))
         if suffix not in self.rules.suffixes:
             return UNKNOWN, lambda _: no_such_path(request)
-        match path:
-            case "device/init":
-                return "init", partial(self.init, request)
-            case "device":
-                return "device", partial(self.device, request)
-            case "ticket/enter":
-                return "enter", partial(self.scan, request, "enter")
-            case "ticket/exit":
-                return "exit", partial(self.scan, request, "exit")
+        if path == f"{device}device/init":
+            return "init", partial(self.init, request)
+        if path == f"{device}device":
+            return "device", partial(self.device, request)
+        match path.removeprefix(ticket) if path.startswith(ticket) else "":
+            case "ticket/enter" | "ticket/exit" as way:
+                endpoint = way.removeprefix("ticket/")
+                return endpoint, partial(self.scan, request, endpoint)
             case "ticket/validate" if "validate" in self.rules.internal_entries:
                 return "validate", partial(self.scan, request, "validate")
             case self.rules.upload_path:
@@ -138,7 +136,7 @@ class Api:
     def scan(self, request: Request, endpoint: str, due: Due) -> object:
         """An entry or exit, at the external gates or within them."""
         read_no_query(request)
-        sent = read_scan(request)
+        sent = read_scan(request, self.rules)
         device = self.configured(sent)
         gate = device.gate.rules
         internal = gate.internal or endpoint == "validate"
@@ -158,7 +156,7 @@ class Api:
     def upload(self, request: Request, due: Due) -> object:
         """Scans of gates that were offline: each is taken, whatever it is of."""
         read_no_query(request)
-        scans = [(self.known(sent), sent) for sent in read_upload(request, self.rules.upload_max)]
+        scans = [(self.known(sent), sent) for sent in read_upload(request, self.rules)]
         for device, sent in scans:
             internal = device.gate.rules.internal
             scan = Scan(sent.token, sent.inside is True, internal, sent.said_ms, device.operator)

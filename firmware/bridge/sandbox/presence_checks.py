@@ -14,7 +14,6 @@ from firmware.bridge.sandbox.server import Request
 ID_DIGITS_MAX = 9
 MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 CHANNEL = re.compile(r"[A-Za-z]")
-SYSTEMS = frozenset({"Printed", "printed", "iOS", "Android"})  # the tables' casing, and the samples'
 INIT_TEXTS = ("venueId", "name", "mac", "ip", "serial", "model")
 SCAN_FIELDS = frozenset(
     {"token", "venueId", "deviceId", "gateId", "gateName", "deviceOs", "scanTime", "channelId"}
@@ -96,31 +95,31 @@ def read_init(request: Request, rules: Rules) -> tuple[str, Named]:
     return texts["venueId"], device
 
 
-def read_scan(request: Request) -> Sent:
+def read_scan(request: Request, rules: Rules) -> Sent:
     """The body of a scan."""
-    return scan_of(an_object(read_json(request), "the body"), "the body", uploaded=False)
+    return scan_of(an_object(read_json(request), "the body"), "the body", rules, uploaded=False)
 
 
-def read_upload(request: Request, most: int) -> list[Sent]:
+def read_upload(request: Request, rules: Rules) -> list[Sent]:
     """The body of an upload."""
     body = read_json(request)
     if not isinstance(body, list):
         raise wrong("the body is an array of scans")
-    if not 1 <= len(body) <= most:
-        raise wrong(f"{len(body)} scans in one call: this vendor was set to take 1 to {most}")
-    names = [f"[{place}]" for place in range(len(body))]
-    return [scan_of(an_object(one, name), name, uploaded=True) for one, name in zip(body, names, strict=True)]
+    if not 1 <= len(body) <= rules.upload_max:
+        raise wrong(f"{len(body)} scans in one call: this vendor was set to take 1 to {rules.upload_max}")
+    named = [(an_object(one, f"[{place}]"), f"[{place}]") for place, one in enumerate(body)]
+    return [scan_of(one, name, rules, uploaded=True) for one, name in named]
 
 
-def scan_of(body: Mapping[str, object], name: str, *, uploaded: bool) -> Sent:
+def scan_of(body: Mapping[str, object], name: str, rules: Rules, *, uploaded: bool) -> Sent:
     """One scan. In an upload it says which way it went."""
     if unknown := set(body) - (UPLOAD_FIELDS if uploaded else SCAN_FIELDS):
         raise wrong(f"{name} has unknown fields: {', '.join(sorted(unknown))}")
     token = text_of(body, "token", name)
     if len(token) > CODE_CHARS_MAX:
         raise wrong(f"{name}.token has more than {CODE_CHARS_MAX} characters")
-    if text_of(body, "deviceOs", name) not in SYSTEMS:
-        raise wrong(f"{name}.deviceOs is one of {', '.join(sorted(SYSTEMS))}")
+    if text_of(body, "deviceOs", name) not in rules.systems:
+        raise wrong(f"{name}.deviceOs is one of {', '.join(rules.systems)}")
     if "channelId" in body and not CHANNEL.fullmatch(text_of(body, "channelId", name)):
         raise wrong(f"{name}.channelId is one letter")
     inside = None

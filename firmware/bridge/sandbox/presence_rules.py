@@ -51,17 +51,29 @@ GATE_PARAMETERS, VENUE_PARAMETERS, LOOK_PARAMETERS = (
     ("mac", "device"),
 )
 INTERNAL_ENTRIES = ("enter", "validate")
+SYSTEMS = (
+    "Printed",
+    "printed",
+    "iOS",
+    "Android",
+)  # of barcodes as in the tables and as in the samples; of taps
+BASE = "presence/v1"
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What can be set. Each list says which spellings are taken; the others are against the documents."""
 
     revision: str = "V2"
+    device_base: str = (
+        BASE  # where devices are, and where tickets are; the samples have two paths of their own
+    )
+    ticket_base: str = BASE
     suffixes: tuple[str, ...] = SUFFIXES
     gate_parameters: tuple[str, ...] = GATE_PARAMETERS  # of a device that is configured
     venue_parameters: tuple[str, ...] = VENUE_PARAMETERS  # of a look at a device
     look_parameters: tuple[str, ...] = LOOK_PARAMETERS
     internal_entries: tuple[str, ...] = INTERNAL_ENTRIES  # where entries of an internal gate are sent
+    systems: tuple[str, ...] = SYSTEMS
     words: Mapping[str, str] = {}  # statuses that are called otherwise, after the revision: {"EXIT": "OKAY"}
     numbers: bool = False  # ids in replies are numbers, as in the tables; else texts, as in the samples
     message: bool = False  # refusals have their tickets too
@@ -83,6 +95,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("venue_parameters", self.venue_parameters, VENUE_PARAMETERS),
             ("look_parameters", self.look_parameters, LOOK_PARAMETERS),
             ("internal_entries", self.internal_entries, INTERNAL_ENTRIES),
+            ("systems", self.systems, SYSTEMS),
         ):
             if not given or not set(given) <= set(known):
                 raise ValueError(f"{name} {given} is not of {known}")
