@@ -62,7 +62,7 @@ def test_no_movement_of_one_gate_makes_a_page_that_others_cannot_read(movements:
         assert [move.subject for move in moves[-2:]] == ["acme:last"] * 2, "no row holds up another"
         for told in kept.ledger.claim("acme", "w", NOON_MS, 100, 1000):
             kept.ledger.finish([(told, Accepted())], NOON_MS)
-        outcomes = tuple(outcome for _, outcome, _ in kept.ledger.outcomes_to_tell(100))
+        outcomes = tuple(outcome for _, outcome, _ in kept.ledger.outcomes_to_tell("w", NOON_MS, 100))
         assert wire.decode(wire.encode(wire.Outcomes(outcomes=outcomes)), wire.Outcomes).outcomes == outcomes
 
 
@@ -101,6 +101,6 @@ def test_a_vendors_word_with_half_a_character_is_kept_and_told(
         kept.store(gate)
         (claimed,) = kept.ledger.claim("acme", "w", NOON_MS, 1, 1000)
         kept.ledger.finish([(claimed, outcome("no\0 \ud83d" + "x" * 300))], NOON_MS)
-        ((_, told, _),) = kept.ledger.outcomes_to_tell(1)
+        ((_, told, _),) = kept.ledger.outcomes_to_tell("w", NOON_MS, 1)
         assert told.text == "no ?" + "x" * 252
         assert wire.decode(wire.encode(wire.Outcomes(outcomes=(told,))), wire.Outcomes).outcomes == (told,)

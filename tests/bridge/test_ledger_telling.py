@@ -116,7 +116,7 @@ def test_an_outcome_is_told_to_the_gate_of_the_scan_once(kept: Books) -> None:
     said = kept.ledger.finish(list(zip(claimed, outcomes, strict=True)), NOON_MS)
     assert len(said) == len(kept.reports("uncertain")) == 1
     assert "t2" in said[0]
-    found = kept.ledger.outcomes_to_tell(10)
+    found = kept.ledger.outcomes_to_tell("w", NOON_MS, 10)
     assert [(gate, outcome.scan, outcome.digest) for gate, outcome, _ in found] == [
         ("east", entry.number, entry.digest) for entry in entries
     ]
@@ -129,7 +129,7 @@ def test_an_outcome_is_told_to_the_gate_of_the_scan_once(kept: Books) -> None:
     assert wire.decode(wire.encode(message), wire.Outcomes) == message
     kept.ledger.told([work for _, _, work in found[:2]])
     kept.ledger.told([])
-    assert [work for _, _, work in kept.ledger.outcomes_to_tell(10)] == [found[2][2]]
+    assert [work for _, _, work in kept.ledger.outcomes_to_tell("w", NOON_MS, 10)] == [found[2][2]]
     states = {("acme", "accepted"): 1, ("acme", "refused"): 1, ("acme", "uncertain"): 1}
     assert kept.ledger.counts().work == states
     assert kept.ledger.counts().reports == 1
@@ -144,7 +144,7 @@ def test_an_admission_that_nothing_names_is_left_to_a_person(kept: Books) -> Non
     claimed = kept.ledger.claim("acme", "w", NOON_MS, 2, LEASE_MS)
     assert [(each.told.ticket_id, each.told.code) for each in claimed] == [("", "CODE"), ("t1", "")]
     assert len(kept.reports("uncertain")) == 1
-    ((_, outcome, _),) = kept.ledger.outcomes_to_tell(10)
+    ((_, outcome, _),) = kept.ledger.outcomes_to_tell("w", NOON_MS, 10)
     assert outcome.result is wire.Result.UNSURE
 
 
@@ -192,3 +192,26 @@ def test_a_ticket_of_an_account_that_the_settings_do_not_have_is_reported_once(k
     kept.store(gate)
     (said,) = kept.reports("unknown_account")
     assert said.startswith("gate east: admits tickets of account 'old', and the settings of the bridge have")
+
+
+def test_what_a_dead_worker_held_is_taken_by_another_at_once(kept: Books) -> None:
+    gate = ModelGate()
+    for name in ("t1", "t2", "t3"):
+        gate.person(f"acme:{name}")
+    kept.store(gate)
+    assert kept.ledger.holders() == set()
+    dead, sent, _ = kept.ledger.claim("acme", "1@here", NOON_MS, 2, LEASE_MS) + kept.ledger.claim(
+        "acme", "2@there", NOON_MS, 1, LEASE_MS
+    )
+    kept.ledger.finish([(sent, Accepted())], NOON_MS)
+    assert kept.ledger.holders() == {"1@here", "2@there"}
+    assert kept.ledger.outcomes_to_tell("2@there", NOON_MS, 10) == []
+    kept.ledger.release({"1@here", "3@nobody"})
+    assert kept.ledger.holders() == {"2@there"}
+    (again,) = kept.ledger.claim("acme", "2@there", NOON_MS, 10, LEASE_MS)
+    assert (again.work, again.told.doubt) == (dead.work, True)
+    ((_, _, work),) = kept.ledger.outcomes_to_tell("2@there", NOON_MS, 10)
+    assert work == sent.work
+    assert kept.ledger.outcomes_to_tell("3@third", NOON_MS, 10) == []
+    kept.ledger.told([work])
+    assert kept.ledger.holders() == {"2@there"}

@@ -75,7 +75,7 @@ def test_what_the_vendor_says_of_it_is_no_news_for_the_gate(found: Books) -> Non
     found.store(gate)
     (work,) = claimed(found)
     found.ledger.finish([(work, Accepted("OK"))], NOON_MS)
-    assert list(found.ledger.outcomes_to_tell(10)) == []
+    assert list(found.ledger.outcomes_to_tell("w", NOON_MS, 10)) == []
     assert claimed(found) == []
 
 

@@ -181,8 +181,13 @@ class Ledger:
             reports = Reports(connection, now_utc_ms)
             return telling.claim(connection, reports, account, worker, now_utc_ms, limit, lease_ms)
 
-    def release(self, workers: str) -> None:
-        """Workers whose names end so are dead: what they held may be taken at once, with doubt."""
+    def holders(self) -> set[str]:
+        """The workers who hold something: a scan to tell a vendor of, or an outcome to send to a gate."""
+        with self._database.look() as connection:
+            return telling.holders(connection)
+
+    def release(self, workers: Collection[str]) -> None:
+        """These workers are dead: what they held may be taken at once; scans with doubt."""
         with self._database.transaction() as connection:
             telling.release(connection, workers)
 
@@ -205,10 +210,18 @@ class Ledger:
         with self._database.transaction() as connection:
             telling.give_back(connection, claimed, doubt=doubt, next_utc_ms=max(next_utc_ms, now_utc_ms))
 
-    def outcomes_to_tell(self, limit: int) -> list[tuple[str, wire.Outcome, int]]:
-        """Outcomes that were not sent to their gates: the gate's name, the outcome, the id for `told`."""
+    def outcomes_to_tell(
+        self, worker: str, now_utc_ms: int, limit: int
+    ) -> list[tuple[str, wire.Outcome, int]]:
+        """Take outcomes that were not sent to their gates: the gate's name, the outcome, the id for `told`.
+
+        They are this worker's for a while; those that it has already are among them.
+        """
         with self._database.look() as connection:
-            return telling.outcomes_to_tell(connection, limit)
+            if not telling.any_to_tell(connection):
+                return []
+        with self._database.transaction() as connection:
+            return telling.outcomes_to_tell(connection, worker, now_utc_ms, limit)
 
     def told(self, ids: Sequence[int]) -> None:
         """These outcomes were sent."""

@@ -1,10 +1,11 @@
 """What vendors must be told: taken one at a time for each ticket, in order, by whichever worker is free.
 
 Who takes work holds it until its lease ends. Work whose holder died comes back with doubt: it may have been
-told. The first outcome of a piece of work counts; one that comes after it changes nothing.
+told. The first outcome of a piece of work counts; one that comes after it changes nothing. Its holder goes on
+to hold it until the gate was told of the outcome.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, Select, bindparam, exists, select, update
@@ -25,6 +26,9 @@ UNCERTAIN = "uncertain"
 # vendor asks to be left alone for longer.
 AHEAD_MS_MAX = 3_600_000
 LEASES_AHEAD_MAX = 2  # the same of a lease: bridges of one ledger have clocks that differ a little
+# To send an outcome to its gate: the bridge that stored it is at it already. One that has lost its broker
+# keeps none for longer.
+OUTCOME_LEASE_MS = 20_000
 
 
 class Claimed(NamedTuple):
@@ -127,19 +131,30 @@ _FINISH = (
     .where(schema.work.c.id == bindparam("work"))
     .values(
         state="done", finished_ms=bindparam("now_ms"), result=bindparam("said"), verdict=bindparam("ours"),
-        text=bindparam("word"),
+        text=bindparam("word"), worker=bindparam("holder"), lease_ms=bindparam("until_ms"),
     )
 )  # fmt: skip
 
 
-def release(connection: Connection, workers: str) -> None:
-    """End the leases of all whose name ends so: they are dead, and what they held may have been told."""
-    held = schema.work.c
-    connection.execute(
-        update(schema.work)
-        .where(held.state == "claimed", held.worker.endswith(workers, autoescape=True))
-        .values(lease_ms=0)
-    )
+# Of each state by itself, so that an index finds the few that are held.
+_HELD = (
+    (schema.work.c.state == "claimed") & (schema.work.c.lease_ms > 0),
+    (schema.work.c.state == "done") & schema.work.c.told.is_(False) & (schema.work.c.lease_ms > 0),
+)
+
+
+def holders(connection: Connection) -> set[str]:
+    """Who holds something: a scan to tell a vendor of, or an outcome to send to a gate."""
+    queries = [select(schema.work.c.worker).where(held).distinct() for held in _HELD]
+    return {name for query in queries for name in connection.execute(query).scalars()}
+
+
+def release(connection: Connection, workers: Collection[str]) -> None:
+    """End the leases of these: they are dead. What they held may have been told."""
+    for held in _HELD:
+        connection.execute(
+            update(schema.work).where(held, schema.work.c.worker.in_(workers)).values(lease_ms=0)
+        )
 
 
 def _take(
@@ -194,8 +209,11 @@ def finish(
         result, verdict, text = _said(outcome)
         text = whole_text(text)[:TEXT_CHARACTERS_MAX]
         lines.append(
-            {"work": claimed.work, "said": result, "ours": verdict, "word": text, "now_ms": now_utc_ms}
-        )
+            {
+                "work": claimed.work, "said": result, "ours": verdict, "word": text, "now_ms": now_utc_ms,
+                "holder": claimed.worker, "until_ms": now_utc_ms + OUTCOME_LEASE_MS,
+            }
+        )  # fmt: skip
         if result == UNCERTAIN:
             told = claimed.told
             reports.say(
@@ -226,18 +244,56 @@ def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool
         )
 
 
-def outcomes_to_tell(connection: Connection, limit: int) -> list[tuple[str, wire.Outcome, int]]:
-    """Outcomes that no gate was told of yet: gate, outcome, and the id of the work."""
-    work, admission, gate = schema.work.c, schema.admission.c, schema.gate.c
-    query = (
-        select(work.id, work.result, work.verdict, work.text, admission.row, admission.digest, gate.name)
-        .join(schema.admission, admission.id == work.admission)
-        .join(schema.gate, gate.id == admission.gate)
-        .where(work.state == "done", work.told.is_(False))
-        .order_by(work.id)
-        .limit(limit)
+_UNTOLD = (schema.work.c.state == "done") & schema.work.c.told.is_(False)
+_MINE_OR_FREE = (
+    (schema.work.c.worker == bindparam("me"))
+    | (schema.work.c.lease_ms <= bindparam("now_ms"))
+    | (schema.work.c.lease_ms > bindparam("ahead_ms"))
+)
+_TO_TELL = (
+    select(schema.work.c.id)
+    .where(_UNTOLD, _MINE_OR_FREE)
+    .order_by(schema.work.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_OUTCOMES = (
+    select(
+        schema.work.c.id, schema.work.c.result, schema.work.c.verdict, schema.work.c.text,
+        schema.admission.c.row, schema.admission.c.digest, schema.gate.c.name,
     )
-    return [(line.name, _outcome(line), line.id) for line in connection.execute(query)]
+    .join(schema.admission, schema.admission.c.id == schema.work.c.admission)
+    .join(schema.gate, schema.gate.c.id == schema.admission.c.gate)
+    .where(schema.work.c.id.in_(bindparam("works", expanding=True)))
+    .order_by(schema.work.c.id)
+)  # fmt: skip
+
+
+def any_to_tell(connection: Connection) -> bool:
+    """Whether there are outcomes that no gate was told of; perhaps another bridge is at it."""
+    return connection.execute(select(schema.work.c.id).where(_UNTOLD).limit(1)).first() is not None
+
+
+def outcomes_to_tell(
+    connection: Connection, worker: str, now_utc_ms: int, limit: int
+) -> list[tuple[str, wire.Outcome, int]]:
+    """Take outcomes that no gate was told of yet: gate, outcome, and the id of the work.
+
+    They are the worker's for `OUTCOME_LEASE_MS`; what it held already is among them.
+    """
+    wanted = {
+        "me": worker, "now_ms": now_utc_ms, "most": limit,
+        "ahead_ms": now_utc_ms + LEASES_AHEAD_MAX * OUTCOME_LEASE_MS,
+    }  # fmt: skip
+    ids = connection.execute(_TO_TELL, wanted).scalars().all()
+    if not ids:
+        return []
+    connection.execute(
+        update(schema.work)
+        .where(schema.work.c.id.in_(ids))
+        .values(worker=worker, lease_ms=now_utc_ms + OUTCOME_LEASE_MS)
+    )
+    return [(line.name, _outcome(line), line.id) for line in connection.execute(_OUTCOMES, {"works": ids})]
 
 
 def told(connection: Connection, ids: Sequence[int]) -> None:
