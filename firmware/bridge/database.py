@@ -12,7 +12,20 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    Table,
+    create_engine,
+    event,
+    insert,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -25,7 +38,12 @@ CONNECT_S = 5  # a PostgreSQL that answers at all does so within milliseconds
 STATEMENT_S = (
     60  # no statement is for more than a page or a batch; a whole list of a million takes a few of 10 s
 )
+# A host that lost its power says no goodbye: the other end drops its connection, and with it its locks, after
+# so long without a word. TCP asks every `KEEPALIVE_S`, `KEEPALIVES` times.
+KEEPALIVE_S, KEEPALIVES = 2, 2
 WRITERS_LOCK = 0x6761_7465_706F_7374  # of PostgreSQL's advisory locks: "gatepost"
+LIVES = 0x6761_7465  # the first of the two numbers of another kind of them: "gate"; the second is a life
+LIVES_MAX = 1 << 31  # such a number is a whole one of 32 bits with a sign
 NUMBER, VENUE = "number", "venue"
 ONLY_READS = "only_reads"
 
@@ -68,6 +86,20 @@ class NeverTaken(Exception):
 
 class ForeignLedger(Exception):
     """The ledger is another venue's; the message names the mend."""
+
+
+@contextmanager
+def told_by(name: str) -> Iterator[None]:
+    """What goes wrong with the database of this name becomes `LedgerLost` or `NeverTaken`."""
+    try:
+        yield
+    except NoConnection as error:
+        raise LedgerLost(f"{name}: {error}: {MEND}") from error
+    except DBAPIError as error:
+        said = f"{name}: {_first_line(error.orig)}"  # further lines quote values
+        if isinstance(error, OF_THE_VALUES) and not error.connection_invalidated:
+            raise NeverTaken(said) from error
+        raise LedgerLost(f"{said}: {_mend(error.orig)}") from error
 
 
 class Database:
@@ -121,16 +153,12 @@ class Database:
 
     @contextmanager
     def _begun(self, engine: Engine) -> Iterator[Connection]:
-        try:
-            with engine.begin() as connection:
-                yield connection
-        except NoConnection as error:
-            raise LedgerLost(f"{self.name}: {error}: {MEND}") from error
-        except DBAPIError as error:
-            text = f"{self.name}: {_first_line(error.orig)}"  # further lines quote values
-            if isinstance(error, OF_THE_VALUES) and not error.connection_invalidated:
-                raise NeverTaken(text) from error
-            raise LedgerLost(f"{text}: {_mend(error.orig)}") from error
+        with told_by(self.name), engine.begin() as connection:
+            yield connection
+
+    def sign_of_life(self, life: int) -> "SignOfLife":
+        """Show the others who work on this ledger that this bridge is alive, until it is closed."""
+        return SignOfLife(self.name, self._engine, life)
 
     def close(self) -> None:
         """Close; twice is fine."""
@@ -145,6 +173,61 @@ class Database:
         self.close()
 
 
+class SignOfLife:
+    """A lock that PostgreSQL holds as long as this process is connected, whatever the process does.
+
+    One that was killed loses it at once, and one that merely hangs keeps it: what that one took may still be
+    carried out. Nobody's clock is asked.
+    """
+
+    def __init__(self, name: str, engine: Engine, life: int) -> None:
+        """`life` is a number below `LIVES_MAX` that no other bridge has."""
+        self._name = name
+        self._life = life
+        self._engine: Engine | None = None
+        if engine.dialect.name == "postgresql":  # outside of the pool, and without the writers' turns
+            self._engine = _postgresql(engine.url, CONNECT_S * 1000, poolclass=NullPool)
+        self._connection: Connection | None = None
+
+    def alive(self) -> frozenset[int] | None:
+        """The lives of all who are connected, this one's among them. Raises `LedgerLost`.
+
+        `None` where nobody can tell (SQLite): there only the processes of one machine share a ledger.
+        """
+        if self._engine is None:
+            return None
+        try:
+            with told_by(self._name):
+                if self._connection is None:
+                    connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                    self._connection = connection
+                    connection.execute(_LIVE, {"lives": LIVES, "life": self._life})
+                return frozenset(self._connection.execute(_ALIVE, {"lives": LIVES}).scalars())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let the lock go; twice is fine."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()  # whatever state it is in
+            connection.close()
+
+    def __enter__(self) -> "SignOfLife":
+        """The sign itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+
+_LIVE = text("SELECT pg_advisory_lock(:lives, :life)")
+_ALIVE = text(
+    "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted "
+    "AND classid = :lives AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 _NUMBER = select(schema.state.c.value).where(schema.state.c.name == NUMBER).with_for_update()
 
 
@@ -206,15 +289,29 @@ def _engine(url: str, busy_timeout_s: float) -> Engine:
         event.listen(engine, "connect", partial(_prepare_sqlite, busy_ms))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options = f"-c lock_timeout={busy_ms} -c statement_timeout={STATEMENT_S * 1000} -c synchronous_commit=on"
-    engine = create_engine(
-        url,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_S, "options": options, "application_name": "gatepost"},
-    )
+    engine = _postgresql(make_url(url), busy_ms, pool_pre_ping=True)
     event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _postgresql(url: URL, busy_ms: int, **more: Any) -> Engine:
+    options = {
+        "lock_timeout": busy_ms,
+        "statement_timeout": STATEMENT_S * 1000,
+        "synchronous_commit": "on",
+        "tcp_keepalives_idle": KEEPALIVE_S,
+        "tcp_keepalives_interval": KEEPALIVE_S,
+        "tcp_keepalives_count": KEEPALIVES,
+    }
+    arguments = {
+        "application_name": "gatepost",
+        "connect_timeout": CONNECT_S,
+        "keepalives_idle": KEEPALIVE_S,
+        "keepalives_interval": KEEPALIVE_S,
+        "keepalives_count": KEEPALIVES,
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+    }
+    return create_engine(url, hide_parameters=True, connect_args=arguments, **more)
 
 
 def _prepare_sqlite(busy_ms: int, connection: Any, _: object) -> None:

@@ -5,7 +5,7 @@ differs for a gate costs a number. One process at a time reads an account; any n
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,13 +43,20 @@ SHRUNK_TICKETS_MIN = 101
 # and nothing else. So long an account is not read after the machine that read it has died.
 READING_MS = 180_000
 
+# Who has read an account goes on to read it: until it should have begun again, and so much longer.
+LATE_MS = 30_000
+# Such a time that lies further ahead was written while a clock was wrong; nobody pauses for longer.
+READER_AHEAD_MS_MAX = 7_200_000
+ANNOUNCE_MS = 20_000  # a gate that missed a change hears of it by then, and knows that its list is fresh
+
 # Between two new names of a feed. Each makes all gates fetch the whole list, 60 MB perhaps, and a single gate
 # that was tampered with could bring it about.
 RENAME_MS_MIN = 3_600_000
 
 _FEED, _KEY, _RUN, _RENAMED = "feed", "feed key", "feed run", "feed renamed"
 _SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
-_READING = "reading:"  # and an account: the run that reads it now, until when it may, and for whom
+_READING = "reading:"  # and an account: its last run, until when whose it was may read it alone, and whose
+_ANNOUNCED = "announced"  # up to which number gates were told of changes, and when they last heard anything
 
 
 class FeedKeyChanged(Exception):
@@ -81,11 +88,18 @@ class _Doubt(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """The run that reads an account, until when it alone may (0: it is done), and whose it is."""
+    """The last run of an account, and until when the bridge whose it is may read it alone (0: anybody)."""
 
     number: int = 0
     until_ms: int = 0
     reader: str = ""
+
+
+class Announcement(NamedTuple):
+    """What gates must be told, `None` for nothing, and after how long to ask again."""
+
+    message: wire.Changes | None
+    again_ms: int
 
 
 class Feed:
@@ -94,8 +108,7 @@ class Feed:
     def __init__(self, database: Database, venue: str, key: bytes, reader: str = "") -> None:
         """Open it; its name is made on first use. Raises `ForeignLedger`, `FeedKeyChanged`, or `LedgerLost`.
 
-        `reader` tells the bridges of one ledger apart, and is the same after a restart, so that a bridge
-        that was killed in the midst of a list does not wait for itself. Empty: like no other.
+        `reader` tells the bridges of one ledger apart. Empty: like no other.
         """
         self.key_mark = key_mark(key)
         self._database = database
@@ -109,7 +122,15 @@ class Feed:
                 said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex()}
                 for name in (_FEED, _KEY):
                     _set(connection, name, said[name])
+            if _ANNOUNCED not in said:
+                _set(connection, _ANNOUNCED, f"{said[NUMBER]} 0")
             self._check_key(said)
+
+    @staticmethod
+    def is_made(database: Database) -> bool:
+        """Whether this ledger has a feed already, so that nobody should make a new key for it."""
+        with database.look() as connection:
+            return _FEED in _states(connection)
 
     @classmethod
     def rekey(cls, database: Database, venue: str, key: bytes) -> "Feed":
@@ -163,8 +184,8 @@ class Feed:
             last_number(connection)
             said = _states(connection)
             held = _reading(said, account)
-            ahead_ms = held.until_ms - now_utc_ms  # too far: the other's clock was wrong
-            if wait and held.reader != self._reader and 0 < ahead_ms <= 2 * READING_MS:
+            ahead_ms = held.until_ms - now_utc_ms
+            if wait and held.reader != self._reader and 0 < ahead_ms <= READER_AHEAD_MS_MAX:
                 raise ReadElsewhere(f"{account}: another bridge reads its list ({held.reader})")
             number = int(said.get(_RUN, "0")) + 1
             _set(connection, _RUN, str(number))
@@ -190,12 +211,13 @@ class Feed:
             highest = max(highest, made)
         return highest
 
-    def finish_run(self, run: Run, listing: Listing, now_utc_ms: int) -> int:
+    def finish_run(self, run: Run, listing: Listing, now_utc_ms: int, again_ms: int = 0) -> int:
         """The list was read to its end. Where it was the whole list, tickets that it did not have are gone.
 
         Unless it lost more than half of the account: that is reported, and believed when the next whole list
-        says so too. Nor where no more are missing than could not be read. Returns the highest number made,
-        or 0. Raises `ReadElsewhere`.
+        says so too. Nor where no more are missing than could not be read. With `again_ms` this bridge goes on
+        to be the one that reads this account, and means to begin after that time. Returns the highest number
+        made, or 0. Raises `ReadElsewhere`.
         """
         with self._database.transaction() as connection:
             last_number(connection)
@@ -206,7 +228,8 @@ class Feed:
         with self._database.transaction() as connection:
             last_number(connection)
             self._go_on(connection, _states(connection), run, now_utc_ms)
-            self._read_until(connection, run.account, _Reading(run.number))
+            until_ms = now_utc_ms + again_ms + LATE_MS if again_ms else 0
+            self._read_until(connection, run.account, _Reading(run.number, until_ms))
             _set(connection, _SINCE + run.account, listing.since)
             if doubt.text:
                 key = f"{run.account} {run.number}" if doubt.shrunk else run.account
@@ -229,6 +252,34 @@ class Feed:
             names = [front + account for front in (_SINCE, _STAMP, _DOUBT, _TICKETS, _READING)]
             connection.execute(delete(schema.state).where(schema.state.c.name.in_(names)))
         return highest
+
+    def leave(self, account: str) -> None:
+        """Let another bridge read this account: from here its vendor cannot be reached."""
+        self._free(lambda held_account, held: held_account == account and held.reader == self._reader)
+
+    def readers(self) -> set[str]:
+        """Who reads an account, or means to go on to."""
+        with self._database.look() as connection:
+            said = _states(connection)
+        held = [_reading(said, account) for account in _read_accounts(said)]
+        return {each.reader for each in held if each.until_ms}
+
+    def release(self, readers: Collection[str]) -> None:
+        """These readers are dead: others may read their accounts, and gates soon hear how far the list is."""
+        self._free(lambda _, held: held.reader in readers)
+        with self._database.transaction() as connection:
+            last_number(connection)
+            upto, _ = _announced(_states(connection))
+            _set(connection, _ANNOUNCED, f"{upto} 0")
+
+    def _free(self, which: Callable[[str, "_Reading"], bool]) -> None:
+        with self._database.transaction() as connection:
+            last_number(connection)
+            said = _states(connection)
+            for account in _read_accounts(said):
+                held = _reading(said, account)
+                if held.until_ms and which(account, held):
+                    _set(connection, _READING + account, f"{held.number} 0 {held.reader}")
 
     def accounts(self) -> list[str]:
         """The accounts that were ever read and not forgotten."""
@@ -298,6 +349,29 @@ class Feed:
         head = int(said[NUMBER])
         return self._changes(said, head, Window((), head, more=False))
 
+    def announce(self, now_utc_ms: int) -> Announcement:
+        """What gates must be told now, by this bridge and by no other.
+
+        Changes that no bridge has told of; or that there are none, where nobody said so for `ANNOUNCE_MS`.
+        What does not reach a gate leaves a gap in front of the next message, so that it asks.
+        """
+        with self._database.look() as connection:
+            said = _states(connection)
+        upto, at_ms = _announced(said)
+        message = self.changes(min(upto, int(said[NUMBER])))
+        again_ms = 0
+        if message is None:
+            left_ms = at_ms + ANNOUNCE_MS - now_utc_ms
+            if 0 < left_ms <= ANNOUNCE_MS:  # more: the other's clock was wrong
+                return Announcement(None, left_ms)
+            message, again_ms = self.nothing_new(), ANNOUNCE_MS
+        with self._database.transaction() as connection:
+            last_number(connection)
+            if _states(connection)[_ANNOUNCED] != said[_ANNOUNCED]:  # another bridge was faster
+                return Announcement(None, 0)
+            _set(connection, _ANNOUNCED, f"{message.upto} {now_utc_ms}")
+        return Announcement(message, again_ms)
+
     # --- inside --------------------------------------------------------------------------------------
 
     def _changes(self, said: dict[str, str], after: int, found: Window) -> wire.Changes:
@@ -335,7 +409,7 @@ class Feed:
         if said[_KEY] != self.key_mark.hex():
             raise FeedKeyChanged(
                 f"{self._database.name}: the digests there were made with another venue key: put the key of "
-                "the venue's gates back, or make them anew with this one"
+                "the venue's gates back, the same at each bridge, or make them anew with this one"
             )
 
     def _go_on(self, connection: Connection, said: dict[str, str], run: Run, now_utc_ms: int) -> None:
@@ -455,6 +529,16 @@ def _reading(said: dict[str, str], account: str) -> _Reading:
     number, _, rest = said.get(_READING + account, "0 0 ").partition(" ")
     until_ms, _, reader = rest.partition(" ")
     return _Reading(int(number), int(until_ms), reader)
+
+
+def _read_accounts(said: dict[str, str]) -> list[str]:
+    return [name.removeprefix(_READING) for name in said if name.startswith(_READING)]
+
+
+def _announced(said: dict[str, str]) -> tuple[int, int]:
+    """Up to which number gates were told, and when."""
+    upto, _, at_ms = said[_ANNOUNCED].partition(" ")
+    return int(upto), int(at_ms)
 
 
 def _stamp(said: dict[str, str]) -> int:

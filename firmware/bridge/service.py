@@ -1,6 +1,5 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
-import hashlib
 import os
 import platform
 import threading
@@ -15,11 +14,12 @@ from typing import NamedTuple
 from firmware import wire
 from firmware.bridge.database import Database
 from firmware.bridge.driver import Driver
-from firmware.bridge.feed import Feed
+from firmware.bridge.feed import ANNOUNCE_MS, Feed
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
+from firmware.bridge.peers import Peers, name_of, new_life
 from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
@@ -29,9 +29,9 @@ from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
 from firmware.hold import hold
 from firmware.mqtt import PACE, Line, Pace, opened
-from firmware.venue_key import venue_key
+from firmware.venue_key import KeyUnusable, venue_key
 
-ANNOUNCE_S = 20.0  # a gate that missed a change hears of it by then, and knows that its list is fresh
+ANNOUNCE_S = ANNOUNCE_MS / 1000
 LOOK_S = 30.0  # between two looks for rows and times that will not come, and for the sums of the ledger
 TOLD_MAX = 1_000  # outcomes sent in one turn
 OUTCOMES_MAX = 50  # in one message: with 256 characters of 4 bytes in each they still fit
@@ -133,11 +133,6 @@ def vendor_of(settings: AccountSettings) -> Vendor:
             return Presence(settings.vendor)
 
 
-def workers_at(place: str) -> str:
-    """How the names of all workers of one folder end, of whichever process."""
-    return f"@{hashlib.sha256(place.encode()).hexdigest()[:12]}"
-
-
 @contextmanager
 def open_bridge(
     settings: BridgeSettings,
@@ -163,9 +158,9 @@ def open_bridge(
         names = [account.name for account in settings.accounts]
         refusals = [each.name for each in settings.accounts if isinstance(each.vendor, VivenuSettings)]
         ledger = Ledger(database, settings.venue, names, refusals)
-        place = f"{platform.node()}:{data.resolve()}"
-        ledger.release(workers_at(place))  # this folder is held, so whoever worked here before is dead
-        feed = Feed(database, settings.venue, venue_key(data), place)
+        life = new_life()
+        name = name_of(life, f"{platform.node()}:{data.resolve()}")
+        feed = Feed(database, settings.venue, _key(database, data), name)
         faults = Faults()
         outbox = Outbox(faults)
         for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
@@ -173,13 +168,22 @@ def open_bridge(
             say(f'account "{name}" is not in the settings any more: its tickets were withdrawn')
         clerk = Clerk(ledger, say, faults, now_utc_ms=now_utc_ms)
         clerking = Worker("reports", clerk.turn, faults)
-        announcer = Announcer(settings.venue, feed, ledger, outbox)
+        announcer = Announcer(settings.venue, feed, ledger, outbox, name, now_utc_ms)
         announcing = announcer.worker = Worker("announcing", announcer.turn, faults)
 
         def told(reported: bool) -> None:
             announcing.wake()
             if reported:
                 clerking.wake()
+
+        def freed() -> None:
+            announcing.wake()
+            for account in accounts:
+                account.telling.wake()
+                account.reading.wake()
+
+        sign = stack.enter_context(database.sign_of_life(life))
+        peers = Peers(name, sign, ledger, feed, freed)
 
         def stored(reported: bool) -> None:
             for account in accounts:
@@ -201,7 +205,7 @@ def open_bridge(
                 say,
                 now_utc_ms,
                 wait,
-                f"{os.getpid()}-{os.urandom(4).hex()}{workers_at(place)}",
+                name,
                 lambda: relay.behind,
             )
             for each in settings.accounts
@@ -211,12 +215,23 @@ def open_bridge(
             relay.paging,
             announcing,
             clerking,
+            Worker("other bridges", peers.turn, faults),
             *(worker for account in accounts for worker in (account.telling, account.reading)),
         )
-        name = f"gatepost-bridge-{os.urandom(4).hex()}"
-        line = stack.enter_context(Line(brokers, name, subscriptions(settings.venue), relay, pace=pace))
+        client = f"gatepost-bridge-{os.urandom(4).hex()}"
+        line = stack.enter_context(Line(brokers, client, subscriptions(settings.venue), relay, pace=pace))
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
         yield Bridge(settings, relay, outbox, line, accounts, clerk, faults)
+
+
+def _key(database: Database, data: Path) -> bytes:
+    """The venue's key, which is made only where nothing was made with one."""
+    if not (data / "key").exists() and Feed.is_made(database):
+        raise KeyUnusable(
+            f"{data / 'key'}: is missing, and {database.name} was made with a key: copy `key` from the data "
+            "folder of another bridge of this ledger, or `catalogue/key` from a gate of the venue (mode 0600)"
+        )
+    return venue_key(data)
 
 
 def _account(
@@ -259,12 +274,22 @@ class Announcer:
 
     worker: Worker
 
-    def __init__(self, venue: str, feed: Feed, ledger: Ledger, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        venue: str,
+        feed: Feed,
+        ledger: Ledger,
+        outbox: Outbox,
+        name: str,
+        now_utc_ms: Callable[[], int] = now_utc_ms,
+    ) -> None:
+        """`name` is the bridge's: what it tells of, the others do not."""
         self._venue = venue
         self._feed = feed
         self._ledger = ledger
         self._outbox = outbox
-        self._upto = feed.head()
+        self._name = name
+        self._now_utc_ms = now_utc_ms
 
     def turn(self) -> float:
         """What is new; else a word that nothing is, so that a gate which missed something asks for it.
@@ -275,15 +300,16 @@ class Announcer:
             return ANNOUNCE_S
         if self._tell_outcomes():
             return 0.0
-        changes = self._feed.changes(self._upto)
-        message = self._feed.nothing_new() if changes is None else changes
-        self._outbox.put(wire.address(wire.CHANGES, self._venue), message)
-        self._upto = message.upto  # whoever does not hear it finds a gap in the next one
-        return ANNOUNCE_S if changes is None else 0.0
+        message, again_ms = self._feed.announce(self._now_utc_ms())
+        if message is not None:
+            self._outbox.put(wire.address(wire.CHANGES, self._venue), message)
+        return again_ms / 1000
 
     def _tell_outcomes(self) -> bool:
         """Send those that wait; whether there may be more to send."""
-        found = sorted(self._ledger.outcomes_to_tell(TOLD_MAX), key=itemgetter(0))
+        found = sorted(
+            self._ledger.outcomes_to_tell(self._name, self._now_utc_ms(), TOLD_MAX), key=itemgetter(0)
+        )
         told: list[int] = []
         for gate, those in groupby(found, key=itemgetter(0)):
             waiting = [(outcome, work) for _, outcome, work in those]

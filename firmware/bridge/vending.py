@@ -219,8 +219,9 @@ class Account:
             return self._read()
         except ReadElsewhere:
             return self._poll_s
-        except LogInRefused as error:
+        except (Outage, Misconfigured) as error:
             self._remember_refusal(error)
+            self._feed.leave(self.name)  # another bridge may have a better way to this vendor
             raise
 
     def _read(self) -> float:
@@ -242,7 +243,9 @@ class Account:
                 self._fed()
 
         listing = self._driver.run(self._vendor.tickets(since), sink=take, stop=lambda: self.reading.stopping)
-        if self._feed.finish_run(run, listing, self._now_utc_ms()):
+        # Without a beginning for what changed, each look is a whole list.
+        pause_s = self._poll_s if listing.since else max(self._poll_s, WHOLE_AFTER_MS / 1000)
+        if self._feed.finish_run(run, listing, self._now_utc_ms(), round(pause_s * 1000)):
             self._fed()
         self._heed(listing, whole=not since)
         if not since:
@@ -253,8 +256,7 @@ class Account:
             self._whole_at_ms = now_ms + min(after_ms, self._whole_every_ms)
         self.runs += 1
         self.heard_utc_ms = self._now_utc_ms()
-        # Without a beginning for what changed, each look is a whole list.
-        return self._poll_s if listing.since else max(self._poll_s, WHOLE_AFTER_MS / 1000)
+        return pause_s
 
     def _heed(self, listing: Listing, *, whole: bool) -> None:
         """What was odd about a list is a fault until a whole list has nothing of it."""

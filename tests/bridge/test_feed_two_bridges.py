@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from firmware.bridge.database import Database
-from firmware.bridge.feed import READING_MS, Feed, ReadElsewhere
+from firmware.bridge.feed import LATE_MS, READING_MS, Feed, ReadElsewhere
 from firmware.bridge.tickets import concerned, merged, store
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Status
@@ -89,6 +89,52 @@ def test_a_bridge_that_was_killed_does_not_wait_for_itself(database: Database, o
     again.take(again.begin_run(ACCOUNT, True, NOW_MS), [TICKET])
     with pytest.raises(ReadElsewhere):
         one.take(run, [TICKET])
+
+
+def test_who_has_read_an_account_goes_on_to_and_leaves_it_where_the_vendor_is_out_of_reach(
+    one: Feed, other: Feed
+) -> None:
+    one.finish_run(one.begin_run(ACCOUNT, True, NOW_MS), Listing("1", True), NOW_MS, 10_000)
+    assert other.readers() == {"one"}
+    with pytest.raises(ReadElsewhere):
+        other.begin_run(ACCOUNT, False, NOW_MS + 10_000 + LATE_MS - 1)
+    run = one.begin_run(ACCOUNT, False, NOW_MS + 10_000)
+    other.leave(ACCOUNT)
+    one.leave("box")
+    with pytest.raises(ReadElsewhere):
+        other.begin_run(ACCOUNT, False, NOW_MS + 10_000)
+    one.leave(ACCOUNT)
+    assert other.readers() == set()
+    other.begin_run(ACCOUNT, False, NOW_MS + 10_000)
+    with pytest.raises(ReadElsewhere):
+        one.take(run, [TICKET])
+
+
+def test_a_reader_that_hangs_is_followed_by_another(one: Feed, other: Feed) -> None:
+    one.finish_run(one.begin_run(ACCOUNT, True, NOW_MS), Listing("1", True), NOW_MS, 10_000)
+    other.begin_run(ACCOUNT, False, NOW_MS + 10_000 + LATE_MS)
+
+
+def test_the_account_of_a_dead_reader_is_free_at_once_and_gates_hear_how_far_the_list_is(
+    one: Feed, other: Feed
+) -> None:
+    read_whole(one, TICKET)
+    one.begin_run(ACCOUNT, True, NOW_MS)
+    told = one.announce(NOW_MS).message  # and dies before it could send that
+    assert told is not None
+    assert told.items
+    assert other.announce(NOW_MS).message is None
+    other.release({"one"})
+    message = other.announce(NOW_MS).message
+    assert message is not None
+    assert (message.after, message.items) == (told.upto, ())
+    other.begin_run(ACCOUNT, True, NOW_MS)
+
+
+@pytest.mark.parametrize("ahead_ms", [-3_600_000, 3_600_000])
+def test_a_clock_that_was_wrong_keeps_no_gate_waiting(one: Feed, other: Feed, ahead_ms: int) -> None:
+    assert one.announce(NOW_MS + 7_200_000 + ahead_ms).message is not None
+    assert other.announce(NOW_MS + 7_200_000).message is not None
 
 
 def test_an_account_that_is_forgotten_is_not_read_to_its_end(one: Feed, other: Feed) -> None:

@@ -1,8 +1,9 @@
 import os
 import platform
 import re
+import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 
 from firmware import wire
 from firmware.bridge.command import News
+from firmware.bridge.feed import FeedKeyChanged
 from firmware.bridge.ledger import Ledger
+from firmware.bridge.ledger.telling import OUTCOME_LEASE_MS
 from firmware.bridge.outbox import LONG_WAITING_MAX
+from firmware.bridge.peers import name_of
 from firmware.bridge.sandbox.ingresse import Sandbox
 from firmware.bridge.service import (
     ANNOUNCE_S,
@@ -21,7 +25,6 @@ from firmware.bridge.service import (
     Announcer,
     Clerk,
     open_bridge,
-    workers_at,
 )
 from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
@@ -42,6 +45,7 @@ from firmware.demo.network import free_port
 from firmware.hold import hold
 from firmware.mqtt import Line, Publication
 from firmware.ration import LINES_MAX
+from firmware.venue_key import KeyUnusable
 from tests import commands
 from tests.bridge.feeds import read_whole
 from tests.bridge.model_gate import VENUE, ModelGate, books
@@ -60,8 +64,8 @@ def at(tmp_path: Path) -> Iterator[Desk]:
         yield found
 
 
-def announcer_of(at: Desk) -> Announcer:
-    found = Announcer(VENUE, at.feed, at.ledger, at.outbox)
+def announcer_of(at: Desk, name: str = "w", now_ms: Callable[[], int] = lambda: NOON_MS) -> Announcer:
+    found = Announcer(VENUE, at.feed, at.ledger, at.outbox, name, now_ms)
     found.worker = Worker("announcing", found.turn, at.faults)
     return found
 
@@ -136,17 +140,52 @@ def test_a_million_new_tickets_are_not_piled_up_for_gates_that_listen(at: Desk) 
 
 
 def test_a_gate_hears_what_is_new_and_now_and_then_that_nothing_is(at: Desk) -> None:
-    announcer = announcer_of(at)
+    clock = [NOON_MS]
+    announcer = announcer_of(at, now_ms=lambda: clock[0])
     line = TapeSession()
     at.relay.connected(line.session)
     assert announcer.turn() == ANNOUNCE_S
     read_whole(at.feed, VendorTicket("a", "A"))
     assert announcer.turn() == 0.0
     assert announcer.turn() == ANNOUNCE_S
+    clock[0] += round(ANNOUNCE_S * 1000) - 1
+    assert announcer.turn() == 0.001
+    clock[0] += 1
+    assert announcer.turn() == ANNOUNCE_S
     first, second, third = sent(line, wire.CHANGES, wire.Changes)
     assert (first.items, first.upto) == ((), second.after)
     assert [item.ticket_id for item in second.items if isinstance(item, wire.Listed)] == ["ing:a"]
     assert (third.after, third.items) == (second.upto, ())
+
+
+def test_of_two_bridges_one_tells_gates_what_is_new(at: Desk) -> None:
+    clock = [NOON_MS]
+    announcers = [announcer_of(at, name, lambda: clock[0]) for name in ("1@here", "2@there")]
+    line = TapeSession()
+    at.relay.connected(line.session)
+    read_whole(at.feed, VendorTicket("a", "A"))
+    for _ in range(3):
+        for announcer in announcers:
+            while announcer.turn() == 0.0:
+                pass
+        clock[0] += round(ANNOUNCE_S * 1000)
+    changes = sent(line, wire.CHANGES, wire.Changes)
+    assert [len(message.items) for message in changes] == [1, 0, 0]
+
+
+def test_an_outcome_is_sent_by_the_bridge_that_stored_it_or_after_a_while_by_another(at: Desk) -> None:
+    clock = [NOON_MS]
+    told(at, 3)
+    line = TapeSession()
+    at.relay.connected(line.session)
+    others = [announcer_of(at, name, lambda: clock[0]) for name in ("1@here", "2@there")]
+    for other in others:
+        other.turn()
+    assert sent(line, wire.OUTCOME, wire.Outcomes) == [], "whoever stored them is at it"
+    clock[0] += OUTCOME_LEASE_MS
+    for other in others:
+        other.turn()
+    assert [len(message.outcomes) for message in sent(line, wire.OUTCOME, wire.Outcomes)] == [3]
 
 
 def test_a_report_is_said_once_and_sums_cost_nothing_to_ask_for(at: Desk) -> None:
@@ -479,6 +518,7 @@ class Listener:
     deadline_ms = 3000
     inner = False
     books_exits = True
+    uploads = True
 
     def __init__(self) -> None:
         self.told: list[Told] = []
@@ -512,17 +552,39 @@ class Listener:
 def test_what_a_killed_bridge_held_is_told_at_once_by_the_next_one_of_the_same_folder(tmp_path: Path) -> None:
     place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
     place.data.mkdir(mode=0o700)
-    here = workers_at(f"{platform.node()}:{place.data.resolve()}")
+    here = name_of(1, f"{platform.node()}:{place.data.resolve()}")
     gate, vendor = ModelGate(), Listener()
     with books(place.data) as found:
         for ticket in ("t1", "t2"):
             gate.person(f"acme:{ticket}")
             found.store(gate)
-            who = f"1-a{here if ticket == 't1' else '@elsewhere'}"
+            who = here if ticket == "t1" else name_of(1, "elsewhere")
             assert len(found.ledger.claim("acme", who, NOON_MS, 20, LEASE_MS)) == 1
     with open_bridge(load(place.config), place.data, vendor=lambda _: vendor, now_utc_ms=lambda: NOON_MS):
         until(lambda: vendor.told)
     assert [(told.ticket_id, told.doubt) for told in vendor.told] == [("t1", True)]
+
+
+def test_a_second_bridge_needs_the_key_of_the_first_and_makes_none(tmp_path: Path) -> None:
+    place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
+    settings = load(place.config)._replace(ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    with open_bridge(settings, tmp_path / "one", vendor=lambda _: Listener()):
+        pass
+    with (
+        pytest.raises(KeyUnusable, match=r"two/key: is missing, .* from the data folder of another bridge"),
+        open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()),
+    ):
+        pass
+    (tmp_path / "two" / "key").write_bytes(os.urandom(32))
+    (tmp_path / "two" / "key").chmod(0o600)
+    with (
+        pytest.raises(FeedKeyChanged, match="another venue key: put the key of the venue's gates back"),
+        open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()),
+    ):
+        pass
+    shutil.copy2(tmp_path / "one" / "key", tmp_path / "two" / "key")
+    with open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()):
+        pass
 
 
 def test_reports_of_no_ledger_make_none(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The bridges of one ledger: what one of them held that died is soon another's.
+
+Each has a name, `life@place`: a number that no other process has, and the folder that it works on. Whoever
+works on a folder knows that all before it are dead. Of the other folders PostgreSQL tells who is alive; where
+nobody can tell, leases have to run out.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+
+from firmware.bridge.database import LIVES_MAX, SignOfLife
+from firmware.bridge.feed import Feed
+from firmware.bridge.ledger import Ledger
+
+LOOK_S = 1.5  # between two looks; one is a query of a table in memory and two of a small index
+ALONE_S = 60.0  # where nobody can tell who is alive
+
+
+def new_life() -> int:
+    """A number that no other process of this ledger has."""
+    return secrets.randbelow(LIVES_MAX)
+
+
+def name_of(life: int, place: str) -> str:
+    """A bridge's name: `life` is a whole number, and `place` tells its folder from all others."""
+    return f"{life:x}@{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+
+
+def life_of(name: str) -> int:
+    """The number in a bridge's name; -1 where it has none, so that it is not alive."""
+    life = name.partition("@")[0]
+    try:
+        return int(life, 16)
+    except ValueError:
+        return -1
+
+
+class Peers:
+    """Looks who is alive. `freed` is called when something of a dead one may be taken."""
+
+    def __init__(
+        self, name: str, sign: SignOfLife, ledger: Ledger, feed: Feed, freed: Callable[[], None]
+    ) -> None:
+        """Show that this bridge is alive, and free what the ones before it in this place held."""
+        self._sign = sign
+        self._ledger = ledger
+        self._feed = feed
+        self._freed = freed
+        self._missed = frozenset[str]()
+        sign.alive()
+        place = name.partition("@")[2]
+        self._free(frozenset(each for each in self._holders() if each.partition("@")[2] == place))
+
+    def turn(self) -> float:
+        """Free what dead ones held. One is dead who is missed twice: a database that restarts loses all."""
+        alive = self._sign.alive()
+        if alive is None:
+            return ALONE_S
+        missed = frozenset(name for name in self._holders() if life_of(name) not in alive)
+        if dead := missed & self._missed:
+            self._free(dead)
+            self._freed()
+        self._missed = missed
+        return LOOK_S
+
+    def _holders(self) -> set[str]:
+        return self._ledger.holders() | self._feed.readers()
+
+    def _free(self, dead: frozenset[str]) -> None:
+        if dead:
+            self._ledger.release(dead)
+            self._feed.release(dead)
