@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from sqlalchemy import NullPool, create_engine, make_url
 
 from firmware.bridge.ledger.facts import ABOUT_A_TICKET
 from firmware.bridge.sandbox import ingresse, vivenu
@@ -138,14 +140,18 @@ def noted_in(data: Path) -> Iterator[tuple[str, int]]:
         yield from journal.execute('SELECT gate, "row" FROM noted').fetchall()
 
 
-def read_ledger(path: Path) -> Ledger:
+@contextmanager
+def look_at_ledger(url: str) -> Iterator[Callable[[str], list[Any]]]:
+    """All of a ledger at one moment, while bridges write to it: what a query finds."""
+    level = "REPEATABLE READ" if make_url(url).get_backend_name() == "postgresql" else "SERIALIZABLE"
+    engine = create_engine(url, poolclass=NullPool, isolation_level=level)
+    with engine.connect() as connection, connection.begin():
+        yield lambda query: [tuple(line) for line in connection.exec_driver_sql(query)]
+
+
+def read_ledger(url: str) -> Ledger:
     """Everything at one moment."""
-    with look(path) as ledger, ledger:
-        ledger.execute("BEGIN")
-
-        def rows(query: str) -> list[tuple[Any, ...]]:
-            return ledger.execute(query).fetchall()
-
+    with look_at_ledger(url) as rows:
         state = dict(rows("SELECT name, value FROM state"))
         moved = rows(
             "SELECT number, coalesce(gate.name, ''), movement.row, digest, subject, direction "
@@ -185,7 +191,7 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def audit(
-    path: Path,
+    url: str,
     journals: Mapping[str, Sequence[Path]],
     sandboxes: Mapping[str, Sandbox],
     uncertain: int,
@@ -196,11 +202,10 @@ def audit(
 
     `out` are cards that are in no gate: what they wrote last may be there alone.
     """
-    with look(path) as connection:
-        query = 'SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate'
-        stored = connection.execute(query).fetchall()
-        counted = dict(connection.execute("SELECT name, rows FROM gate"))
-    ledger = read_ledger(path)
+    with look_at_ledger(url) as rows:
+        stored = rows('SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate')
+        counted = dict(rows("SELECT name, rows FROM gate"))
+    ledger = read_ledger(url)
     _compare_rows(stored, counted, journals, out)
     _compare_admissions(ledger, journals)
     hear = {account for account, sandbox in sandboxes.items() if isinstance(sandbox, vivenu.Sandbox)}

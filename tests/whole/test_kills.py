@@ -74,7 +74,7 @@ def test_promise_5_bridges_killed_a_hundred_times_lose_nothing_and_tell_nothing_
                 else:
                     world.pause(chance.uniform(0, LIFE_S_MAX))
                 for bridge in world.bridges:
-                    world.kill_bridge(bridge)
+                    bridge.kill()
                     bridge.begin()
         for gate in world.gates.values():
             gate.cable.blink()  # else each may wait a minute for a receipt that a dead bridge owed it

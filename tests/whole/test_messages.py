@@ -162,7 +162,7 @@ def test_what_is_retained_where_nothing_may_be_is_refused_at_every_connection() 
             if not topic.retained and (heard := someone.heard(address)):
                 someone.says(address, heard[-1], retain=True)
         someone.done()
-        world.kill_bridge()
+        world.bridge.kill()
         world.bridge.start()
         for other in world.gates.values():
             other.cable.blink()

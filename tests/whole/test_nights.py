@@ -57,7 +57,7 @@ class Night:
 
     def a_bridge_dies(self) -> None:
         bridge: Life = self.chance.choice(self.world.bridges)
-        self.world.kill_bridge(bridge)
+        bridge.kill()
         bridge.begin()
 
     def the_broker_dies(self) -> None:

@@ -160,7 +160,7 @@ def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agree
             match hour % 3:
                 case 0:
                     bridge = world.bridges[hour % 2]
-                    world.kill_bridge(bridge)
+                    bridge.kill()
                     bridge.begin()
                 case 1:
                     world.broker.kill()

@@ -147,7 +147,7 @@ def test_two_vendors_share_a_gate_and_one_that_is_down_holds_up_nothing_of_the_o
 def test_a_copied_ticket_is_refused_at_the_other_gate_while_the_bridge_is_away() -> None:
     with world_at_work("a", "b") as world:
         a, b = world.gates.values()
-        world.kill_bridge()
+        world.bridge.kill()
         (code,) = world.codes(1)
         assert a.scan(code) == ADMITTED
         told = {("a", stored.id) for stored, row in rows_of(a.data) if row.movement}
@@ -203,7 +203,6 @@ def test_the_command_that_is_killed_and_started_again_goes_on_and_ends_in_order(
             for code in codes[:2]:
                 assert gate.scan(code) == ADMITTED
             first.process.kill()
-        world.leases_run_out(first.process.pid)
         for code in codes[2:]:
             assert gate.scan(code) == ADMITTED
         with Running(*bridge) as second:

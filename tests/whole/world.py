@@ -7,12 +7,11 @@ until there is nothing left to do; `tests.whole.books` then compares what everyb
 import multiprocessing
 import os
 import shutil
-import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import SystemRandom
@@ -20,6 +19,11 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from firmware.bridge import schema
+from firmware.bridge.database import Database
 from firmware.bridge.ingresse import IngresseSettings
 from firmware.bridge.sandbox import ingresse, vivenu
 from firmware.bridge.sandbox.vivenu_tickets import BLANK, INVALID, VALID
@@ -201,13 +205,16 @@ class WorldGate:
 class World:
     """One venue. `seed` names the chances of this run, and stands in what a failing test prints."""
 
-    def __init__(self, folder: Path, broker: RunningBroker, sandboxes: Mapping[str, Sandbox]) -> None:
+    def __init__(
+        self, folder: Path, broker: RunningBroker, sandboxes: Mapping[str, Sandbox], ledger_url: str = ""
+    ) -> None:
         self.seed = int(os.environ.get("GATEPOST_SEED") or SystemRandom().randrange(1 << 32))
         sys.stdout.write(f"GATEPOST_SEED={self.seed}\n")
         self.folder, self.broker, self.sandboxes = folder, broker, sandboxes
         self.bridge_data = folder / "bridge"
         self.bridge_data.mkdir(mode=0o700)
         venue_key(self.bridge_data)
+        self.ledger_url = ledger_url or f"sqlite:///{self.bridge_data / 'ledger.db'}"
         self.settings = self.bridge_settings(broker.port)
         self.haste = Haste.NONE
         self.bridges = [self._bridge(self.bridge_data)]
@@ -236,8 +243,7 @@ class World:
         self.bridge.start()
 
     def _bridge(self, data: Path) -> Life:
-        settings = self.settings._replace(ledger=f"sqlite:///{self.bridge_data / 'ledger.db'}")
-        return Life(live_as_bridge, settings, data, self.haste)
+        return Life(live_as_bridge, self.settings._replace(ledger=self.ledger_url), data, self.haste)
 
     @property
     def bridge(self) -> Life:
@@ -303,30 +309,13 @@ class World:
 
     def minutes_go_by(self) -> None:
         """What waits for its turn at a vendor may go now."""
-        self._change_ledger("UPDATE work SET next_ms = 0 WHERE state = 'due'")
-
-    def leases_run_out(self, process_id: int) -> None:
-        """Three minutes after this bridge died, what it had taken is anybody's."""
-        query = "UPDATE work SET lease_ms = 0 WHERE state = 'claimed' AND worker LIKE ?"
-        self._change_ledger(query, f"{process_id}-%")
-
-    def _change_ledger(self, query: str, *values: object) -> None:
-        with closing(sqlite3.connect(self.bridge_data / "ledger.db", PATIENCE_S)) as ledger, ledger:
-            ledger.execute(query, values)
-
-    def kill_bridge(self, bridge: Life | None = None) -> None:
-        """End a bridge; what it held comes back as if its lease had run out."""
-        bridge = bridge or self.bridge
-        process_id = bridge.process_id
-        bridge.kill()
-        if (self.bridge_data / "ledger.db").exists():
-            with suppress(sqlite3.OperationalError):  # killed before it had made its tables
-                self.leases_run_out(process_id)
+        with Database(self.ledger_url) as database, database.transaction() as connection:
+            connection.execute(update(schema.work).where(schema.work.c.state == "due").values(next_ms=0))
 
     # --- the end -------------------------------------------------------------------------------------------
 
     def ledger(self) -> Ledger:
-        return read_ledger(self.bridge_data / "ledger.db")
+        return read_ledger(self.ledger_url)
 
     def settle(self, *, vendors: bool = True, limit_s: float = SETTLE_S) -> None:
         """Wait until nothing is left to do.
@@ -350,7 +339,7 @@ class World:
                 return f"gate {name} has a receipt for row {found.receipt}, and wrote {found.committed}"
         try:
             ledger = self.ledger()
-        except sqlite3.OperationalError as error:
+        except (OperationalError, ProgrammingError) as error:  # it has no tables yet
             return f"the ledger: {error}"
         if vendors and (left := self._left_at_vendors(ledger)):
             return left
@@ -414,9 +403,8 @@ class World:
         for gate in self.gates.values():
             journals.setdefault(gate.name, []).extend(gate.written)
         try:
-            path = self.bridge_data / "ledger.db"
             out = {card for gate in self.gates.values() for card in gate.written if card != gate.data}
-            ledger = audit(path, journals, self.sandboxes, uncertain, out=out)
+            ledger = audit(self.ledger_url, journals, self.sandboxes, uncertain, out=out)
             found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
             assert found == set(reports), ledger.reports
             return ledger
@@ -514,12 +502,14 @@ def world_at_work(
     tickets: int = TICKETS,
     start: bool = True,
     vendors: Mapping[str, str] = MappingProxyType({}),
+    ledger_url: str = "",
     **sandbox: Any,
 ) -> Iterator[World]:
     """A world with a bridge and these gates, all at work and at the present.
 
     `vendors` names the vendor of an account, where it is another than Ingresse. `config` is the broker's,
-    where `{folder}` has these `files`; the rest is for the sandboxes.
+    where `{folder}` has these `files`. `ledger_url`: of an empty database; without, the ledger is a
+    file. The rest is for the sandboxes.
     """
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -531,7 +521,7 @@ def world_at_work(
         for seed, account in enumerate(accounts, 1):
             sandboxes[account] = VENDORS[vendors.get(account, "ingresse")](tickets, seed, sandbox)
             stack.callback(sandboxes[account].close)
-        world = World(folder, broker, sandboxes)
+        world = World(folder, broker, sandboxes, ledger_url)
         stack.callback(world.close)
         for gate_name in names:
             world.add_gate(gate_name)
