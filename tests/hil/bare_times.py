@@ -41,7 +41,7 @@ def bare_times(gate: Gate) -> list[float]:
         machine.call("shell.wait_for", [ready])
         mark = gate.mark()
         for scan in range(SCANS):
-            gate.type(CODES[scan % 2])
+            gate.type_alone(CODES[scan % 2])
         gate.machine.call("trace.wait", gate.mark() - 2, "set", site.LEFT_IN, 0, 30)
         return [whole for whole, _ in enter_to_edge(gate.events(mark))]
     finally:

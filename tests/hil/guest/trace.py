@@ -81,11 +81,14 @@ class Recorder:
         self.events: list[Event] = []
         self.grown = threading.Condition()
         self._base = base
+        self.reading = threading.Event()
+        self.reading.set()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         with (INSTANCE / "trace_pipe").open() as pipe:
             for text in pipe:
+                self.reading.wait()
                 found = parsed(text, self._base)
                 if found is None:
                     if "LOST" in text:
@@ -133,6 +136,18 @@ def mark() -> int:
     (recorder,) = RECORDERS
     with recorder.grown:
         return len(recorder.events)
+
+
+def leave() -> None:
+    """Leave the trace to the kernel: nobody wakes up for an event, and none is lost."""
+    (recorder,) = RECORDERS
+    recorder.reading.clear()
+
+
+def go_on() -> None:
+    """Read on, and first what has happened meanwhile."""
+    (recorder,) = RECORDERS
+    recorder.reading.set()
 
 
 def since(mark: int) -> list[Event]:
