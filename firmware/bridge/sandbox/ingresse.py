@@ -6,6 +6,7 @@ itself with `changes_per_minute`, and misbehaves when it is told to.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Self
 
@@ -18,7 +19,7 @@ from firmware.bridge.sandbox.ingresse_api import ENDPOINTS, Api, Rules
 from firmware.bridge.sandbox.ingresse_logins import OPERATOR, Logins
 from firmware.bridge.sandbox.ingresse_shapes import SHAPES, row
 from firmware.bridge.sandbox.ingresse_tickets import NOT_EXECUTED, Event, Ticket, Tickets
-from firmware.bridge.sandbox.life import TICKETS, Life, fits
+from firmware.bridge.sandbox.life import TICKETS, Life, codes_of
 from firmware.bridge.sandbox.server import LOOPBACK, Request
 from firmware.bridge.sandbox.trouble import Troubles
 
@@ -126,22 +127,20 @@ class Sandbox:
         inside: bool | None = None,
     ) -> list[str]:
         """Codes of tickets like that, the first ones by id."""
-        found: list[str] = []
-        first = self.tickets.sessions[session].tickets if session is not None else range(self.tickets.count)
-        for index in first:
-            if len(found) >= count:
-                break
-            with self.tickets.lock:
-                ticket = self.tickets.at(index)
-            facts = (
+        first, end = 0, self.tickets.count
+        if session is not None:
+            tickets = self.tickets.sessions[session].tickets
+            first, end = tickets.start, tickets.stop
+        return codes_of(
+            islice(self.tickets.walk(first), end - first),
+            count,
+            lambda ticket: (
                 (sold, ticket.sold),
                 (refunded, bool(ticket.refunded_ms)),
                 (external, ticket.external),
                 (inside, ticket.inside),
-            )
-            if fits(facts):
-                found.append(ticket.code)
-        return found
+            ),
+        )
 
     # --- who may ask ---------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import islice
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from firmware.bridge.sandbox.desk import Desk, Seen, Violation
 from firmware.bridge.sandbox.history import Books, Change, Log
@@ -24,8 +25,13 @@ Act = Callable[
 class Kept(Protocol):
     """A ticket, as far as any vendor's is alike."""
 
+    code: str
+
     @property
     def history(self) -> list[Change]: ...
+
+
+AnyTicket = TypeVar("AnyTicket", bound=Kept)
 
 
 class Tickets(Protocol):
@@ -185,6 +191,13 @@ class Life:
             self.server.accept()
 
 
-def fits(facts: Iterable[tuple[object, object]]) -> bool:
-    """Whether everything is as wanted; None is wanted by nobody."""
-    return all(wanted is None or wanted == fact for wanted, fact in facts)
+def codes_of(
+    tickets: Iterable[AnyTicket], count: int, facts: Callable[[AnyTicket], Iterable[tuple[object, object]]]
+) -> list[str]:
+    """Codes of the first tickets of which everything is as wanted; None is wanted by nobody."""
+    found = (
+        ticket.code
+        for ticket in tickets
+        if all(wanted is None or wanted == fact for wanted, fact in facts(ticket))
+    )
+    return list(islice(found, count))

@@ -14,7 +14,7 @@ import msgspec
 from firmware.bridge.sandbox.control import Extra, Which, body
 from firmware.bridge.sandbox.desk import Seen, Violation
 from firmware.bridge.sandbox.history import utc_ms
-from firmware.bridge.sandbox.life import TICKETS, Life, fits
+from firmware.bridge.sandbox.life import TICKETS, Life, codes_of
 from firmware.bridge.sandbox.presence_api import ENDPOINTS, SHAPES, Api
 from firmware.bridge.sandbox.presence_rules import BASE, GateRules, Rules
 from firmware.bridge.sandbox.presence_tickets import Event, Ticket, Tickets
@@ -151,18 +151,17 @@ class Sandbox:
         inside: bool | None = None,
     ) -> list[str]:
         """Tokens of tickets like that, the first ones by number."""
-        found: list[str] = []
-        for ticket in self.tickets.walk():
-            facts = (
+        return codes_of(
+            self.tickets.walk(),
+            count,
+            lambda ticket: (
                 (sold, ticket.sold),
                 (refunded, ticket.refunded),
                 (marked, ticket.marked),
                 (inside, ticket.inside),
                 (event or None, ticket.event.id),
-            )
-            if len(found) < count and fits(facts):
-                found.append(ticket.code)
-        return found
+            ),
+        )
 
     # --- what is set ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import msgspec
 from firmware.bridge.sandbox.control import Extra, Which, body
 from firmware.bridge.sandbox.desk import Seen, Violation
 from firmware.bridge.sandbox.history import Operator, utc_ms
-from firmware.bridge.sandbox.life import TICKETS, Life, fits
+from firmware.bridge.sandbox.life import TICKETS, Life, codes_of
 from firmware.bridge.sandbox.server import LOOPBACK, Request
 from firmware.bridge.sandbox.trouble import COMMON, Troubles
 from firmware.bridge.sandbox.vivenu_api import ENDPOINTS, SHAPES, Api, Rules, row
@@ -128,18 +128,17 @@ class Sandbox:
         inside: bool | None = None,
     ) -> list[str]:
         """Barcodes of tickets like that, the first ones by number. With `valid` no details are missing."""
-        found: list[str] = []
-        for ticket in self.tickets.walk():
-            facts = (
+        return codes_of(
+            (ticket for ticket in self.tickets.walk() if not ticket.deleted),
+            count,
+            lambda ticket: (
                 (sold, ticket.sold),
                 (refunded, ticket.status == INVALID),
                 (valid, ticket.status == "VALID"),
                 (inside, ticket.inside),
                 (event or None, ticket.event.id),
-            )
-            if len(found) < count and not ticket.deleted:
-                found += [ticket.code] * fits(facts)
-        return found
+            ),
+        )
 
     # --- who we are to it ----------------------------------------------------------------------------
 
