@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import NullPool, create_engine, make_url
 
 from firmware.bridge.ledger.facts import ABOUT_A_TICKET
-from firmware.bridge.sandbox import ingresse, vivenu
+from firmware.bridge.sandbox import ingresse, presence, vivenu
 from firmware.bridge.sandbox.history import Change
 from firmware.core.events import Scanned
 from firmware.core.movements import Act
@@ -18,7 +18,7 @@ from firmware.row import Row, event_of, name_of
 from firmware.rows import Damaged, RowReader, Stored
 from tests.uplinks import rows_of
 
-Sandbox = ingresse.Sandbox | vivenu.Sandbox
+Sandbox = ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox
 Key = tuple[str, int, bytes]  # gate, row, digest
 
 SETTLING = {
@@ -206,7 +206,7 @@ def audit(
         stored = rows('SELECT gate.name, "row", digest, body FROM journal_row JOIN gate ON gate.id = gate')
         counted = dict(rows("SELECT name, rows FROM gate"))
     ledger = read_ledger(url)
-    _compare_rows(stored, counted, journals, out)
+    compare_rows(stored, counted, journals, out)
     _compare_admissions(ledger, journals)
     hear = {account for account, sandbox in sandboxes.items() if isinstance(sandbox, vivenu.Sandbox)}
     _compare_refusals(ledger, journals, hear, out)
@@ -218,7 +218,7 @@ def audit(
     return ledger
 
 
-def _compare_rows(
+def compare_rows(
     stored: Sequence[tuple[str, int, bytes, bytes]],
     counted: Mapping[str, int],
     journals: Mapping[str, Sequence[Path]],
@@ -341,6 +341,7 @@ def _compare_vendor(ledger: Ledger, account: str, sandbox: Sandbox) -> None:
     """Each movement is at the vendor once, or marked; nothing is there that did not happen, nor astray."""
     assert sandbox.violations == []
     assert sandbox.books().twice == 0
+    assert not isinstance(sandbox, presence.Sandbox), "asked, and not told: its own books"
     ours: dict[tuple[str, str, int], list[Change]] = {}
     for change in sandbox.history():
         if change.what in CHANGES.values() and change.operator.id == sandbox.operator.id:

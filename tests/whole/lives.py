@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +33,7 @@ PATIENCE_S = 60.0  # only a failing test waits this long
 WAITING_ROWS_MAX = 50  # of a crowd; then it waits for the disk, as people at a door would
 HASTE_S = 0.02  # a hasty bridge waits for vendors so long, whatever it means to wait
 IN, OUT = "north", "south"  # the lanes, and which way they go
+INNER_IN, INNER_OUT = "club", "club-out"  # of a gate with an inner ring
 
 GATE = """
 [gate]
@@ -47,6 +49,19 @@ record_ms = 5000
 [[lane]]
 name = "south"
 direction = "out"
+record_ms = 5000
+"""
+
+INNER_LANES = """
+[[lane]]
+name = "club"
+direction = "in"
+perimeter = "inner"
+record_ms = 5000
+[[lane]]
+name = "club-out"
+direction = "out"
+perimeter = "inner"
 record_ms = 5000
 """
 
@@ -68,6 +83,7 @@ class GateSettings(NamedTuple):
     late_ms: int = 0
     crowd: tuple[int, tuple[str, ...], float] | None = None
     more: str = ""
+    inner: bool = False
 
 
 class GateFacts(NamedTuple):
@@ -108,13 +124,18 @@ class Gate:
         self._outcomes: list[tuple[int, str, str]] = []
         self._crowd: threading.Thread | None = None
         self._over = threading.Event()
-        self.board = FakeBoard([FakeLaneSettings(IN), FakeLaneSettings(OUT, ways=("out",))], RealTime())
+        self.lanes = (IN, OUT, INNER_IN, INNER_OUT) if settings.inner else (IN, OUT)
+        fakes = [FakeLaneSettings(each) for each in self.lanes]
+        leaves = (OUT, INNER_OUT)
+        fakes = [replace(fake, ways=("out",)) if fake.name in leaves else fake for fake in fakes]
+        self.board = FakeBoard(fakes, RealTime())
         self.unit: Unit
 
     def live(self, connection: Connection) -> None:
         """Run until the test says `stop`, or ends."""
         name, data, ports = self.settings[:3]
-        settings = parse(GATE.format(name=name, venue=VENUE) + self.settings.more, "gate.toml")
+        lanes = INNER_LANES if self.settings.inner else ""
+        settings = parse(GATE.format(name=name, venue=VENUE) + lanes + self.settings.more, "gate.toml")
         brokers = tuple(BrokerSettings("127.0.0.1", port, tls=False) for port in ports)
         with open_unit(
             settings._replace(brokers=brokers),
@@ -187,7 +208,7 @@ class Gate:
         chance = Random(f"{seed} {self.unit.journal.epoch}")
         while not self._over.wait(chance.uniform(0, 2 * pace_s)):
             if self.unit.journal.waiting < WAITING_ROWS_MAX:
-                self.scan(chance.choice(codes), chance.choice((IN, IN, OUT)))
+                self.scan(chance.choice(codes), chance.choice((IN, *self.lanes)))
 
     def disperse(self) -> None:
         """Nobody comes any more."""

@@ -25,7 +25,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from firmware.bridge import schema
 from firmware.bridge.database import Database
 from firmware.bridge.ingresse import IngresseSettings
-from firmware.bridge.sandbox import ingresse, vivenu
+from firmware.bridge.presence import PresenceSettings
+from firmware.bridge.sandbox import ingresse, presence, vivenu
 from firmware.bridge.sandbox.vivenu_tickets import BLANK, INVALID, VALID
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vivenu import VivenuSettings
@@ -57,6 +58,7 @@ VENDORS: Mapping[str, Callable[[int, int, Mapping[str, Any]], Sandbox]] = Mappin
     {
         "ingresse": lambda tickets, seed, more: ingresse.Sandbox(tickets=tickets, seed=seed, **more),
         "vivenu": lambda tickets, seed, more: vivenu.Sandbox(tickets=tickets, seed=seed, **more),
+        "presence": lambda tickets, seed, more: presence.Sandbox(tickets=tickets, seed=seed, **more),
     }
 )
 
@@ -226,7 +228,7 @@ class World:
     def bridge_settings(self, port: int) -> BridgeSettings:
         """All accounts, at this broker."""
         accounts = tuple(
-            AccountSettings(name, 1, 24, 1000, account_settings(name, sandbox))
+            AccountSettings(name, 1, 24, 1000, 1000, account_settings(name, sandbox))
             for name, sandbox in self.sandboxes.items()
         )
         return BridgeSettings(VENUE, "", (BrokerSettings("127.0.0.1", port, tls=False),), accounts)
@@ -287,7 +289,10 @@ class World:
     def codes(self, count: int, account: str = "") -> list[str]:
         """Codes that the vendor has sold, and nobody has used."""
         sandbox = self.sandboxes[account] if account else self.sandbox
-        if isinstance(sandbox, vivenu.Sandbox):
+        if isinstance(sandbox, presence.Sandbox):
+            event = sandbox.events[0].id
+            found = sandbox.codes(count, event=event, sold=True, refunded=False, marked=False, inside=False)
+        elif isinstance(sandbox, vivenu.Sandbox):
             found = sandbox.codes(count, valid=True, inside=False)
         else:
             found = sandbox.codes(count, sold=True, refunded=False, inside=False)
@@ -433,6 +438,8 @@ class World:
 
 def _compared(ledger: Ledger, account: str, sandbox: Sandbox) -> Iterator[tuple[str, Listed | None, str]]:
     """Tickets that the feed does not have as the vendor does."""
+    if isinstance(sandbox, presence.Sandbox):
+        return  # it has no list
     if isinstance(sandbox, vivenu.Sandbox):
         yield from _compared_vivenu(ledger, account, sandbox)
         return
@@ -466,8 +473,17 @@ def _compared_vivenu(
             yield name, known, f"its code {ticket.code}, or status {status}"
 
 
-def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings | VivenuSettings:
+def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings | VivenuSettings | PresenceSettings:
     """An account at a sandbox, with all of its events."""
+    if isinstance(sandbox, presence.Sandbox):
+        return PresenceSettings(
+            key=sandbox.key,
+            venue=sandbox.venue,
+            name=name,
+            device_url=sandbox.base,
+            ticket_url=sandbox.base,
+            gates={},  # goes to another process
+        )
     if isinstance(sandbox, vivenu.Sandbox):
         return VivenuSettings(
             token=sandbox.token,
