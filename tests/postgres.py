@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
 from firmware.bridge import schema
@@ -83,6 +84,16 @@ class PostgreSql:
 
     def _of(self, name: str) -> str:
         return self._base.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgreSql]:
+    """The server of a test run. Skips where it is not installed."""
+    programs = server()
+    if programs is None:
+        pytest.skip(f"needs {', '.join(PACKAGES)}: make system")
+    with postgresql(programs) as started:
+        yield started
 
 
 @contextmanager

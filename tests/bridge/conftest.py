@@ -5,16 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bridge.ledgers import Ledgers
-from tests.postgres import PACKAGES, PostgreSql, postgresql, server
+from tests.postgres import PostgreSql, postgres
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgreSql]:
-    programs = server()
-    if programs is None:
-        pytest.skip(f"needs {', '.join(PACKAGES)}: make system")
-    with postgresql(programs) as started:
-        yield started
+__all__ = ["any_ledger", "on_postgresql", "postgres"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -139,8 +139,11 @@ def test_replies_that_are_lost_cut_late_or_odd_leave_each_movement_at_the_vendor
 
 @pytest.mark.slow
 @VENDORS
-def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agreeing(vendor: str) -> None:
-    with world_at_work("a", "b", tickets=200, vendors={"hall": vendor}) as world:
+def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agreeing(
+    vendor: str, ledger_url: str
+) -> None:
+    vendors = {"hall": vendor}
+    with world_at_work("a", "b", tickets=200, vendors=vendors, ledger_url=ledger_url) as world:
         world.use(Haste.RETRIES, **TIMEOUTS[vendor])
         world.add_bridge().begin()
         sandbox, gates = world.sandbox, list(world.gates.values())
