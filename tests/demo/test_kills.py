@@ -27,7 +27,7 @@ AGAIN = 500
 
 def killed_run(data: Path, codes: list[str], kill_s: float, while_scanning: bool) -> list[Scan]:
     """What a demo says until it is killed, so long after its start or after its first scan."""
-    with Piped("--data", data) as demo:
+    with Piped("--data", data, measured=False) as demo:
         demo.type(*codes)
         scans = [demo.sure_scan()] if while_scanning else []
         until = time.monotonic() + kill_s
