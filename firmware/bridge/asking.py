@@ -45,6 +45,7 @@ TEXT_CHARACTERS_MAX = 256  # as `wire.Text`
 FAIR_S = 0.5
 # After a refused log-in, as for the account's other threads: some services lock a user out after a few tries.
 LOG_IN_AFTER_S = 300.0
+LEDGERLESS_S = 30.0  # a ledger that was lost is not waited for again so soon: a person stands there
 IDLE_S = 60.0  # a thread without work for so long ends; the next rush starts it again
 STOP_S = 2.0  # for asks under way at the end; the gates hear of no answer, and policy decides
 
@@ -115,6 +116,7 @@ class Asking:
         self._overdue: set[Key] = set()  # under way, and counted as failed
         self._due: list[tuple[float, int, Key]] = []  # when each that is under way becomes overdue
         self._order = count()
+        self._ledgerless_until_s = -math.inf
         self._refused: tuple[float, str] | None = None  # until when nobody logs in, and why
         self._counts = AskCounts()
         self._watch = threading.Thread(target=self._watching, name=f"watching {name}", daemon=True)
@@ -262,9 +264,12 @@ class Asking:
 
     def _is_first(self, gate: str, ask: wire.Ask) -> bool:
         """Whether no other bridge has this ask. Without a ledger to tell, a person matters more."""
+        if self._clock() < self._ledgerless_until_s:
+            return True
         try:
             return self._first(gate, ask)
         except (LedgerLost, NeverTaken):
+            self._ledgerless_until_s = self._clock() + LEDGERLESS_S
             return True
 
     # --- silence ---------------------------------------------------------------------------------

@@ -41,8 +41,14 @@ VENDOR = Section(
             "rate_max",
             Number(1, 1000, "requests a second"),
             10,
-            "Requests a second at most; ask the vendor what it allows. One that is asked about each scan "
-            "needs as many as there are scans in a rush.",
+            "Requests a second at most; ask the vendor what it allows.",
+        ),
+        Key(
+            "ask_rate_max",
+            Number(1, 1000, "requests a second"),
+            100,
+            "The same for asks alone, which have connections of their own: as many as there are scans in a "
+            "rush. `rate_max` is for all the rest.",
         ),
     ),
 )

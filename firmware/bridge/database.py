@@ -46,6 +46,7 @@ LIVES = 0x6761_7465  # the first of the two numbers of another kind of them: "ga
 LIVES_MAX = 1 << 31  # such a number is a whole one of 32 bits with a sign
 NUMBER, VENUE = "number", "venue"
 ONLY_READS = "only_reads"
+NO_TURN = "no_turn"
 
 
 # What a database says of the statement or its values, and would say again each time.
@@ -143,6 +144,17 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """One transaction, which holds the write lock from its start. Raises `LedgerLost`, `NeverTaken`."""
         with self._begun(self._engine) as connection:
+            yield connection
+
+    @property
+    def shared(self) -> bool:
+        """Whether bridges of several folders work on it: so far as anybody should, in PostgreSQL only."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def brief(self) -> Iterator[Connection]:
+        """One transaction that writes what has no change number, and in PostgreSQL waits for no writer."""
+        with self._begun(self._engine.execution_options(**{NO_TURN: True})) as connection:
             yield connection
 
     @contextmanager
@@ -337,5 +349,5 @@ def _begin_postgresql(connection: Connection) -> None:
     """A look has one snapshot. A writer waits for its turn, and it sees what the one before it left."""
     if connection.get_execution_options().get(ONLY_READS):
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    else:
+    elif not connection.get_execution_options().get(NO_TURN):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")

@@ -189,6 +189,7 @@ def check(settings: IngresseSettings) -> None:
         (not 1 <= settings.overlap_s <= OVERLAP_S_MAX, f"overlap_s: 1 to {OVERLAP_S_MAX}"),
         (not 0.1 <= settings.check_in_timeout_s <= LIST_TIMEOUT_S, "check_in_timeout_s: 0.1 to 50"),
         (not 0.1 <= settings.look_timeout_s <= LIST_TIMEOUT_S, "look_timeout_s: 0.1 to 50"),
+        (not 500 <= settings.ask_deadline_ms <= 10_000, "ask_deadline_ms: 500 to 10000"),
         (bool({0, 1, 3} & settings.status_map.keys()), "status_map: 0, 1 and 3 have a meaning of their own"),
         (any(verdict.admits for verdict in settings.status_map.values()), "status_map: refusals only"),
     )

@@ -13,12 +13,13 @@ from firmware.bridge.work import Fault, Faults
 from firmware.mqtt import Publication, Session, TooLarge
 
 RECEIPTS_WAITING_MAX = 2_000  # some 100 bytes each: a thousand gates that come back at once, twice
+ANSWERS_WAITING_MAX = 2_000  # some 100 bytes each: one for each lane of a large venue, and its health
 LONG_WAITING_MAX = 8  # 64 kB each: the next is made when there is room, and memory stays flat
 TOO_LARGE = "messages to gates"
 
 
 class Outbox:
-    """Publications that wait for the window, receipts in front of all others. Any thread puts.
+    """Publications that wait for the window: answers first, then receipts, then all others. Any thread puts.
 
     Long messages take half of the window at most, so that a receipt never waits behind more than that.
     """
@@ -27,6 +28,7 @@ class Outbox:
         self._faults = faults
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._answers: deque[Publication] = deque()
         self._receipts: deque[Publication] = deque()
         self._long: deque[Publication] = deque()
         self._wakes: set[Callable[[], None]] = set()
@@ -47,13 +49,22 @@ class Outbox:
                 self._session = None
                 self._clear()
 
+    def put_answer(self, topic: str, message: wire.Answer | wire.Vendors) -> bool:
+        """Send before all else, for somebody stands at a lane. False as below."""
+        return self._put(self._answers, ANSWERS_WAITING_MAX, topic, message)
+
     def put_receipt(self, topic: str, receipt: wire.Receipt) -> bool:
-        """Send before all else. False where nobody is connected, or too many wait already."""
+        """Send before long messages. False where nobody is connected, or too many wait already."""
         return self._put(self._receipts, RECEIPTS_WAITING_MAX, topic, receipt)
 
     def put(self, topic: str, message: wire.Message) -> bool:
         """Send as soon as possible. False where nobody is connected, or too many wait already."""
         return self._put(self._long, LONG_WAITING_MAX, topic, message)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether anything can be sent."""
+        return self._session is not None
 
     def has_room(self, wake: Callable[[], None]) -> bool:
         """Whether `put` would take a message; if not, `wake` is called once it would."""
@@ -82,12 +93,15 @@ class Outbox:
         return self._session is not None and len(self._long) < LONG_WAITING_MAX
 
     def _clear(self) -> None:
+        self._answers.clear()
         self._receipts.clear()
         self._long.clear()
 
     def _pump(self) -> None:
         while (session := self._session) is not None:
-            if self._receipts:
+            if self._answers:
+                queue = self._answers
+            elif self._receipts:
                 queue = self._receipts
             elif self._long and session.in_flight < max(1, session.window // 2):
                 queue = self._long

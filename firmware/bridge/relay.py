@@ -29,7 +29,7 @@ GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
-GROUPS = {wire.JOURNAL: "bridge-journal", wire.REQUEST: "bridge-request"}
+GROUPS = {wire.JOURNAL: "bridge-journal", wire.ASK: "bridge-ask", wire.REQUEST: "bridge-request"}
 
 
 class _Waiting(NamedTuple):
@@ -50,8 +50,9 @@ class _Wanted(NamedTuple):
 
 
 def subscriptions(venue: str) -> tuple[str, ...]:
-    """What a bridge listens to."""
-    return tuple(f"$share/{group}/{wire.address(topic, venue, '+')}" for topic, group in GROUPS.items())
+    """What a bridge listens to: work shared with others, and who is there."""
+    shared = (f"$share/{group}/{wire.address(topic, venue, '+')}" for topic, group in GROUPS.items())
+    return *shared, wire.address(wire.STATUS, venue, "+")
 
 
 class Relay:
@@ -71,6 +72,8 @@ class Relay:
         now_utc_ms: Callable[[], int],
         stored: Callable[[bool], None],
         connection: Callable[[], None] = lambda: None,
+        asked: Callable[[str, wire.Ask], None] = lambda _gate, _ask: None,
+        born: Callable[[str, wire.Presence], None] = lambda _gate, _presence: None,
     ) -> None:
         self._venue = venue
         self._ledger = ledger
@@ -79,6 +82,8 @@ class Relay:
         self._now_utc_ms = now_utc_ms
         self._stored = stored
         self._connection = connection
+        self._asked = asked
+        self._born = born
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
         self._suspects: set[str] = set()  # gates with a batch that the ledger was lost over
@@ -127,7 +132,7 @@ class Relay:
         """Check at the door, and hand over."""
         where = wire.addressed(arrived.topic, self._venue)
         try:
-            if where is None or where.topic not in (wire.JOURNAL, wire.REQUEST):
+            if where is None or where.topic not in (*GROUPS, wire.STATUS):
                 where = None
                 raise wire.Unfit("no topic that a bridge listens to")
             if not NAME.fullmatch(where.gate):
@@ -142,8 +147,20 @@ class Relay:
             session.acknowledge(arrived)
 
     def _sort(self, session: Session, arrived: Arrived, where: wire.Addressed) -> None:
+        if where.topic is wire.STATUS:
+            presence = wire.decode(arrived.payload, wire.Presence)
+            session.acknowledge(arrived)
+            self._born(where.gate, presence)
+            return
         if arrived.retained:
             raise wire.Unfit("it is retained, and only a status may be: clear it at the broker")
+        if where.topic is wire.ASK:
+            ask = wire.decode(arrived.payload, wire.Ask)
+            with self._lock:
+                self._heard(where.gate)
+            session.acknowledge(arrived)  # at once: who waits for an answer has no use for it much later
+            self._asked(where.gate, ask)
+            return
         if where.topic is wire.JOURNAL:
             batch = wire.decode(arrived.payload, wire.Journal)
             check(batch)

@@ -91,8 +91,8 @@ epoch = Table(
 )
 
 # An admission that a gate recorded; `id` is the change number of that movement. `state`: open, settled,
-# dropped (lapsed or void), or refused: a scan of a known ticket that was let through nowhere, kept here only
-# where its vendor wants to hear of it.
+# dropped (lapsed or void), refused (a scan of a known ticket that was let through nowhere, kept here only
+# where its vendor wants to hear of it), or unanswered (an ask without an answer that let nobody in).
 admission = Table(
     "admission",
     metadata,
@@ -116,6 +116,11 @@ admission = Table(
     Column("utc_ms", BigInteger, nullable=False),  # as the gate said it
     Column("trusted", Boolean, nullable=False),
     Column("state", Text, nullable=False),
+    # The row of the scan that it belongs to: another one where a vendor was asked. 0 in older lines.
+    Column("scan", BigInteger, nullable=False, server_default="0"),
+    # Who let it in: "gate" (the vendor is told), "doubt" (likewise, but an ask without an answer came
+    # before), "vendor" (which knows), or the verdict with which the vendor refused it too late.
+    Column("decided", Text, nullable=False, server_default="gate"),
     UniqueConstraint("gate", "row", "digest"),
 )
 
@@ -207,6 +212,31 @@ movement = Table(
     Column("utc_ms", BigInteger, nullable=False),
     Column("spend", Text, nullable=False),
     Column("until_utc_ms", BigInteger, nullable=False),
+)
+
+# Devices as a vendor configured them, for one birth of their gate ("" for none yet). `kept` is what the
+# vendor gave, as JSON; `worker` is the bridge that is at it, until `lease_ms`.
+device = Table(
+    "device",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("gate", Text, primary_key=True),
+    Column("perimeter", Text, primary_key=True),
+    Column("birth", Text, nullable=False),
+    Column("kept", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("lease_ms", BigInteger, nullable=False),
+)
+
+# Asks that were sent to a vendor, where several bridges share the gates: so that one that comes to two of
+# them is sent once. Kept for an hour.
+asked = Table(
+    "asked",
+    metadata,
+    Column("gate", Text, primary_key=True),
+    Column("scan", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False, index=True),
 )
 
 # Small numbers and words by name: the last change number, the feed's name, how far an account was read.

@@ -6,17 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from firmware import wire
+from firmware.bridge.asking import AskCounts
+from firmware.bridge.asks import Asks
 from firmware.bridge.database import Database
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import ANNOUNCE_MS, Feed
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
+from firmware.bridge.ledger.asked_once import AskedOnce
+from firmware.bridge.ledger.configured import Configured
 from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.peers import Peers, name_of, new_life
@@ -49,12 +54,15 @@ class AccountHealth(NamedTuple):
     """How an account is. `backlog`: by state, as the ledger had it at the last look.
 
     `heard_utc_ms`: when the vendor last answered as it should, 0 for never; `runs`: lists read to the end.
+    `asks`: what became of those that came to this process; `reachable`: whether it is worth asking now.
     """
 
     name: str
     backlog: Mapping[str, int]
     heard_utc_ms: int
     runs: int
+    asks: AskCounts
+    reachable: bool
 
 
 class Health(NamedTuple):
@@ -86,6 +94,7 @@ class Bridge(NamedTuple):
     accounts: tuple[Account, ...]
     clerk: "Clerk"
     parts: Faults
+    asks: Asks
 
     def faults(self) -> list[Fault]:
         """What is wrong at the moment, one for each thing."""
@@ -94,7 +103,7 @@ class Bridge(NamedTuple):
 
     def health(self) -> Health:
         """How it is at the moment."""
-        line, counts = self.line.health, self.clerk.counts
+        line, counts, asked = self.line.health, self.clerk.counts, self.asks.counts()
         return Health(
             broker=line.broker.name if line.broker else "",
             connections=line.connections,
@@ -108,6 +117,8 @@ class Bridge(NamedTuple):
                     {state: n for (of, state), n in counts.work.items() if of == account.name},
                     account.heard_utc_ms,
                     account.runs,
+                    asked.get(account.name, AskCounts()),
+                    self.asks.reachable(account.name),
                 )
                 for account in self.accounts
             ),
@@ -155,17 +166,19 @@ def open_bridge(
     with ExitStack() as stack:
         stack.enter_context(hold(data, lock="bridge.lock", other=OTHER))
         database = stack.enter_context(Database(ledger_url(settings, data)))
-        names = [account.name for account in settings.accounts]
+        vendors = {each.name: vendor(each) for each in settings.accounts}
         refusals = [each.name for each in settings.accounts if isinstance(each.vendor, VivenuSettings)]
-        ledger = Ledger(database, settings.venue, names, refusals)
+        inner = [account for account, each in vendors.items() if each.inner]
+        exits = [account for account, each in vendors.items() if not each.books_exits]
+        ledger = Ledger(database, settings.venue, list(vendors), refusals, inner, exits)
         life = new_life()
         name = name_of(life, f"{platform.node()}:{data.resolve()}")
         feed = Feed(database, settings.venue, _key(database, data), name)
         faults = Faults()
         outbox = Outbox(faults)
-        for name in sorted(set(feed.accounts()) - {account.name for account in settings.accounts}):
-            feed.forget(name)
-            say(f'account "{name}" is not in the settings any more: its tickets were withdrawn')
+        for gone in sorted(set(feed.accounts()) - vendors.keys()):
+            feed.forget(gone)
+            say(f'account "{gone}" is not in the settings any more: its tickets were withdrawn')
         clerk = Clerk(ledger, say, faults, now_utc_ms=now_utc_ms)
         clerking = Worker("reports", clerk.turn, faults)
         announcer = Announcer(settings.venue, feed, ledger, outbox, name, now_utc_ms)
@@ -191,11 +204,29 @@ def open_bridge(
             if reported:
                 clerking.wake()
 
-        relay = Relay(settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, announcing.wake)
+        asks = Asks(
+            settings.venue,
+            [(each.name, vendors[each.name], each.ask_rate_max) for each in settings.accounts],
+            Configured(database),
+            outbox,
+            faults,
+            name,
+            now_utc_ms,
+            wait,
+            AskedOnce(database, now_utc_ms).first,
+        )
+
+        def connected() -> None:
+            announcing.wake()
+            asks.connected()
+
+        relay = Relay(
+            settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, connected, asks.take, asks.born
+        )
         accounts = tuple(
             _account(
                 each,
-                vendor(each),
+                vendors[each.name],
                 stack,
                 ledger,
                 feed,
@@ -207,6 +238,7 @@ def open_bridge(
                 wait,
                 name,
                 lambda: relay.behind,
+                asks,
             )
             for each in settings.accounts
         )
@@ -216,12 +248,14 @@ def open_bridge(
             announcing,
             clerking,
             Worker("other bridges", peers.turn, faults),
+            *asks.workers,
             *(worker for account in accounts for worker in (account.telling, account.reading)),
         )
+        stack.enter_context(asks)
         client = f"gatepost-bridge-{os.urandom(4).hex()}"
         line = stack.enter_context(Line(brokers, client, subscriptions(settings.venue), relay, pace=pace))
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
-        yield Bridge(settings, relay, outbox, line, accounts, clerk, faults)
+        yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks)
 
 
 def _key(database: Database, data: Path) -> bytes:
@@ -248,6 +282,7 @@ def _account(
     wait: Wait,
     worker: str,
     rows_wait: Callable[[], bool],
+    asks: Asks,
 ) -> Account:
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
@@ -266,6 +301,7 @@ def _account(
         whole_every_h=settings.whole_every_h,
         wait=wait,
         rows_wait=rows_wait,
+        kept=partial(asks.kept, settings.name),
     )
 
 

@@ -162,6 +162,12 @@ INGRESSE = Section(
             "How long such a look may take; then the check-in stays in doubt, and is looked up later.",
         ),
         Key(
+            "ask_deadline_ms",
+            Number(500, 10_000, "no network answers sooner; nobody stands longer before a closed lane"),
+            DEFAULTS["ask_deadline_ms"],
+            "How long an answer may take where the vendor decides, from the scan on.",
+        ),
+        Key(
             "refusals",
             Texts(3),
             tuple(f"{number}={verdict}" for number, verdict in DEFAULTS["status_map"].items()),
@@ -208,6 +214,7 @@ class AccountSettings(NamedTuple):
     poll_s: int
     whole_every_h: int
     rate_max: int
+    ask_rate_max: int
     vendor: IngresseSettings | VivenuSettings | PresenceSettings
 
 
@@ -292,7 +299,12 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
         if settings is not None:
             accounts.append(
                 AccountSettings(
-                    values["name"], values["poll_s"], values["whole_every_h"], values["rate_max"], settings
+                    values["name"],
+                    values["poll_s"],
+                    values["whole_every_h"],
+                    values["rate_max"],
+                    values["ask_rate_max"],
+                    settings,
                 )
             )
     return accounts
@@ -379,6 +391,7 @@ def _ingresse(complaints: Complaints, vendor: Table, events: list[Table]) -> Ing
         overlap_s=values["overlap_s"],
         check_in_timeout_s=values["check_in_timeout_ms"] / 1000,
         look_timeout_s=values["look_timeout_ms"] / 1000,
+        ask_deadline_ms=values["ask_deadline_ms"],
         status_map=refusals,
         key=secrets["key"],
         token=secrets["token"],

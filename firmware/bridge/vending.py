@@ -5,12 +5,13 @@ A vendor that is down holds up nothing of another: each account has two threads 
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed, ReadElsewhere
 from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.vendor import (
+    NOTHING_KEPT,
     Accepted,
     Again,
     Listing,
@@ -21,10 +22,12 @@ from firmware.bridge.vendor import (
     Outcome,
     Page,
     Refused,
+    Told,
     Unsure,
     Vendor,
 )
 from firmware.bridge.work import Fault, Faults, Wait, Worker
+from firmware.core.ticket import Perimeter
 
 # An update with the longest time-out that can be set takes 20 s, and twenty look-ups after it 6 s each; a
 # vendor that is slower than that is looked up again by whoever takes the work next.
@@ -55,7 +58,7 @@ class Account:
 
     `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
     were; `found` with what a vendor's first answers say, once. While `rows_wait` says that rows of gates wait
-    to be stored, they go first.
+    to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Account:
         whole_every_h: int,
         wait: Wait = threading.Event.wait,
         rows_wait: Callable[[], bool] = lambda: False,
+        kept: Callable[[str, Perimeter], Mapping[str, str]] = lambda _gate, _perimeter: NOTHING_KEPT,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -88,6 +92,7 @@ class Account:
         self._found = found
         self._worker = worker
         self._rows_wait = rows_wait
+        self._kept = kept
         self._poll_s = poll_s
         self._whole_every_ms = whole_every_h * HOUR_MS
         self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
@@ -125,7 +130,8 @@ class Account:
             return self._idle_s(now_ms)
         try:
             outcomes = self._driver.run(
-                self._vendor.tell([each.told for each in claimed]), stop=lambda: self.telling.stopping
+                self._vendor.tell([self._with_device(each.told) for each in claimed]),
+                stop=lambda: self.telling.stopping,
             )
             assert len(outcomes) == len(claimed), "a vendor has an outcome for each movement"
         except (Outage, Misconfigured) as error:
@@ -143,6 +149,9 @@ class Account:
             raise Outage(doubts[0])  # it took what we sent, and then nobody was there: leave it alone
         self.heard_utc_ms = self._now_utc_ms()
         return 0.0
+
+    def _with_device(self, told: Told) -> Told:
+        return told._replace(kept=self._kept(told.gate, told.perimeter))
 
     def _idle_s(self, now_ms: int) -> float:
         """How long there is nothing to do."""

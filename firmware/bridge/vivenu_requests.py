@@ -167,6 +167,7 @@ def check(settings: VivenuSettings) -> None:
         (not 1 <= settings.overlap_s <= OVERLAP_S_MAX, f"overlap_s: 1 to {OVERLAP_S_MAX}"),
         (not 0.1 <= settings.online_timeout_s <= ONLINE_TIMEOUT_S_MAX, "online_timeout_s: 0.1 to 5"),
         (not 0.1 <= settings.upload_timeout_s <= UPLOAD_TIMEOUT_S_MAX, "upload_timeout_s: 0.1 to 30"),
+        (not 500 <= settings.ask_deadline_ms <= 10_000, "ask_deadline_ms: 500 to 10000"),
         (not settings.admit, "admit: name the statuses with which a ticket is let in, such as VALID"),
         (bool(odd), f"admit: one of {', '.join(ADMITTABLE)}"),
         (not isinstance(settings.slots, Choice), "slots: refuse or admit"),

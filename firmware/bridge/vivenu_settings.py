@@ -51,6 +51,12 @@ VIVENU = Section(
             "How long a question about one ticket, or about the account, may take.",
         ),
         Key(
+            "ask_deadline_ms",
+            Number(500, 10_000, "no network answers sooner; nobody stands longer before a closed lane"),
+            DEFAULTS["ask_deadline_ms"],
+            "How long an answer may take where the vendor decides, from the scan on.",
+        ),
+        Key(
             "upload_timeout_ms",
             Number(1000, 30_000, "a given-up reply costs a person's time; a batch is not held for longer"),
             round(DEFAULTS["upload_timeout_s"] * 1000),
@@ -100,6 +106,7 @@ def vivenu(complaints: Complaints, vendor: Table, events: list[Table]) -> Vivenu
         overlap_s=values["overlap_s"],
         online_timeout_s=values["online_timeout_ms"] / 1000,
         upload_timeout_s=values["upload_timeout_ms"] / 1000,
+        ask_deadline_ms=values["ask_deadline_ms"],
         admit=values["admit"],
         slots=Choice(values["slots"]),
         send_again=values["send_again"],

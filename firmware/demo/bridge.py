@@ -35,7 +35,7 @@ def settings_of(order: BridgeOrder) -> BridgeSettings:
         order.venue,
         "",
         (BrokerSettings("127.0.0.1", order.broker_port, tls=False),),
-        (AccountSettings(order.account, POLL_S, 24, RATE_MAX, vendor),),
+        (AccountSettings(order.account, POLL_S, 24, RATE_MAX, RATE_MAX, vendor),),
     )
 
 

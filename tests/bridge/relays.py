@@ -33,6 +33,9 @@ class TapeLink:
         self.tape: list[str] = []
         self.acknowledged: list[int] = []
 
+    def own_address(self) -> str:
+        return "192.0.2.1"
+
     def publish(self, publication: Publication) -> int:
         packet_id = len(self.sent) + 1
         self.sent[packet_id] = publication

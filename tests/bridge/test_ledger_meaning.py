@@ -69,11 +69,11 @@ def test_a_vendor_is_told_of_settled_admissions_only(kept: Books, act: Act, kind
 
 def test_an_admission_that_the_vendor_decided_is_not_told_to_it(kept: Books) -> None:
     gate = ModelGate()
-    gate.person("acme:t1", route=VENDOR_DECIDES)
+    gate.person("acme:t1", route=VENDOR_DECIDES, verdict=Verdict.ADMITTED_CREDIT)
     kept.store(gate)
     (line,) = kept.lines(schema.admission)
-    assert (line.account, line.state) == ("", "settled")
-    assert work_of(kept) == []
+    assert (line.account, line.state, line.decided) == ("acme", "settled", "vendor")
+    assert work_of(kept) == [("acme:t1", "done")], "so that the feed knows what the vendor knows"
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,13 @@ def test_an_account_is_what_the_file_says(secret: Path) -> None:
         "overlap_s": "9",
         "check_in_timeout_ms": "2500",
         "look_timeout_ms": "1200",
+        "ask_deadline_ms": "1800",
+        "ask_rate_max": "70",
         "refusals": '["2=blocked"]',
     }
     text = vendor(secret, "main", **more) + EVENT + EVENT.replace("1", "3").replace("2", "4") + BROKER
     (account,) = parse(text, "x").accounts
-    assert account[:4] == ("main", 3, 2, 7)
+    assert account[:5] == ("main", 3, 2, 7, 70)
     assert account.vendor == IngresseSettings(
         key=SECRET,
         login="password",
@@ -201,6 +203,7 @@ def test_an_account_is_what_the_file_says(secret: Path) -> None:
         overlap_s=9,
         check_in_timeout_s=2.5,
         look_timeout_s=1.2,
+        ask_deadline_ms=1800,
         status_map={2: Verdict.BLOCKED},
     )
 
@@ -213,6 +216,7 @@ def test_an_account_at_vivenu_is_what_the_file_says(secret: Path) -> None:
         "batch_size": "5",
         "overlap_s": "9",
         "online_timeout_ms": "2500",
+        "ask_deadline_ms": "3500",
         "upload_timeout_ms": "12000",
         "admit": '["VALID", "DETAILSREQUIRED"]',
         "slots": '"refuse"',
@@ -220,7 +224,7 @@ def test_an_account_at_vivenu_is_what_the_file_says(secret: Path) -> None:
     }
     text = access_user(secret, "fest", **more) + PLAIN_EVENT + PLAIN_EVENT.replace("1", "3") + BROKER
     (account,) = parse(text, "x").accounts
-    assert account[:4] == ("fest", 3, 24, 10)
+    assert account[:5] == ("fest", 3, 24, 10, 100)
     assert account.vendor == VivenuSettings(
         token=SECRET,
         events=("1", "3"),
@@ -230,6 +234,7 @@ def test_an_account_at_vivenu_is_what_the_file_says(secret: Path) -> None:
         batch_size=5,
         overlap_s=9,
         online_timeout_s=2.5,
+        ask_deadline_ms=3500,
         upload_timeout_s=12,
         admit=("VALID", "DETAILSREQUIRED"),
         slots=Choice.REFUSE,

@@ -20,9 +20,10 @@ from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
 from firmware.bridge.ledger import telling
 from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, check
-from firmware.bridge.ledger.derive import UNTIMED_MS_MAX, Derivation, release_untimed
+from firmware.bridge.ledger.derive import Accounts, Derivation
 from firmware.bridge.ledger.reports import Report, Reports, read_reports
 from firmware.bridge.ledger.telling import Claimed
+from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, release_untimed
 from firmware.bridge.vendor import Accepted, Refused, Unsure
 
 __all__ = [
@@ -71,17 +72,23 @@ class Ledger:
     """The ledger of one venue. Every call is one transaction, and raises `LedgerLost` where it cannot be."""
 
     def __init__(
-        self, database: Database, venue: str, accounts: Collection[str], refusals: Collection[str] = ()
+        self,
+        database: Database,
+        venue: str,
+        accounts: Collection[str],
+        refusals: Collection[str] = (),
+        inner: Collection[str] = (),
+        exits: Collection[str] = (),
     ) -> None:
         """`accounts` are the names of the vendor accounts that are told of admissions.
 
-        Those in `refusals` are told of refused scans of their tickets too. Raises `ForeignLedger` for a
-        database that is another venue's, and `LedgerLost`.
+        Those in `refusals` are told of refused scans of their tickets too, those in `inner` of movements that
+        pass no outer lane, those in `exits` also of exits that they were asked about. Raises `ForeignLedger`
+        for a database that is another venue's, and `LedgerLost`.
         """
         database.belong_to(venue)
         self._database = database
-        self._accounts = frozenset(accounts)
-        self._refusals = frozenset(refusals)
+        self._accounts = Accounts(frozenset(accounts), *map(frozenset, (refusals, inner, exits)))
 
     # --- rows --------------------------------------------------------------------------------------
 
@@ -166,7 +173,7 @@ class Ledger:
     def _derive(self, connection: Connection, gates: list[Chains], now_utc_ms: int, reports: Reports) -> int:
         for chains in gates:
             chains.flush()
-        derivation = Derivation(connection, self._accounts, self._refusals, now_utc_ms, reports)
+        derivation = Derivation(connection, self._accounts, now_utc_ms, reports)
         derivation.run(gates)
         return derivation.upto
 
@@ -247,7 +254,7 @@ class Ledger:
         """Accounts that the settings do not have (any more), and how much of their work still waits."""
         found = dict[str, int]()
         for (account, state), count in counts.work.items():
-            if account not in self._accounts and state in WAITING:
+            if account not in self._accounts.names and state in WAITING:
                 found[account] = found.get(account, 0) + count
         return found
 

@@ -4,36 +4,42 @@ Everything happens in the transaction that lets the rows join, in the order of e
 release cannot read derives nothing; it stays where it is, and holds up no other.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, exists, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from firmware.bridge import schema
 from firmware.bridge.database import insert_many, insert_new, take_numbers
 from firmware.bridge.ledger.chains import Chains
 from firmware.bridge.ledger.doubles import report_doubles
 from firmware.bridge.ledger.facts import (
+    DOUBT,
+    GATE,
     KIND_CHARACTERS_MAX,
+    VENDOR,
+    AskEnded,
     Facts,
     Read,
     Refusal,
     account_of,
     facts_of,
     kind_of,
+    late_of,
     movement_of,
     random_of,
     read_row,
     refusal_of,
 )
 from firmware.bridge.ledger.reports import Reports
+from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, of_epoch, report_untimed
 from firmware.config.values import NAME
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
 
-UNTIMED_MS_MAX = 900_000  # a gate with a network has the time within minutes; the vendor waits no longer
+UNANSWERED_MS = 60_000  # before an ask without an answer is looked up: its answer may still be on the way
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
 
 SETTLING = {
@@ -42,6 +48,19 @@ SETTLING = {
     Act.LAPSED: "dropped",
     Act.VOIDED: "dropped",
 }
+
+
+class Accounts(NamedTuple):
+    """Whom the ledger tells of what.
+
+    `names` are told of admissions, `refusals` among them of refused scans of their tickets too. `inner` know
+    inner lanes. `exits` are told of those also which they were asked about.
+    """
+
+    names: frozenset[str]
+    refusals: frozenset[str] = frozenset()
+    inner: frozenset[str] = frozenset()
+    exits: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -68,6 +87,7 @@ class Admission:
     moment: Moment
     state: str
     outer: bool
+    decided: str
     stored: bool
     line: dict[str, Any]
 
@@ -88,15 +108,16 @@ class Derivation:
     def __init__(
         self,
         connection: Connection,
-        accounts: Collection[str],
-        refusals: Collection[str],
+        accounts: Accounts,
         now_utc_ms: int,
         reports: Reports,
     ) -> None:
         self.upto = 0
         self._connection = connection
-        self._accounts = accounts
-        self._refusals = refusals  # accounts that are told of refused scans too
+        self._accounts = accounts.names
+        self._refusals = accounts.refusals
+        self._inner = accounts.inner
+        self._exits = accounts.exits
         self._now_utc_ms = now_utc_ms
         self._reports = reports
         self._admissions: dict[tuple[int, int], list[Admission]] = {}  # by gate and row
@@ -182,6 +203,7 @@ class Derivation:
         query = select(
             columns.id, columns.row, columns.branch, columns.epoch, columns.account, columns.subject,
             columns.monotonic_ms, columns.utc_ms, columns.trusted, columns.state, columns.perimeters,
+            columns.decided,
         ).where(columns.gate == gate)  # fmt: skip
         for some in _parts(rows):
             for line in self._connection.execute(query.where(columns.row.in_(some))):
@@ -189,7 +211,7 @@ class Derivation:
                 self._admissions.setdefault((gate, line.row), []).append(
                     Admission(
                         line.id, line.branch, line.epoch, line.account, line.subject, moment, line.state,
-                        Perimeter.OUTER in line.perimeters, stored=True, line={},
+                        Perimeter.OUTER in line.perimeters, line.decided, stored=True, line={},
                     )
                 )  # fmt: skip
 
@@ -219,6 +241,10 @@ class Derivation:
             self._open(chains, each, movement, epoch, number)
         elif movement.act in SETTLING:
             self._settle(chains, each.number, each.branch, movement, number)
+        elif movement.act is Act.UNSURE:
+            self._doubt(chains, each, movement, epoch, number)
+        elif (ended := late_of(each.row)) is not None:
+            self._end(chains, each.number, ended)
 
     def _open(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
         row = each.row
@@ -227,9 +253,9 @@ class Derivation:
         except Unreadable as error:
             self._unreadable(chains, each.number, row.kind, error)
             facts = Facts()
-        # Where the vendor was to decide, it has its own word already. To tell it of openings that it did
-        # not decide after all is a matter of its own.
-        account = "" if facts.asked else account_of(movement.subject, facts.vendor, self._accounts)
+        account = self._account_of(movement, facts)
+        if facts.decided == VENDOR and movement.direction is Direction.OUT and account in self._exits:
+            facts = facts._replace(decided=GATE)
         self._say_unknown_account(chains.name, movement.subject, facts)
         perimeters = ",".join(movement.perimeters)
         admission = self._admit(
@@ -237,6 +263,58 @@ class Derivation:
             perimeters, "open",
         )  # fmt: skip
         self._admissions.setdefault((chains.gate, each.number), []).append(admission)
+
+    def _account_of(self, movement: Movement, facts: Facts) -> str:
+        """Who is told: nobody of a movement within the house, where the vendor knows no inner lanes."""
+        within = Perimeter.OUTER not in movement.perimeters
+        return account_of(movement.subject, facts.vendor, self._inner if within else self._accounts)
+
+    def _doubt(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
+        """An ask without an answer let nobody in, and the vendor may have spent the ticket all the same."""
+        try:
+            facts = facts_of(each.row)
+        except Unreadable as error:
+            self._unreadable(chains, each.number, each.row.kind, error)
+            return
+        account = account_of(movement.subject, facts.vendor, self._accounts)
+        if account:
+            scan = Refusal(movement.subject, movement.direction, facts)
+            perimeters = ",".join(movement.perimeters)
+            admission = self._admit(chains, each, epoch, number, account, scan, perimeters, "unanswered")
+            self._work(chains, admission, each.number, number, told=True)
+
+    def _end(self, chains: Chains, number: int, ended: AskEnded) -> None:
+        """The vendor's word came after the decision: nobody need look, and it is told nothing of that."""
+        self._flush()
+        columns, work = schema.admission.c, schema.work.c
+        decided = VENDOR if ended.verdict.admits else ended.verdict.value
+        query = select(columns.id, columns.row).where(
+            columns.gate == chains.gate,
+            columns.row >= ended.scan,
+            columns.row <= number,
+            columns.scan == ended.scan,
+        )
+        for line in self._connection.execute(query).all():
+            for known in self._admissions.get((chains.gate, line.row), ()):
+                if known.id == line.id:
+                    known.decided = decided
+            self._connection.execute(
+                update(schema.admission).where(columns.id == line.id).values(decided=decided)
+            )
+            self._connection.execute(
+                update(schema.work)
+                .where(work.admission == line.id, work.state.in_(("untimed", "due")))
+                .values(**self._word(decided, ended.text))
+            )
+
+    def _word(self, decided: str, text: str = "") -> dict[str, Any]:
+        """Columns of work that the vendor has spoken about itself. What it accepted, its gate knows."""
+        accepted = decided == VENDOR
+        return {
+            "state": "done", "result": "accepted" if accepted else "refused",
+            "verdict": "" if accepted else decided, "text": text, "finished_ms": self._now_utc_ms,
+            "told": True,
+        }  # fmt: skip
 
     def _refuse(self, chains: Chains, each: _Read, refusal: Refusal, epoch: Epoch, number: int) -> None:
         """A vendor is told that this ticket was refused. The gate that did it need not hear of that."""
@@ -257,11 +335,11 @@ class Derivation:
             "direction": scan.direction.value, "perimeters": perimeters,
             "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
             "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
-            "trusted": row.moment.trusted, "state": state,
+            "trusted": row.moment.trusted, "state": state, "scan": row.scan, "decided": facts.decided,
         }  # fmt: skip
         admission = Admission(
             number, each.branch, epoch.id, account, scan.subject, row.moment, state,
-            Perimeter.OUTER in perimeters, stored=False, line=line,
+            Perimeter.OUTER in perimeters, facts.decided, stored=False, line=line,
         )  # fmt: skip
         self._new.append(admission)
         return admission
@@ -313,7 +391,9 @@ class Derivation:
         self, chains: Chains, admission: Admission, row: int, number: int, *, told: bool = False
     ) -> None:
         moment, epoch = admission.moment, self._epoch_with(chains, row, admission.epoch)
-        at_utc_ms, state, next_ms = moment.utc_ms, "due", 0
+        unanswered = admission.state == "unanswered"
+        at_utc_ms, state = moment.utc_ms, "due"
+        next_ms = self._now_utc_ms + UNANSWERED_MS if unanswered else 0
         if not moment.trusted:
             if epoch.offset_ms is not None:
                 at_utc_ms = max(0, moment.monotonic_ms + epoch.offset_ms)
@@ -321,14 +401,16 @@ class Derivation:
                 report_untimed(self._reports, chains.name, epoch.number, epoch.random)
             else:
                 state, next_ms = "untimed", self._now_utc_ms + UNTIMED_MS_MAX
-        self._works.append(
-            {
-                "id": number, "admission": admission.id, "account": admission.account,
-                "subject": admission.subject, "at_utc_ms": at_utc_ms, "state": state, "doubt": False,
-                "attempts": 0, "next_ms": next_ms, "worker": "", "lease_ms": 0, "result": "",
-                "verdict": "", "text": "", "finished_ms": 0, "told": told,
-            }
-        )  # fmt: skip
+        line = {
+            "id": number, "admission": admission.id, "account": admission.account,
+            "subject": admission.subject, "at_utc_ms": at_utc_ms, "state": state,
+            "doubt": unanswered or admission.decided == DOUBT,
+            "attempts": 0, "next_ms": next_ms, "worker": "", "lease_ms": 0, "result": "",
+            "verdict": "", "text": "", "finished_ms": 0, "told": told,
+        }  # fmt: skip
+        if not unanswered and admission.decided not in (GATE, DOUBT):
+            line |= self._word(admission.decided)
+        self._works.append(line)
 
     def _settle_across(self, chains: Chains, branch: int, row: int) -> None:
         """Settle what was admitted before a gap that is closed now, and settled after it."""
@@ -426,7 +508,7 @@ class Derivation:
         stated = select(admission.monotonic_ms + offset_ms).where(admission.id == work.admission)
         self._connection.execute(
             update(schema.work)
-            .where(work.state == "untimed", _of_epoch(epoch.id))
+            .where(work.state == "untimed", of_epoch(epoch.id))
             .values(state="due", next_ms=0, at_utc_ms=stated.scalar_subquery())
         )
         moved = select(admission.id, admission.subject).where(
@@ -460,7 +542,7 @@ class Derivation:
                 epoch.over = epoch.over or epoch.id == before.id
             released = self._connection.execute(
                 update(schema.work)
-                .where(work.state == "untimed", _of_epoch(before.id))
+                .where(work.state == "untimed", of_epoch(before.id))
                 .values(state="due", next_ms=0)
             )
             if released.rowcount:
@@ -496,44 +578,6 @@ def _settled_there(
     began_row, _ = chains.tips[chains.ancestry(branch)[-1]].began
     fitting = [each for each in known if each.subject == movement.subject and movement.row <= began_row]
     return fitting if len(fitting) == 1 else []
-
-
-def release_untimed(connection: Connection, reports: Reports, now_utc_ms: int) -> int:
-    """Let go what waited too long for a clock; returns how many."""
-    work, admission, epoch, gate = schema.work.c, schema.admission.c, schema.epoch.c, schema.gate.c
-    since = (work.next_ms <= now_utc_ms) | (work.next_ms > now_utc_ms + UNTIMED_MS_MAX)  # the clock was wrong
-    late = (work.state == "untimed") & since
-    query = (
-        select(gate.name, epoch.epoch, epoch.random)
-        .select_from(schema.work)
-        .join(schema.admission, admission.id == work.admission)
-        .join(schema.epoch, epoch.id == admission.epoch)
-        .join(schema.gate, gate.id == admission.gate)
-        .where(late)
-        .distinct()
-    )
-    for name, number, random in connection.execute(query).all():
-        report_untimed(reports, name, number, random)
-    return connection.execute(update(schema.work).where(late).values(state="due", next_ms=0)).rowcount
-
-
-def report_untimed(reports: Reports, gate: str, number: int, random: str) -> None:
-    """Say that a vendor hears times that a gate's clock made up."""
-    reports.say(
-        "untimed",
-        f"{gate}:{number}:{random}",
-        f"gate {gate}: its clock was not trusted in its start {number}, or not in time: the vendor is told "
-        "the times as the gate said them. Give the gate a time server, or a clock with a battery",
-        gate,
-    )
-
-
-def _of_epoch(id: int) -> Any:
-    return exists(
-        select(schema.admission.c.id).where(
-            schema.admission.c.id == schema.work.c.admission, schema.admission.c.epoch == id
-        )
-    )
 
 
 def _parts(values: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from firmware.core.effects import Kind
-from firmware.core.events import Scanned
-from firmware.core.movements import Movement
+from firmware.core.events import Answered, Scanned
+from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Authority, Direction, Moment, Perimeter, Verdict
 from firmware.row import Named, Story, Unreadable, decode, decode_began, event_of, read
 
@@ -31,6 +31,12 @@ ABOUT_A_TICKET = frozenset(
 )
 
 
+# Who let a ticket in. Another word in the ledger is the verdict with which a vendor refused it too late.
+GATE = "gate"  # the vendor is told
+DOUBT = "doubt"  # likewise, but it was asked before, and nobody knows whether it carried that out
+VENDOR = "vendor"  # which has it in its books
+
+
 class Facts(NamedTuple):
     """What the vendor needs to know of an admission, besides its ticket and code."""
 
@@ -38,7 +44,16 @@ class Facts(NamedTuple):
     event: str = ""
     session: str = ""
     reentry: str = ""
-    asked: bool = False  # the vendor decided, or was to decide: it is not told by the ledger
+    asked: bool = False  # the vendor decided, or was to decide
+    decided: str = GATE  # who did, as in the ledger's column
+
+
+class AskEnded(NamedTuple):
+    """What became known of an ask that had let nobody in, or that policy had let in."""
+
+    scan: int
+    verdict: Verdict
+    text: str
 
 
 class Refusal(NamedTuple):
@@ -139,7 +154,32 @@ def facts_of(row: Read) -> Facts:
     A row in the place of one that could not be written has no story: then only its ticket is known.
     """
     scan = _scan_of(row)
-    return Facts() if scan is None else _facts(scan)
+    if scan is None:
+        return Facts()
+    facts = _facts(scan)
+    return facts._replace(decided=_decided(row)) if facts.asked else facts
+
+
+def late_of(row: Read) -> AskEnded | None:
+    """The vendor's word on an ask that came after the decision; `None` for any other row."""
+    movement = row.movement
+    if row.kind != Kind.LATE.value or movement is None or row.verdict is None:
+        return None
+    return AskEnded(row.scan, row.verdict, row.text) if movement.act in (Act.CREDITED, Act.SURE) else None
+
+
+def _decided(row: Read) -> str:
+    """Who let in a ticket that was the vendor's to decide. A credit is the vendor's own yes, come late."""
+    if row.verdict is Verdict.ADMITTED_CREDIT:
+        return VENDOR
+    if row.kind != Kind.ANSWER.value:
+        return GATE  # the vendor was not reachable, and was not asked
+    last = event_of(read(bytes(row.story), _stories_whole.decode, msgspec.msgpack.decode, Story).events[-1])
+    if not isinstance(last, Answered):
+        return DOUBT
+    if last.verdict is not Verdict.NO_ANSWER:
+        return VENDOR
+    return DOUBT if last.doubt else GATE
 
 
 def refusal_of(row: Read) -> Refusal | None:

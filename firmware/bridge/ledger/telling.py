@@ -14,7 +14,7 @@ from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.ledger.reports import Reports, time_of, whole_text
 from firmware.bridge.vendor import Accepted, Refused, Told, Unsure
-from firmware.core.ticket import Direction, Verdict
+from firmware.core.ticket import Direction, Perimeter, Verdict
 from firmware.row import name_of
 
 TEXT_CHARACTERS_MAX = 256  # as `wire.Text`
@@ -107,6 +107,7 @@ _FACTS = (
         schema.admission.c.id, schema.admission.c.row, schema.admission.c.digest, schema.admission.c.subject,
         schema.admission.c.code, schema.admission.c.event, schema.admission.c.session,
         schema.admission.c.direction, schema.gate.c.name, schema.admission.c.state,
+        schema.admission.c.perimeters,
     )
     .join(schema.gate, schema.gate.c.id == schema.admission.c.gate)
     .where(schema.admission.c.id.in_(bindparam("wanted", expanding=True)))
@@ -177,7 +178,8 @@ def _take(
         told = Told(
             ticket_id if front == account else "", of.code, of.event, of.session,
             Direction(of.direction), line.at_utc_ms, of.name, line.doubt or line.state == "claimed",
-            of.state == "refused",
+            of.state == "refused", Perimeter(of.perimeters.partition(",")[0] or Perimeter.OUTER),
+            of.state == "unanswered",
         )  # fmt: skip
         found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
     connection.execute(

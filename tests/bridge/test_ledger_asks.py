@@ -1,0 +1,224 @@
+"""What the ledger makes of scans that a vendor decides: who is told of what, and what a person hears."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware.bridge import schema
+from firmware.bridge.ledger import Claimed, Ledger
+from firmware.bridge.ledger.derive import UNANSWERED_MS
+from firmware.bridge.vendor import Accepted, Refused, Unsure
+from firmware.core.movements import Act
+from firmware.core.ticket import Verdict
+from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
+from tests.bridge.model_gate import ACCOUNTS, VENDOR_DECIDES, VENUE, Books, ModelGate, books
+from tests.core.samples import INNER, NOON_MS, OUT, SETUP
+
+pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+
+LATER_MS = NOON_MS + UNANSWERED_MS
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Books]:
+    with books(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def at() -> AskedLane:
+    return AskedLane(ModelGate())
+
+
+def claim(kept: Books, now_ms: int = NOON_MS) -> list[Claimed]:
+    return kept.ledger.claim("acme", "w", now_ms, 10, 1000)
+
+
+def work(kept: Books) -> list[tuple[str, str, str]]:
+    return [(line.state, line.result, line.verdict) for line in kept.lines(schema.work)]
+
+
+def test_the_vendor_is_not_told_of_what_it_let_in_itself(kept: Books, at: AskedLane) -> None:
+    at.answer(at.scan())
+    at.walk()
+    kept.store(at.gate)
+    assert work(kept) == [("done", "accepted", "")]
+    assert claim(kept, LATER_MS) == []
+    assert kept.ledger.outcomes_to_tell("w", NOON_MS, 10) == []
+    assert [line.act for line in kept.lines(schema.movement)] == [Act.OPENED, Act.PASSED]
+
+
+def test_what_policy_let_in_without_asking_is_told_with_its_own_time(kept: Books, at: AskedLane) -> None:
+    at.scan(OPEN._replace(reachable=False))
+    at.walk()
+    kept.store(at.gate)
+    (line,) = kept.lines(schema.admission)
+    (one,) = claim(kept)
+    assert line.verdict == Verdict.ADMITTED_OFFLINE
+    assert (one.told.at_utc_ms, one.told.doubt, one.told.unanswered) == (line.utc_ms, False, False)
+
+
+@pytest.mark.parametrize("route", [BY_LIST, OPEN])
+def test_what_policy_let_in_after_an_ask_is_told_with_doubt(
+    kept: Books, at: AskedLane, route: object
+) -> None:
+    at.scan(BY_LIST if route is BY_LIST else OPEN)
+    at.silence()
+    at.walk()
+    kept.store(at.gate)
+    assert [one.told.doubt for one in claim(kept)] == [True]
+
+
+def test_an_ask_that_was_certainly_not_sent_brings_no_doubt(kept: Books, at: AskedLane) -> None:
+    at.answer(at.scan(OPEN), Verdict.NO_ANSWER)
+    at.walk()
+    kept.store(at.gate)
+    assert [one.told.doubt for one in claim(kept)] == [False]
+
+
+def test_a_refusal_is_nobodys_business(kept: Books, at: AskedLane) -> None:
+    at.answer(at.scan(), Verdict.USED)
+    kept.store(at.gate)
+    assert kept.lines(schema.admission) == []
+    assert work(kept) == []
+
+
+def unanswered(at: AskedLane) -> int:
+    scan = at.scan(CLOSED)
+    at.silence()
+    return scan
+
+
+def test_an_ask_without_an_answer_is_looked_up_later_and_never_told(kept: Books, at: AskedLane) -> None:
+    unanswered(at)
+    kept.store(at.gate)
+    assert claim(kept, LATER_MS - 1) == []
+    (one,) = claim(kept, LATER_MS)
+    assert (one.told.unanswered, one.told.doubt, one.told.refused) == (True, True, False)
+    assert (one.told.code, one.told.ticket_id, one.told.session) == ("", "t1", "night")
+
+
+def test_an_ask_that_nobody_can_look_up_is_reported_once(kept: Books, at: AskedLane) -> None:
+    unanswered(at)
+    kept.store(at.gate)
+    claimed = claim(kept, LATER_MS)
+    for _ in range(2):
+        kept.ledger.finish([(one, Unsure("no way to look")) for one in claimed], LATER_MS)
+        kept.store(at.gate)
+    assert len(kept.reports("uncertain")) == 1
+    assert "no way to look" in kept.reports("uncertain")[0]
+    assert kept.ledger.outcomes_to_tell("w", LATER_MS, 10) == [], "its gate knows that there was no answer"
+
+
+def test_one_that_was_not_carried_out_is_no_report(kept: Books, at: AskedLane) -> None:
+    unanswered(at)
+    kept.store(at.gate)
+    kept.ledger.finish([(one, Refused(Verdict.NO_ANSWER)) for one in claim(kept, LATER_MS)], LATER_MS)
+    assert kept.kinds() == []
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("verdict", [Verdict.ADMITTED, Verdict.USED])
+def test_a_late_answer_spares_the_look(kept: Books, at: AskedLane, split: bool, verdict: Verdict) -> None:
+    scan = unanswered(at)
+    if split:
+        kept.store(at.gate)
+    before = len(at.gate.rows) if split else 0
+    at.answer(scan, verdict)
+    kept.store(at.gate, before)
+    assert claim(kept, LATER_MS) == []
+    assert kept.kinds() == []
+
+
+def test_who_comes_in_with_a_late_yes_is_known_to_the_vendor(kept: Books, at: AskedLane) -> None:
+    at.answer(unanswered(at))
+    at.silence()
+    at.scan()
+    at.walk()
+    kept.store(at.gate)
+    assert [line.verdict for line in kept.lines(schema.admission)] == ["no_answer", "admitted_credit"]
+    assert claim(kept, LATER_MS) == []
+    assert [state for state, _, _ in work(kept)] == ["done", "done"]
+
+
+@pytest.mark.parametrize("walked_before", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_a_late_yes_settles_what_policy_let_in(
+    kept: Books, at: AskedLane, walked_before: bool, split: bool
+) -> None:
+    scan = at.scan(BY_LIST)
+    at.silence()
+    if walked_before:
+        at.walk()
+    before = len(at.gate.rows) if split else 0
+    if split:
+        kept.store(at.gate)
+    at.answer(scan, opened=True)
+    if not walked_before:
+        at.walk()
+    kept.store(at.gate, before)
+    assert work(kept) == [("done", "accepted", "")]
+
+
+@pytest.mark.parametrize("walked_before", [False, True])
+def test_what_the_vendor_refuses_too_late_is_never_uploaded(
+    kept: Books, at: AskedLane, walked_before: bool
+) -> None:
+    scan = at.scan(OPEN)
+    at.silence()
+    if walked_before:
+        at.walk()
+    at.answer(scan, Verdict.BLOCKED, opened=True)
+    if not walked_before:
+        at.walk()
+    kept.store(at.gate)
+    assert work(kept) == [("done", "refused", "blocked")]
+    assert claim(kept, LATER_MS) == []
+
+
+def test_a_late_answer_comes_too_late_for_what_the_vendor_was_told(kept: Books, at: AskedLane) -> None:
+    scan = at.scan(BY_LIST)
+    at.silence()
+    at.walk()
+    kept.store(at.gate)
+    kept.ledger.finish([(one, Accepted("told")) for one in claim(kept)], NOON_MS)
+    before = len(at.gate.rows)
+    at.answer(scan, Verdict.USED, opened=True)
+    kept.store(at.gate, before)
+    assert work(kept) == [("done", "accepted", "")]
+
+
+def test_a_vendor_that_hears_no_exits_online_is_told_of_them(kept: Books) -> None:
+    asked = Ledger(kept.database, VENUE, ACCOUNTS, exits=("acme",))
+    for ledger, count in ((kept.ledger, 0), (asked, 1)):
+        at = AskedLane(ModelGate("west" if count else "east"), subject=f"acme:t{count}")
+        at.answer(at.scan(direction=OUT))
+        at.silence()  # it locks
+        at.silence()  # and nobody walked, which settles it
+        ledger.store(at.gate.name, at.gate.batch(), NOON_MS)
+        assert len(claim(kept)) == count
+
+
+def test_a_movement_within_the_house_is_told_only_to_who_knows_inner_lanes(kept: Books) -> None:
+    inner = Ledger(kept.database, VENUE, ACCOUNTS, inner=("acme",))
+    for ledger, count in ((kept.ledger, 0), (inner, 1)):
+        gate = ModelGate("west" if count else "east")
+        gate.person(f"acme:t{count}", perimeter=INNER)
+        ledger.store(gate.name, gate.batch(), NOON_MS)
+        assert [one.told.perimeter for one in claim(kept)] == [INNER] * count
+
+
+def test_a_way_in_past_an_inner_lane_alone_is_told_as_one_into_the_house(kept: Books) -> None:
+    at = AskedLane(ModelGate(), SETUP._replace(perimeter=INNER))
+    at.scan(VENDOR_DECIDES._replace(reachable=False, without_answer=OPEN.without_answer))
+    at.walk()
+    kept.store(at.gate)
+    assert [one.told.perimeter for one in claim(kept)] == [INNER]
+
+
+def test_an_ask_of_an_account_that_is_not_ours_is_no_work(kept: Books) -> None:
+    at = AskedLane(ModelGate(), subject="stranger:t1")
+    unanswered(at)
+    kept.store(at.gate)
+    assert work(kept) == []
