@@ -29,7 +29,8 @@ CONNECTIONS_MORE = 2  # for a trial and for a device, beside the asks
 class Asks:
     """The asks of a bridge. A context manager; its `workers` are started and ended by the caller.
 
-    `accounts` are name, vendor and the requests a second that asks may take.
+    `accounts` are name, vendor and the requests a second that asks may take; `marks` stand for the settings
+    with which each one's devices are configured.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Asks:
         wait: Wait = threading.Event.wait,
         first: Callable[[str, wire.Ask], bool] = always,
         clock: Callable[[], float] = time.monotonic,
+        marks: Mapping[str, str] = NOTHING_KEPT,
     ) -> None:
         self._venue = venue
         self._outbox = outbox
@@ -59,8 +61,9 @@ class Asks:
             most = ASKS_AT_ONCE + CONNECTIONS_MORE
             driver = self._stack.enter_context(Driver(name, vendor, rate_max, connections_max=most))
             devices = Devices(
-                name, vendor, driver, self._births, configured, faults, worker, self._tell, now_utc_ms, wait
-            )
+                name, vendor, driver, self._births, configured, faults, worker, self._tell, now_utc_ms, wait,
+                mark=marks.get(name, ""),
+            )  # fmt: skip
             breaker = Breaker(lambda name=name: self._turned(name), clock)  # type: ignore[misc]  # bound now
             asking = Asking(name, vendor, driver, breaker, faults, self._answer, devices.kept, first, clock)
             self._asking[name], self._devices[name] = asking, devices

@@ -53,7 +53,9 @@ class Devices:
         now_utc_ms: Callable[[], int],
         wait: Wait,
         clock: Callable[[], float] = time.monotonic,
+        mark: str = "",
     ) -> None:
+        """`mark` stands for the account's settings: where they change, each device is configured anew."""
         self.name = name
         self._vendor = vendor
         self._driver = driver
@@ -64,6 +66,7 @@ class Devices:
         self._changed = changed
         self._now_utc_ms = now_utc_ms
         self._clock = clock
+        self._mark = mark
         self._kept: dict[Place, Mapping[str, str]] = {}
         self._ready: dict[Place, str] = {}  # the birth for which each is configured
         self._tries: dict[Place, _Try] = {}
@@ -82,7 +85,7 @@ class Devices:
         if not self.needed:
             return NOTHING_KEPT
         birth = self._births.of(gate)
-        if birth is None or not birth.trusted or self._ready.get((gate, perimeter)) != name_of(birth):
+        if birth is None or not birth.trusted or self._ready.get((gate, perimeter)) != self._life(birth):
             return None
         return self._kept.get((gate, perimeter))
 
@@ -114,7 +117,7 @@ class Devices:
             self._faults.clear(self._thing(place))
         pause_s = IDLE_S
         for place, birth in wanted.items():
-            if self._ready.get(place) != name_of(birth):
+            if self._ready.get(place) != self._life(birth):
                 pause_s = min(pause_s, self._one(place, birth))
         return pause_s
 
@@ -128,8 +131,8 @@ class Devices:
     def _one(self, place: Place, birth: wire.Presence) -> float:
         """Configure one device, or find that it is too early; seconds until the next look at it."""
         tried = self._tries.get(place)
-        if tried is None or tried.birth != name_of(birth):
-            tried = _Try(name_of(birth))
+        if tried is None or tried.birth != self._life(birth):
+            tried = _Try(self._life(birth))
         if (left_s := tried.next_s - self._clock()) > 0:
             return left_s
         claim, kept = self._configured.claim(
@@ -169,6 +172,10 @@ class Devices:
         )
         self._tries[place] = tried._replace(failures=tried.failures + 1, next_s=self._clock() + pause_s)
         return pause_s
+
+    def _life(self, birth: wire.Presence) -> str:
+        """What a device is configured for."""
+        return f"{name_of(birth)}:{self._mark}" if self._mark else name_of(birth)
 
     def _thing(self, place: Place) -> str:
         return f"{self.name}, the {place[1]} lanes of gate {place[0]}"

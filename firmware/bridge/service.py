@@ -1,5 +1,6 @@
 """Puts a bridge together: ledger, feed, connection and accounts, opened in order and closed in reverse."""
 
+import hashlib
 import os
 import platform
 import threading
@@ -144,6 +145,11 @@ def vendor_of(settings: AccountSettings) -> Vendor:
             return Presence(settings.vendor)
 
 
+def mark_of(settings: AccountSettings) -> str:
+    """Stands for all that a vendor's file is told, and tells nothing of it."""
+    return hashlib.sha256(repr(settings.vendor).encode()).hexdigest()[:12]
+
+
 @contextmanager
 def open_bridge(
     settings: BridgeSettings,
@@ -214,6 +220,7 @@ def open_bridge(
             now_utc_ms,
             wait,
             AskedOnce(database, now_utc_ms).first,
+            marks={each.name: mark_of(each) for each in settings.accounts},
         )
 
         def connected() -> None:
