@@ -15,6 +15,7 @@ from tests.bench import (
     importing,
     listing,
     relay,
+    scaling,
     sending,
     start,
     syncing,
@@ -33,6 +34,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "listing": listing.run,
     "doubling": doubling.run,
     "crowding": crowding.run,
+    "scaling": scaling.run,
 }
 
 
@@ -41,7 +43,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which figures; all by default")
     parser.add_argument("--tickets", type=int, default=1_000_000, help="size of the catalogue")
-    chosen = parser.parse_args()
+    chosen, more = parser.parse_known_args()
+    if more and chosen.names == ["scaling"]:
+        return scaling.main(more)
+    if more:
+        parser.error(f"only scaling, alone, takes {more[0]}")
     SCRATCH.mkdir(exist_ok=True)
     figures: list[Figure] = []
     for name in chosen.names or BENCHES:

@@ -1,8 +1,11 @@
 """Some hundred simulated gates in one process, for `tests.bench.scaling`: told what to do by lines of JSON.
 
 The gates are those of `tests.sim.gates`: rows, chain, batches, movements and presence are made by the gate's
-own code. Here they follow the catalogue besides, as `firmware.sync` does, though they keep no ticket of it;
-and movements that come with it are rows, as at a real gate.
+own code. Here they follow the catalogue besides, as `firmware.sync` does, though they keep no ticket of it.
+
+A movement of another gate that a real gate hears of, from that gate or with the list, is a row of its own,
+which goes up as well. Gates that `hear` do so too. The others write down what the vendor tells alone: so the
+rows that they are told to bring are the rows that there are.
 """
 
 import heapq
@@ -98,6 +101,7 @@ class ScaledGate(Gate):
 
     def __init__(self, name: str, broker: Broker, clock: Clock, lines: Lines, hears: bool = False) -> None:
         super().__init__(site.VENUE, name, [broker], clock, hears, line=lines.line)
+        self._hears = hears
         self.follower = Follower()
         self.watched: frozenset[str] = frozenset()
         self.sold: dict[str, int] = {}
@@ -155,7 +159,8 @@ class ScaledGate(Gate):
                 super()._read(found, payload)
 
     def _take_items(self, items: Sequence[wire.Change]) -> None:
-        self._notes.offer([item for item in items if isinstance(item, wire.Moved)])
+        moved = [item for item in items if isinstance(item, wire.Moved)]
+        self._notes.offer([item for item in moved if self._hears or not item.gate])
         if not self.watched:
             return
         for item in items:

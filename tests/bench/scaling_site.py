@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -87,6 +87,15 @@ class Ledger:
         with self._engine.connect() as connection:
             return list(connection.execute(select(schema.report.c.text)).scalars())
 
+    def process_ids(self) -> list[int]:
+        """Of a server, and of those that it keeps; none for a file."""
+        folder = make_url(self._url).query.get("host")
+        if folder is None:
+            return []
+        first = (Path(str(folder)) / "data" / "postmaster.pid").read_text("utf-8").split()[0]
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [int(first), *map(int, children)]
+
     def size(self) -> int:
         """Bytes on disk, the log of what was written last aside."""
         with self._engine.connect() as connection:
@@ -157,20 +166,20 @@ class Bridges:
                 process.wait()
 
     @property
-    def process_ids(self) -> dict[str, int]:
-        """By name."""
-        return {f"bridge {at}": process.pid for at, process in enumerate(self._processes, 1)}
+    def process_ids(self) -> dict[str, list[int]]:
+        """Under one name."""
+        return {"bridges": [process.pid for process in self._processes]}
 
     def complaints(self) -> list[str]:
         """What they said besides that they are ready."""
         lines = [line for data in self._folders for line in (data / "said").read_text("utf-8").splitlines()]
-        return [line for line in lines if "ready: " not in line and "at box" not in line]
+        return [line for line in lines if "ready: " not in line and ": box: " not in line]
 
 
 class Memory:
     """Looks each second at how much memory the largest of some processes has."""
 
-    def __init__(self, process_ids: dict[str, int]) -> None:
+    def __init__(self, process_ids: Sequence[int]) -> None:
         self.mb: list[float] = []
         self._process_ids, self._over = process_ids, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -181,7 +190,7 @@ class Memory:
 
     def _run(self) -> None:
         while not self._over.wait(SAMPLE_S):
-            self.mb.append(max(map(resident_mb, self._process_ids.values())))
+            self.mb.append(max(map(resident_mb, self._process_ids)))
 
     def stop(self) -> None:
         """No more looks; twice is fine."""
