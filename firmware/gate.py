@@ -427,6 +427,7 @@ class Gate:
         moment = self.clock.now()
         if news.safe:
             self._own_up(moment)
+            self._asks.safe(news.row, news.digest)
         event: Event = Recorded(moment, news.row) if news.safe else RecordFailed(moment, news.row)
         if not news.row:
             for place in self._places.values():

@@ -110,12 +110,16 @@ class _Taken(NamedTuple):
 
 
 class Told(NamedTuple):
-    """News from the thread: the row is safe, or could not be written. Row 0 stands for every lane."""
+    """News from the thread: the row is safe, or could not be written. Row 0 stands for every lane.
+
+    `digest` is the row's place in the chain, once it is safe.
+    """
 
     lane: str
     row: int
     safe: bool
     at_ns: int
+    digest: bytes = b""
 
 
 class Journal:
@@ -419,7 +423,7 @@ class Journal:
         entries = [taken.entry for taken in self._taken]
         started_ns = time.perf_counter_ns()
         try:
-            self._rows.append(entries)
+            digests = self._rows.append(entries)
         except Exception as error:  # whatever it is: the rows stay, and are tried again
             if isinstance(error, Damaged):
                 self._rows.condemn(str(error))
@@ -433,8 +437,8 @@ class Journal:
         written, self._taken = self._taken, []
         self._remembered.reach(self._committed)
         healed, self.fault = self.fault is not None, None
-        for lane, entry, spoilt in written:
-            self._tell(Told(lane, entry.id, not spoilt, now_ns))
+        for (lane, entry, spoilt), digest in zip(written, digests, strict=True):
+            self._tell(Told(lane, entry.id, not spoilt, now_ns, digest))
             if spoilt:
                 self._complain(f"row {name_of(entry.id)} could not be written as it was")
                 healed = True

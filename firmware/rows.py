@@ -176,17 +176,17 @@ class Rows:
         """The first row that retention has not dropped; the chain before it is incomplete."""
         return self._meta("retained_from")
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Write the rows in one transaction; when this returns they survive a power cut."""
+    def append(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Write the rows in one transaction; when this returns their digests they survive a power cut."""
         try:
-            self._append(entries)
+            return self._append(entries)
         except Unwritable:
             if not self.in_log:
                 raise
             self.checkpoint()  # a log that is not allowed to grow can start anew
-            self._append(entries)
+            return self._append(entries)
 
-    def _append(self, entries: Sequence[Entry]) -> None:
+    def _append(self, entries: Sequence[Entry]) -> list[bytes]:
         digest = self.last_digest
         rows, codes, histories, names, peers = [], [], {}, [], {}
         for entry in entries:
@@ -214,6 +214,7 @@ class Rows:
             connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
+        return [digest for _, _, digest in rows]
 
     def confirm(self, upto: int) -> None:
         """The bridge has every row up to this one: forget their clear codes. The chain is untouched.

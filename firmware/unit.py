@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from firmware.aftermath import unacknowledged
+from firmware.aftermath import NOTHING_LEFT, asks_left, unacknowledged
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
-from firmware.core.ticket import Moment, Setup
+from firmware.core.ticket import Moment, Setup, Verdict
+from firmware.device import device
 from firmware.facts import Clock, Facts, synchronised
 from firmware.gate import Gate
 from firmware.hold import hold
@@ -108,20 +109,33 @@ def open_unit(
             limit_ms = settings.catalogue_stale_ms
             return limit_ms is not None and moment.utc_ms - catalogue.stamp_utc_ms > limit_ms
 
+        def answer(scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes) -> bool:
+            return gate.answer(scan, verdict, text, doubt, digest)
+
+        vendors, asked = None, NOTHING_LEFT
+        if settings.asks:
+            with standby.kept(complain):
+                asked = asks_left(data / "journal", [setup for setup, _ in lanes])
+            if brokers:
+                from firmware.uplink.vendors import Vendors
+
+                vendors = Vendors(settings.venue, settings.gate_name, answer)
         gate = Gate(
             lanes,
             standby if board.alarm else None,
-            Facts(catalogue, settings, journal.history),
+            Facts(catalogue, settings, journal.history, vendors),
             journal,
             clock,
             each_second,
             stale,
             settings.reader_lost_shuts,
+            link=vendors,
             watch=watch,
             changed=changed,
             tamper=board.tamper,
             watchdog=watchdog,
             unacknowledged=left_free,
+            left=asked,
         )
         hazards = tuple(f"wiring: {hazard}" for hazard in board.hazards)
         for fault in filter(
@@ -145,6 +159,9 @@ def open_unit(
                 clock.now,
                 outcome,
                 pace or PACE,
+                device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True))),
+                lambda: clock.trusted,
+                vendors,
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)

@@ -73,10 +73,10 @@ class _WatchedRows(Rows):
         self._disk = disk
         super().__init__(folder, disk.reserved_rows, disk.log_pages)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry]) -> list[bytes]:
         if self._disk.fault is not None:
             raise self._disk.fault
-        super().append(entries)
+        return super().append(entries)
 
     def confirm(self, upto: int) -> None:
         super().confirm(upto)

@@ -111,7 +111,7 @@ def test_without_a_file_there_is_one_lane_in_with_the_defaults_of_the_core() -> 
         journal_keep_bytes=512 << 20,
     )
     (shape,) = parse("[[route]]", "x").routes
-    assert shape.route == Route() == LIST_DECIDES
+    assert shape.route == Route()._replace(deadline_ms=0) == LIST_DECIDES._replace(deadline_ms=0)
 
 
 def test_the_page_of_all_settings_is_the_one_in_the_repository() -> None:
@@ -286,6 +286,7 @@ def test_an_event_without_a_name_is_that_of_tickets_that_name_none() -> None:
 
 def test_a_route_is_what_the_file_says() -> None:
     text = ASK + 'event = "e"\ndeadline_ms = 200\nwithout_answer = "open_and_upload"\ncheck_first = true'
+    text += "\nlength_min = 4"
     assert parse(text, "x").route_for("code", None) == Route(
         "v", "e", Authority.VENDOR, 200, WithoutAnswer.OPEN_AND_UPLOAD, True
     )

@@ -329,6 +329,19 @@ again_after_min = 1
 !   again
 
 [[route]]
+vendor = "v"
+authority = "vendor"
+deadline_ms = 199
+! 4: route[1].deadline_ms: is too short: 200 at least, or 0
+
+[[route]]
+vendor = "v"
+authority = "vendor"
+without_answer = "open_and_upload"
+! 4: route[1].without_answer: would let in whatever is held to a reader: say how such codes look, with
+!   starts, lengths or characters
+
+[[route]]
 deadline_ms = 500
 ! 2: route[1].deadline_ms: does nothing with authority = "gate": take it out, or set authority =
 !   "vendor"

@@ -26,6 +26,7 @@ LEVELS = {
     "firmware.asks": 1,
     "firmware.catalogue": 1,
     "firmware.config": 1,
+    "firmware.device": 1,
     "firmware.facts": 1,
     "firmware.files": 1,
     "firmware.history": 1,

@@ -8,13 +8,14 @@ import pytest
 
 from firmware import wire
 from firmware.core.movements import Act, inside
-from firmware.core.ticket import NO_HISTORY, Direction, Moment
+from firmware.core.ticket import NO_HISTORY, Credit, Direction, Moment
 from firmware.journal import WAITING_ROWS_MAX as JOURNAL_ROWS_MAX
 from firmware.journal import Journal
 from firmware.row import Row, decode, row_id
 from firmware.rows import RowReader
 from firmware.uplink.notes import (
     CLOCK_AHEAD_MS,
+    NEWS_MS_MAX,
     TURN_ROWS,
     WAITING_ROWS_MAX,
     Notes,
@@ -361,11 +362,41 @@ def test_another_gates_movement_counts_beside_own_rows_without_a_receipt(place: 
     assert len(place.journal.history("t1").pending) == 2
 
 
-@pytest.mark.parametrize("act", [Act.NOTED, Act.CREDITED, Act.UNSURE, Act.SURE])
-def test_what_a_gate_has_no_say_in_is_written_down_and_has_no_effect(act: Act) -> None:
-    row = noted_row(moved(1, act=act), NOW)
+def test_what_a_gate_has_no_say_in_is_written_down_and_has_no_effect() -> None:
+    row = noted_row(moved(1, act=Act.NOTED), NOW)
     assert row.movement is None
-    assert row.text == f"gate south, row 3.1, ticket t1: passed over: {act} is nobody else's business"
+    assert row.text == "gate south, row 3.1, ticket t1: passed over: noted is nobody else's business"
+
+
+def test_a_credit_at_another_gate_is_one_here_until_it_is_used_there_or_over(place: Place) -> None:
+    until_ms = NOON_MS + 600_000
+    yes = msgspec.structs.replace(moved(1, "t1", Act.CREDITED), until_utc_ms=until_ms)
+    assert place.notes.offer([yes])
+    place.work()
+    assert place.journal.history("t1").credit == Credit(Direction.IN, until_ms)
+    opened = moved(2, "t1")
+    walked = msgspec.structs.replace(moved(3, "t1", Act.PASSED), admission=opened.admission)
+    assert place.notes.offer([opened, walked])
+    place.work()
+    assert place.journal.history("t1").credit is None
+
+
+def test_a_credit_of_another_gate_lasts_no_longer_than_any_gate_may_give() -> None:
+    for_ever = msgspec.structs.replace(moved(1, act=Act.CREDITED), until_utc_ms=NOON_MS * 2)
+    movement = noted_row(for_ever, NOW).movement
+    assert movement
+    assert movement.until_utc_ms == NOW.utc_ms + NEWS_MS_MAX
+
+
+def test_a_doubt_at_another_gate_is_one_here_and_ends_with_its_answer(place: Place) -> None:
+    doubt = msgspec.structs.replace(moved(1, "t1", Act.UNSURE), until_utc_ms=NOON_MS + 600_000)
+    assert place.notes.offer([doubt])
+    place.work()
+    assert place.journal.history("t1").unsure_until_utc_ms == NOON_MS + 600_000
+    answer = msgspec.structs.replace(moved(2, "t1", Act.SURE), admission=doubt.admission)
+    assert place.notes.offer([answer])
+    place.work()
+    assert place.journal.history("t1") == NO_HISTORY
 
 
 def test_an_opening_that_the_vendor_claims_has_no_effect() -> None:

@@ -18,6 +18,8 @@ from firmware.config.keys import (
     GATE,
     JOURNAL,
     LANE,
+    LENGTH_MAX,
+    LENGTH_MIN,
     POLICY,
     READER,
     ROUTE,
@@ -40,6 +42,7 @@ from firmware.core.ticket import (
 )
 
 FILE_BYTES_MAX = 1 << 20  # four lanes and hundreds of events are below 100 kB; more is not a settings file
+DEADLINE_MS_MIN = 200  # no network answers sooner
 PROBLEMS_MAX = 50  # told at once; a file with more is another file
 MINUTE_MS, HOUR_MS, DAY_MS, MIB = 60_000, 3_600_000, 86_400_000, 1 << 20
 
@@ -111,6 +114,11 @@ class Settings(NamedTuple):
     journal_keep_bytes: int
     brokers: tuple[BrokerSettings, ...] = ()
     board_file: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether any vendor is asked."""
+        return any(shape.route.authority is Authority.VENDOR for shape in self.routes)
 
     def policy_for(self, event: str) -> Policy:
         """The policy of an event: the ticket's, or the route's for a code that is not in the catalogue."""
@@ -420,12 +428,23 @@ def check_routes(complaints: Complaints, routes: list[Table], events: list[Table
             complaints.add(f"{path}.starts", f"has characters that are not {values['characters']}")
         if values["authority"] == Authority.VENDOR and not values["vendor"]:
             complaints.add(f"{path}.vendor", "is missing: the vendor that is asked")
+        if 0 < values["deadline_ms"] < DEADLINE_MS_MIN:
+            complaints.add(f"{path}.deadline_ms", f"is too short: {DEADLINE_MS_MIN} at least, or 0")
+        if values["without_answer"] == WithoutAnswer.OPEN_AND_UPLOAD and takes_any(values):
+            mend = "say how such codes look, with starts, lengths or characters"
+            complaints.add(f"{path}.without_answer", f"would let in whatever is held to a reader: {mend}")
         if ids and values["event"] and values["event"] not in ids:
             near = nearest(values["event"], ids)
             complaints.add(f"{path}.event", f"{shown(values['event'])} is none of the events{near}")
         if ids and not values["event"] and values["check_first"] and "" not in ids:
             mend = "name the event, or every code that is not in the catalogue is of the wrong one"
             complaints.add(f"{path}.event", f"is missing: with check_first = true, {mend}")
+
+
+def takes_any(values: Values) -> bool:
+    """Whether the codes of a route may look like anything."""
+    shapeless = not values["starts"] and values["characters"] == "any"
+    return shapeless and values["length_min"] == LENGTH_MIN and values["length_max"] == LENGTH_MAX
 
 
 def brokers_of(complaints: Complaints, document: Mapping[str, object]) -> tuple[BrokerSettings, ...]:

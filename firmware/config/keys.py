@@ -58,6 +58,7 @@ SERIAL, LINES, EVDEV = (Only("kind", (kind,)) for kind in ("serial", "lines", "e
 GPIO = Only("name", ("gpio",))
 SCANNER = Only("kind", ("serial", "evdev"))
 ASKED = Only("authority", ("vendor",))
+LENGTH_MIN, LENGTH_MAX = 1, 512  # of a code, where a route does not say
 NO_NAME = '`""` stands for tickets that name none.'
 FILE_OR_NONE = FullPath(or_empty=True)
 SECRET, SECRET_OR_NONE = SecretPath(), SecretPath(or_empty=True)
@@ -262,8 +263,8 @@ ROUTE = Section(
     "decides from its catalogue.",
     (
         Key("starts", Text(), "", "How the code begins."),
-        Key("length_min", CODE_LENGTH, 1, "Characters at least."),
-        Key("length_max", CODE_LENGTH, 512, "Characters at most."),
+        Key("length_min", CODE_LENGTH, LENGTH_MIN, "Characters at least."),
+        Key("length_max", CODE_LENGTH, LENGTH_MAX, "Characters at most."),
         Key("characters", OneOf(tuple(ALPHABETS)), "any", "All that occur; letters and digits are ASCII."),
         Key(
             "listed_too",
@@ -286,16 +287,17 @@ ROUTE = Section(
         ),
         Key(
             "deadline_ms",
-            Number(200, 10_000, "no network answers sooner, nobody waits longer"),
-            ROUTE_DEFAULT.deadline_ms,
-            "How long the vendor has to answer.",
+            Number(0, 10_000, "0 or 200 at least: no network answers sooner; nobody waits longer"),
+            0,
+            "How long the vendor has to answer; 0 for what its own rules say, or else 3000.",
             ASKED,
         ),
         Key(
             "without_answer",
             OneOf(tuple(WithoutAnswer)),
             ROUTE_DEFAULT.without_answer.value,
-            "Then: decide from the catalogue, admit nobody, or admit and tell the vendor later.",
+            "Then: decide from the catalogue, admit nobody, or admit and tell the vendor later (for codes of "
+            "a shape, at a vendor that takes such scans).",
             ASKED,
         ),
         Key(

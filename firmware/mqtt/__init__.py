@@ -64,7 +64,9 @@ class Session:
 
     def __init__(self, number: int, link: Link, limits: Limits, window: int) -> None:
         self.number, self.broker = number, link.broker
-        self.window = min(window, limits.messages)
+        self.window, self._broker_window = min(window, limits.messages), limits.messages
+        self.own_address = link.own_address()
+        """Our address on the network, as the broker sees it; "" where it is not known."""
         room = limits.packet_bytes - ENVELOPE_BYTES if limits.packet_bytes else wire.PAYLOAD_BYTES_MAX
         self.payload_bytes_max = max(0, min(wire.PAYLOAD_BYTES_MAX, room))
         self._link, self._packet_bytes_max = link, limits.packet_bytes
@@ -74,9 +76,10 @@ class Session:
         self._waiting: dict[int, int] = {}  # packet ids of what we have not acknowledged, by our number
         self._arrivals = 0
 
-    def publish(self, publication: Publication) -> bool:
+    def publish(self, publication: Publication, urgent: bool = False) -> bool:
         """Send now. False: not connected any more, or the window is full; then it is kept nowhere.
 
+        What is `urgent` may go beyond our window, up to what the broker takes.
         True means sent, not arrived. A message of QoS 0 has a place in the window until it is written.
         Raises `TooLarge`.
         """
@@ -88,7 +91,7 @@ class Session:
                 f"has {packet_bytes:,}: let it take {PACKET_BYTES_MAX:,} (mosquitto: max_packet_size)"
             )
         with self._lock:
-            if not self._open or len(self._sent) >= self.window:
+            if not self._open or len(self._sent) >= (self._broker_window if urgent else self.window):
                 return False
             packet_id = self._link.publish(publication)
             if packet_id is None:

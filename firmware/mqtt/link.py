@@ -267,6 +267,13 @@ class Link:
             client.loop_write()
         client.loop_misc()
 
+    def own_address(self) -> str:
+        """Our own address of this connection; "" after its end."""
+        sock: Any = self._client.socket()
+        with suppress(OSError):
+            return str(sock.getsockname()[0]) if sock is not None else ""
+        return ""
+
     def disconnect(self, with_will: bool = False) -> None:
         """Say goodbye, at the next turns; with the will where the farewell was not taken."""
         reason = "Disconnect with will message" if with_will else "Normal disconnection"

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from typing import Self
 from firmware import wire
 from firmware.catalogue import Catalogue
 from firmware.core.ticket import Moment
+from firmware.device import Device
 from firmware.inbox import Inbox
 from firmware.journal import Journal
 from firmware.mqtt import PACE, Arrived, Broker, Line, Pace, Publication, Session, TooLarge
@@ -29,12 +30,17 @@ from firmware.sync import Sync, Taken
 from firmware.uplink.notes import Notes
 from firmware.uplink.peers import Peers
 from firmware.uplink.presence import Presences
-from firmware.uplink.rows_up import RowsUp
+from firmware.uplink.rows_up import ENVELOPE_BYTES, SPARE_MESSAGES, RowsUp
+from firmware.uplink.vendors import Vendors
 
 TURN_S = 1.0  # how often what has no bell of its own is looked at
 LOOK_S = 60.0  # between questions for news of the catalogue where none came: its stamp must not grow old
 RETRY_S = 1.0  # after a turn that failed, on a disk that hangs for instance
 FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
+# Where vendors are asked, so much of rows is on its way at most: a question that comes behind them on a
+# connection of 1 Mbit/s waits a quarter of a second. Two pieces a round trip of 20 ms are 1.6 MB a second.
+BESIDE_ASKS_BYTES = 16_000
+BESIDE_ASKS_MESSAGES = 2
 JOIN_S = 5.0  # a closing gate waits so long for the turn in hand
 COUNT = re.compile(r"[0-9][0-9,.]*")
 GATE_NAME = re.compile(r"[a-z0-9_-]{1,32}")
@@ -59,13 +65,19 @@ class Uplink:
         now: Callable[[], Moment],
         watch: Callable[[wire.Outcome], None] = lambda _: None,
         pace: Pace = PACE,
+        device: Device = Device(),  # noqa: B008  a named tuple: it cannot change
+        trusted: Callable[[], bool] = lambda: False,
+        vendors: Vendors | None = None,
     ) -> None:
         """`folder` is the gate's data; `do` has the loop do something; `now` is asked in the loop only.
 
-        `watch` hears of every outcome, on the uplink's thread.
+        `watch` hears of every outcome, on the uplink's thread; `device` and `trusted`, the state of the
+        clock, are told with the birth. `vendors` are there where the settings have some asked.
         """
         self._venue, self._gate = venue, gate
         self._journal, self._watch = journal, watch
+        self._trusted, self._told_trusted = trusted, False
+        self._vendors = vendors
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._woken = False
         self._has_room = False  # what is due can go out; without, a PUBACK wakes
@@ -84,7 +96,7 @@ class Uplink:
             self._folder = folder / "journal"
             self._rows = undo.enter_context(RowReader(self._folder))
             self._presences = Presences(
-                wire.address(wire.STATUS, venue, gate), journal.epoch, journal.random, release
+                wire.address(wire.STATUS, venue, gate), journal.epoch, journal.random, release, device
             )
             self._notes = Notes(gate, journal, self._rows, do, now)
             self._up = RowsUp(self._rows)
@@ -93,7 +105,7 @@ class Uplink:
             self._line = Line(
                 brokers,
                 f"gate-{venue}-{gate}",
-                tuple(subscriptions(venue, gate)),
+                tuple(subscriptions(venue, gate, vendors is not None)),
                 self,
                 will=self._presences.will,
                 farewell=self._presences.will,
@@ -139,15 +151,28 @@ class Uplink:
 
     def disconnected(self, session: Session, why: str) -> None:
         """It is over."""
+        if self._vendors is not None:
+            self._vendors.disconnected(session)
         self._inbox.put_always(partial(self._on_disconnected, session))
 
     def arrived(self, session: Session, arrived: Arrived) -> None:
         """A message came. One of QoS 0 is nobody's here, and no window bounds how many of them come."""
         if not arrived.number:
             self._without_receipt += 1
+        elif self._is_answer(arrived):
+            session.acknowledge(arrived)
         elif not self._inbox.put(partial(self._on_arrived, session, arrived)):
             self._overflowed += 1  # only a broker that heeds no window gets here
             session.acknowledge(arrived)
+
+    def _is_answer(self, arrived: Arrived) -> bool:
+        """Whether it was an answer that fits, which goes to the loop by the shortest way."""
+        if self._vendors is None or arrived.topic != self._vendors.answers or arrived.retained:
+            return False
+        with suppress(wire.Unfit):
+            self._vendors.take_answer(arrived.payload)
+            return True
+        return False
 
     def acknowledged(self, session: Session) -> None:
         """There is room in the window. The first message of a session is the birth."""
@@ -209,18 +234,25 @@ class Uplink:
         def has_room() -> bool:
             return session.in_flight < session.window
 
-        if not self._born:
-            self._born = session.publish(self._presences.birth(session.number))
+        trusted = self._trusted()
+        if not self._born or trusted is not self._told_trusted:
+            birth = self._presences.birth(session.number, session.own_address, trusted)
+            self._born, self._told_trusted = session.publish(birth), trusted
         if not self._born:
             return False
+        if self._vendors is not None:
+            self._vendors.connected(session)
         newest = self._journal.committed
         for topic, message in self._peers.outgoing(newest, now_s, has_room):
             if not self._publish(session, topic, message):
                 return False
         if not has_room() or not self._ask_for_tickets(session, now_s):
             return False
-        room = session.payload_bytes_max
-        while (batch := self._up.next_message(newest, session.window, room, now_s)) is not None:
+        room, window = session.payload_bytes_max, session.window
+        if self._vendors is not None:
+            room = min(room, ENVELOPE_BYTES + BESIDE_ASKS_BYTES)
+            window = min(window, SPARE_MESSAGES + BESIDE_ASKS_MESSAGES)
+        while (batch := self._up.next_message(newest, window, room, now_s)) is not None:
             if not self._publish(session, wire.JOURNAL, batch):
                 return False
             self._up.sent(now_s)
@@ -261,6 +293,8 @@ class Uplink:
     def _on_disconnected(self, session: Session) -> None:
         if session is self._session:
             self._session, self._connected_to = None, ""
+        if self._vendors is not None:  # once more: this thread may have had it connected meanwhile
+            self._vendors.disconnected(session)
 
     def _on_birth_taken(self) -> None:
         self._presences.born = True
@@ -312,6 +346,10 @@ class Uplink:
                 self._on_outcomes(wire.decode(payload, wire.Outcomes).outcomes)
             case wire.PAGE:
                 self._on_taken(self._sync.take(wire.decode(payload, wire.CataloguePage)))
+            case wire.ANSWER:
+                wire.decode(payload, wire.Answer)  # one that fits went to the loop by the shortest way
+            case wire.VENDORS if self._vendors is not None:
+                self._vendors.take(wire.decode(payload, wire.Vendors))
             case _:
                 raise wire.Unfit("a topic that was not asked for")
 
@@ -405,9 +443,9 @@ def outcome_row(outcome: wire.Outcome) -> Row:
     return Row("outcome", "", WHEN_WRITTEN, outcome.scan, outcome.verdict, text=text)
 
 
-def subscriptions(venue: str, gate: str) -> Iterator[str]:
-    """What a gate listens to."""
-    for topic in (wire.RECEIPT, wire.OUTCOME, wire.PAGE):
+def subscriptions(venue: str, gate: str, asks: bool = False) -> Iterator[str]:
+    """What a gate listens to; answers only where its vendors are asked."""
+    for topic in (wire.RECEIPT, wire.OUTCOME, wire.PAGE, *((wire.ANSWER, wire.VENDORS) if asks else ())):
         yield wire.address(topic, venue, gate)
     for topic in (wire.STATUS, wire.ADMISSIONS, wire.ADMISSIONS_REQUEST):
         yield wire.address(topic, venue, "+")

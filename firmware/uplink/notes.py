@@ -23,9 +23,12 @@ from firmware.rows import Noted
 TURN_ROWS = 20  # in one turn of the loop: below a millisecond, because a scan may wait behind it
 WAITING_ROWS_MAX = 4000  # handed to the loop and not on disk; five pages
 CLOCK_AHEAD_MS = 60_000  # of another gate's clock, as far as it is believed; with NTP it is milliseconds
+NEWS_MS_MAX = 7_200_000  # a credit or a doubt of another gate lasts no longer: the longest `credit_min`
 SAFE_S_MAX = 2.0  # a caller who wants them on disk waits so long, and asks again later
 
-FROM_GATES = frozenset({Act.OPENED, Act.PASSED, Act.SETTLED, Act.LAPSED, Act.VOIDED})
+FROM_GATES = frozenset(
+    {Act.OPENED, Act.PASSED, Act.SETTLED, Act.LAPSED, Act.VOIDED, Act.CREDITED, Act.UNSURE, Act.SURE}
+)
 ENDS = frozenset({Act.PASSED, Act.SETTLED})
 FROM_VENDOR = frozenset({Act.NOTED})
 PASSED_OVER = (
@@ -289,7 +292,7 @@ def noted_row(
         moved.perimeters,
         moved.utc_ms,
         moved.spend,
-        moved.until_utc_ms,
+        min(moved.until_utc_ms, moment.utc_ms + NEWS_MS_MAX),
     )
     return Row("noted", "", moment, movement=movement, text=text)
 

@@ -1,0 +1,221 @@
+"""Asking vendors through the bridge: what is known of each, and the way of a question and of its answer.
+
+No thread of its own. The loop looks and asks; the line's thread hands answers in, because the uplink's may
+wait for the disk while a person stands at the lane; the uplink's thread tells how the vendors are. Nothing
+is queued: a question that cannot go out now is answered by policy now.
+
+A vendor is not asked while the bridge says that it does not answer, while nothing was heard from the bridge
+for `STALE_S`, and after `SILENT_ASKS` questions in a row without any word back: then one question every
+`TRIAL_S` finds out whether somebody is there again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from firmware import wire
+from firmware.asks import Question
+from firmware.core.ticket import Moment, Perimeter, Route, Verdict, WithoutAnswer
+from firmware.mqtt import Publication, Session, TooLarge
+
+STALE_S = 60.0  # the bridge speaks every 20 s: three times missed is gone
+SILENT_ASKS = 3  # one may be lost, and two lanes ask at once; each costs a person the whole deadline
+TRIAL_S = 5.0  # so that a bridge which is back is found soon, and one person in five seconds waits for it
+DEADLINE_MS = 3000  # where neither the route nor the bridge names one; that of the slowest vendor
+
+NO_BROKER = "no connection to the broker"
+NOT_HEARD = "nothing was heard from the bridge yet"
+STALE = "nothing was heard from the bridge for a minute"
+SILENT = "the bridge did not answer the last questions"
+NO_CLOCK = "the clock of this gate is not trusted yet"
+NOT_ANSWERING = "the vendor does not answer at present"
+NOT_SET_UP = "the bridge has not set this gate up with the vendor yet"
+
+Answer = Callable[[int, Verdict, str, bool, bytes], bool]
+
+
+class _Sent(NamedTuple):
+    account: str
+    until_s: float
+
+
+class _Breaker:
+    """Questions to one vendor since the last word of any kind."""
+
+    def __init__(self) -> None:
+        self.silent = 0
+        self.trial_s = 0.0
+
+    def missed(self, now_s: float) -> None:
+        """A deadline passed without a word."""
+        self.silent += 1
+        self.trial_s = max(self.trial_s, now_s + TRIAL_S)
+
+    def holds(self, now_s: float) -> bool:
+        """Whether nobody is to be asked now."""
+        return self.silent >= SILENT_ASKS and now_s < self.trial_s
+
+    def asked(self, now_s: float) -> None:
+        """A question goes out. The next trial has its time."""
+        self.trial_s = now_s + TRIAL_S
+
+
+class Vendors:
+    """The vendors of one gate's bridge; `firmware.asks.Link`."""
+
+    def __init__(
+        self, venue: str, gate: str, answer: Answer, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`answer` takes what came of an ask, on the line's thread."""
+        self._topic = wire.address(wire.ASK, venue, gate)
+        self.answers = wire.address(wire.ANSWER, venue, gate)
+        """The topic of the answers."""
+        self._answer, self._now = answer, now
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._accounts: dict[str, wire.Account] | None = None
+        self._heard_s = 0.0
+        self._sent: dict[int, _Sent] = {}
+        self._breakers: dict[str, _Breaker] = {}
+
+    # --- the line's thread ---------------------------------------------------------------------------------
+
+    def connected(self, session: Session) -> None:
+        """Questions go out through this session, on which the birth went first. Twice is fine."""
+        self._session = session
+
+    def disconnected(self, session: Session) -> None:
+        """It is over."""
+        if self._session is session:
+            self._session = None
+
+    def take_answer(self, payload: bytes) -> bool:
+        """What came of an ask. False where the loop is too far behind. Raises `wire.Unfit`."""
+        answer = wire.decode(payload, wire.Answer)
+        with self._lock:
+            sent = self._sent.pop(answer.scan, None)
+            if sent is not None:
+                self._breakers[sent.account].silent = 0
+        return self._answer(answer.scan, verdict_of(answer), answer.text, answer.doubt, answer.digest)
+
+    # --- the uplink's thread -------------------------------------------------------------------------------
+
+    def take(self, vendors: wire.Vendors) -> None:
+        """How the vendors are."""
+        self._accounts = {account.account: account for account in vendors.accounts}
+        self._heard_s = self._now()
+
+    # --- the loop ------------------------------------------------------------------------------------------
+
+    def look(self, route: Route, perimeter: Perimeter, moment: Moment) -> Route:
+        """The route of a scan, with what is known of its vendor at this moment."""
+        accounts = self._accounts
+        deadline_ms = route.deadline_ms
+        if accounts is None:
+            trouble = NOT_HEARD if self._session else NO_BROKER
+            return route._replace(reachable=False, trouble=trouble, deadline_ms=deadline_ms or DEADLINE_MS)
+        account = accounts.get(route.vendor)
+        if account is None:
+            text = f'the bridge has no vendor named "{route.vendor}"'
+            return route._replace(configured=False, trouble=text, deadline_ms=deadline_ms or DEADLINE_MS)
+        without_answer = route.without_answer
+        if without_answer is WithoutAnswer.OPEN_AND_UPLOAD and not account.uploads:
+            without_answer = WithoutAnswer.CLOSED
+        missing = _missing(account, perimeter, moment)
+        why = missing or self._unreachable(account)
+        return route._replace(
+            deadline_ms=deadline_ms or account.deadline_ms or DEADLINE_MS,
+            without_answer=without_answer,
+            configured=not missing,
+            reachable=not why,
+            trouble=why,
+        )
+
+    def _unreachable(self, account: wire.Account) -> str:
+        """Why nobody can be asked now; "" where one can."""
+        now_s = self._now()
+        if self._session is None:
+            return NO_BROKER
+        if now_s - self._heard_s > STALE_S:
+            return STALE
+        if not account.reachable:
+            return account.text or NOT_ANSWERING
+        with self._lock:
+            self._count_silent(now_s)
+            breaker = self._breakers.get(account.account)
+            return SILENT if breaker is not None and breaker.holds(now_s) else ""
+
+    def _count_silent(self, now_s: float) -> None:
+        for scan, sent in list(self._sent.items()):
+            if now_s > sent.until_s:
+                del self._sent[scan]
+                self._breakers[sent.account].missed(now_s)
+
+    def ask(self, question: Question) -> str:
+        """Send the question at once, also where rows fill the window."""
+        session, now_s = self._session, self._now()
+        if session is None:
+            return NO_BROKER
+        left_ms = question.ask.until_ms - int(now_s * 1000)
+        if left_ms <= 0:
+            return "the disk took all the time there was"
+        account, scan = question.ask.vendor, question.ask.scan
+        with self._lock:  # before it goes out: the answer may be quicker than this thread
+            self._breakers.setdefault(account, _Breaker()).asked(now_s)
+            self._sent[scan] = _Sent(account, now_s + left_ms / 1000)
+        why = ""
+        try:
+            publication = Publication(self._topic, wire.encode(ask_of(question, left_ms)))
+            if not session.publish(publication, urgent=True):
+                why = NO_BROKER
+        except TooLarge as error:
+            why = str(error)
+        if why:
+            with self._lock:
+                self._sent.pop(scan, None)
+        return why
+
+
+def _missing(account: wire.Account, perimeter: Perimeter, moment: Moment) -> str:
+    """What has to be set up before this vendor can be asked; "" for nothing."""
+    if not account.asks:
+        return account.text or "this vendor cannot be asked"
+    if account.clock and not moment.trusted:
+        return NO_CLOCK
+    if perimeter not in account.configured:
+        return account.text or NOT_SET_UP
+    return ""
+
+
+def ask_of(question: Question, left_ms: int) -> wire.Ask:
+    """The question as it is sent."""
+    ask, scan = question.ask, question.scan
+    ticket = scan.ticket
+    return wire.Ask(
+        scan=ask.scan,
+        digest=question.digest,
+        account=ask.vendor,
+        code=question.code,
+        ticket_id=ticket.ticket_id if ticket else "",
+        event=ticket.event if ticket else scan.route.event,
+        session=ticket.session if ticket else "",
+        direction=ask.direction,
+        perimeter=question.perimeter,
+        at_utc_ms=scan.moment.utc_ms,
+        left_ms=min(left_ms, wire.DEADLINE_MS_MAX),
+        again=scan.history.unsure_until_utc_ms > scan.moment.utc_ms,
+    )
+
+
+def verdict_of(answer: wire.Answer) -> Verdict:
+    """What an answer means for the lane. A refusal never admits, whatever verdict stands in it."""
+    match answer.word:
+        case wire.Word.ACCEPTED:
+            return Verdict.ADMITTED
+        case wire.Word.UNANSWERED:
+            return Verdict.NO_ANSWER
+        case _:
+            verdict = answer.verdict
+            fit = verdict is not None and not verdict.admits and verdict is not Verdict.NO_ANSWER
+            return verdict if verdict is not None and fit else Verdict.REFUSED
