@@ -69,7 +69,7 @@ class Presence:
         self._requests = Requests(settings)
         self._lost: dict[tuple[str, Direction, int], None] = {}  # uploads that may be sent again
         self.batch_max = settings.batch_size
-        self.deadline_ms = round(settings.timeout_s * 1000)
+        self.deadline_ms = settings.ask_deadline_ms
         self.uploads = settings.offline == "upload"
 
     def secrets(self) -> Sequence[str]:

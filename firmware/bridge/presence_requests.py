@@ -25,8 +25,8 @@ GATE_PARAMETERS = ("gateName", "gateId")
 INTERNAL_ENTRIES = ("enter", "validate")  # the second one is deprecated since March 2020
 DEVICE_SYSTEMS = ("Printed", "printed")  # as the table has it, as the samples have it
 OFFLINE = ("closed", "upload")
-TIMEOUT_S = 3.0  # Presence's own limit
-TIMEOUT_S_MAX = 10.0
+ASK_DEADLINE_MS = 3000  # Presence's own limit
+ASK_DEADLINE_MS_MIN, ASK_DEADLINE_MS_MAX = 500, 10_000
 CONFIGURE_TIMEOUT_S = 5.0  # nobody stands at a gate; it is tried again
 # Nobody waits at a gate for an upload, and a reply that is given up leaves each of its scans to a person.
 UPLOAD_TIMEOUT_S, UPLOAD_TIMEOUT_S_MAX = 10.0, 30.0
@@ -71,7 +71,7 @@ class PresenceSettings(NamedTuple):
     channel: str = ""
     accept_entry: tuple[str, ...] = (OKAY,)
     accept_exit: tuple[str, ...] = ACCEPT_EXIT
-    timeout_s: float = TIMEOUT_S
+    ask_deadline_ms: int = ASK_DEADLINE_MS
     offline: str = "closed"
     upload_path: str = "ticket/upload"
     batch_size: int = BATCH_SIZE
@@ -120,7 +120,7 @@ class Requests:
 
     def trial(self, what: str) -> httpx.Request:
         """Look for a device that nobody has, as quickly as a person would have to be answered."""
-        return self._look(("mac", NOBODY), manner(what, self._set.timeout_s))
+        return self._look(("mac", NOBODY), manner(what, self._set.ask_deadline_ms / 1000))
 
     def _look(self, named: tuple[str, str], sent: dict[str, Any]) -> httpx.Request:
         return httpx.Request(
@@ -140,8 +140,8 @@ class Requests:
             f"ticket/{way}",
             self._entry(scan, kept),
             what,
-            self._set.timeout_s + LATE_S,
-            self._set.timeout_s,
+            self._set.ask_deadline_ms / 1000 + LATE_S,
+            self._set.ask_deadline_ms / 1000,
         )
 
     def upload(self, what: str, batch: Sequence[Told]) -> httpx.Request:
@@ -230,7 +230,10 @@ def check(settings: PresenceSettings) -> None:
         (not settings.accept_entry, "accept_entry: is empty, so nobody would be let in: name OKAY at least"),
         (not settings.accept_exit, "accept_exit: is empty, so nobody would be let out: name OKAY at least"),
         (not all(map(STATUS.fullmatch, accepted)), "accept_entry, accept_exit: a status is as in OKAY"),
-        (not 0.2 <= settings.timeout_s <= TIMEOUT_S_MAX, "timeout_s: 0.2 to 10"),
+        (
+            not ASK_DEADLINE_MS_MIN <= settings.ask_deadline_ms <= ASK_DEADLINE_MS_MAX,
+            f"ask_deadline_ms: {ASK_DEADLINE_MS_MIN} to {ASK_DEADLINE_MS_MAX}",
+        ),
         (settings.offline not in OFFLINE, "offline: closed or upload"),
         (
             not PATH.fullmatch(settings.upload_path),

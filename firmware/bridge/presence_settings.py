@@ -6,6 +6,8 @@ from typing import Any
 from firmware.bridge.checked import VENDORS_MAX, address_fits, secret_of
 from firmware.bridge.presence_replies import REFUSALS, STATUSES
 from firmware.bridge.presence_requests import (
+    ASK_DEADLINE_MS_MAX,
+    ASK_DEADLINE_MS_MIN,
     BATCH_SIZE_MAX,
     CHANNEL,
     DEVICE_SYSTEMS,
@@ -16,7 +18,6 @@ from firmware.bridge.presence_requests import (
     PATH,
     STATUS,
     SUFFIXES,
-    TIMEOUT_S_MAX,
     UPLOAD_TIMEOUT_S_MAX,
     VENUE_PARAMETERS,
     PresenceSettings,
@@ -98,11 +99,15 @@ PRESENCE = Section(
             "With which statuses an exit opens: two revisions say `EXIT`, the third says `OKAY`.",
         ),
         Key(
-            "timeout_ms",
-            Number(200, round(TIMEOUT_S_MAX * 1000), "nobody stands longer before a closed lane"),
-            round(DEFAULTS["timeout_s"] * 1000),
-            "How long an answer may take; Presence's own limit. One that comes later still counts for the "
-            "next try.",
+            "ask_deadline_ms",
+            Number(
+                ASK_DEADLINE_MS_MIN,
+                ASK_DEADLINE_MS_MAX,
+                "no network answers sooner; nobody stands longer before a closed lane",
+            ),
+            DEFAULTS["ask_deadline_ms"],
+            "How long an answer may take, from the scan on; Presence's own limit. One that comes later still "
+            "counts for the next try.",
         ),
         Key(
             "offline",
@@ -171,7 +176,7 @@ def presence(complaints: Complaints, vendor: Table) -> PresenceSettings | None:
         channel=values["channel"],
         accept_entry=values["accept_entry"],
         accept_exit=values["accept_exit"],
-        timeout_s=values["timeout_ms"] / 1000,
+        ask_deadline_ms=values["ask_deadline_ms"],
         offline=values["offline"],
         upload_path=values["upload_path"],
         batch_size=values["batch_size"],

@@ -326,8 +326,8 @@ def test_a_reply_that_was_lost_is_asked_for_again_with_the_same_time(kind: str) 
 
 
 def test_an_answer_that_comes_after_the_deadline_is_still_heard() -> None:
-    with door(timeout_s=0.2) as found:
-        found.sandbox.misbehave("slow", "enter", seconds=0.4)
+    with door(ask_deadline_ms=500) as found:
+        found.sandbox.misbehave("slow", "enter", seconds=0.7)
         assert isinstance(found.ask(tonight(found)[0]), Accepted)
 
 
