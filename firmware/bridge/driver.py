@@ -196,7 +196,9 @@ class Driver:
                 why = "the vendor asked to be left alone" if resting_s else "too many requests are waiting"
                 return NoTurn(f"{self._named(request)}: not sent: {why}", resting_s)
             self._wait(min(ahead_s, NAP_S))
-        return NoTurn(f"{self._named(request)}: not sent: there is no time left for it")
+        return NoTurn(
+            f"{self._named(request)}: not sent: the bridge is stopping, or nobody waits for it any more"
+        )
 
     def _once(self, request: httpx.Request) -> httpx.Response | Outage:
         """Send once. Whether bytes left this machine decides between `NotSent` and `Lost`."""

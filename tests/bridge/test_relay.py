@@ -355,7 +355,9 @@ ODD = {
     "too long": (topic(wire.JOURNAL, "east"), b"x" * 70_000, False, "are more than"),
     "foreign venue": ("gatepost/v1/other/gate/east/journal", b"", False, "no topic"),
     "foreign": ("weather/today", b"", False, "no topic"),
-    "not for us": (topic(wire.STATUS, "east"), b"", False, "no topic"),
+    "not for us": (topic(wire.RECEIPT, "east"), b"", False, "no topic"),
+    "no birth": (topic(wire.STATUS, "east"), b"", True, "no MessagePack map"),
+    "no ask": (topic(wire.ASK, "east"), b"\x81\xa1v\x01", False, "missing required field"),
     "no name": (topic(wire.JOURNAL, "Nord Süd"), batch(gate_of("east")), False, "no name of a gate"),
 }
 

@@ -1,0 +1,315 @@
+"""Asks of one account, over real HTTP: side by side, once each, in time or late, and not if it is no use."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import msgspec
+import pytest
+
+from firmware import wire
+from firmware.bridge.asking import ASKS_AT_ONCE, ASKS_WAITING_MAX, Asking, always
+from firmware.bridge.breaker import FAILURES_IN_A_ROW, Breaker
+from firmware.bridge.database import LedgerLost
+from firmware.bridge.driver import Driver
+from firmware.bridge.work import Faults
+from firmware.core.ticket import Direction, Perimeter, Verdict
+from firmware.demo.network import free_port
+from tests.bridge.oracle import Oracle, OracleServer
+from tests.brokers import until
+from tests.core.samples import NOON_MS
+
+LONG_MS, SHORT_MS = 60_000, 600  # the first is never over in a test; the second is worth a wait
+
+
+class Counter:
+    """Asks of a gate at one vendor, and all answers that were sent."""
+
+    def __init__(self, stack: ExitStack, url: str, name: str = "acme") -> None:
+        self.vendor = Oracle(url)
+        self.faults = Faults()
+        self.answers: list[tuple[str, wire.Answer]] = []
+        self.kept: Mapping[str, str] | None = {"id": "7"}
+        self.first: Callable[[str, wire.Ask], bool] = always
+        self.lock = threading.Lock()
+        driver = stack.enter_context(Driver(name, self.vendor, 1000, connections_max=ASKS_AT_ONCE + 1))
+        self.breaker = Breaker(self._turned)
+        self.asking = Asking(
+            name, self.vendor, driver, self.breaker, self.faults, self._answer,
+            lambda _gate, _perimeter: self.kept, self._first,
+        )  # fmt: skip
+        stack.enter_context(self.asking)
+
+    def _turned(self) -> None:
+        self.asking.wake()
+
+    def _first(self, gate: str, asked: wire.Ask) -> bool:
+        return self.first(gate, asked)
+
+    def _answer(self, gate: str, answer: wire.Answer) -> None:
+        with self.lock:
+            self.answers.append((gate, answer))
+
+    def ask(self, scan: int, code: str = "yes", left_ms: int = LONG_MS, gate: str = "north") -> None:
+        self.asking.take(gate, ask(scan, code, left_ms))
+
+    def answered(self, count: int = 1) -> list[wire.Answer]:
+        """All answers, once there are so many."""
+        until(lambda: len(self.answers) >= count)
+        return [answer for _, answer in self.answers]
+
+
+def ask(scan: int, code: str = "yes", left_ms: int = LONG_MS) -> wire.Ask:
+    return wire.Ask(
+        scan=scan, digest=b"d" * 16, account="acme", code=code, ticket_id="acme:t1", event="gala",
+        session="night", direction=Direction.IN, perimeter=Perimeter.OUTER, at_utc_ms=NOON_MS,
+        left_ms=left_ms,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as found:
+        yield found
+
+
+@pytest.fixture
+def oracle(stack: ExitStack) -> OracleServer:
+    return stack.enter_context(OracleServer())
+
+
+@pytest.fixture
+def at(stack: ExitStack, oracle: OracleServer) -> Counter:
+    return Counter(stack, oracle.url)
+
+
+def test_an_answer_is_the_vendors_word_for_that_scan(at: Counter) -> None:
+    at.ask(1, "yes")
+    at.answered(1)
+    at.ask(2, "no")
+    yes, no = at.answered(2)
+    assert (yes.scan, yes.word, yes.verdict, yes.text) == (1, wire.Word.ACCEPTED, None, "come in")
+    assert (no.scan, no.word, no.verdict, no.text) == (2, wire.Word.REFUSED, Verdict.USED, "was here")
+    question, kept = at.vendor.questions[0]
+    assert (question.ticket_id, question.event, question.gate, kept) == ("t1", "gala", "north", {"id": "7"})
+    assert (at.asking.counts.asked, at.asking.counts.answered) == (2, 2)
+
+
+def test_a_ticket_of_another_account_has_no_id_here(at: Counter) -> None:
+    at.asking.take("north", msgspec.structs.replace(ask(1), ticket_id="other:t9"))
+    at.answered()
+    assert at.vendor.questions[0][0].ticket_id == ""
+
+
+def test_an_ask_that_comes_again_is_asked_once_and_answered_the_same(
+    at: Counter, oracle: OracleServer
+) -> None:
+    at.ask(1, "slow no")
+    until(lambda: oracle.asked)
+    at.ask(1, "slow no")
+    oracle.release.set()
+    at.answered(1)
+    at.ask(1, "slow no")
+    first, again = at.answered(2)
+    assert first == again
+    assert oracle.asked == ["slow no"]
+    at.ask(1, "yes", gate="south")
+    at.answered(3)
+    assert len(oracle.asked) == 2, "another gate's scan of the same number"
+
+
+def test_asks_go_side_by_side(at: Counter, oracle: OracleServer) -> None:
+    for scan in range(40):
+        at.ask(scan, f"slow {scan}")
+    until(lambda: oracle.under_way == 40)
+    oracle.release.set()
+    assert {answer.word for answer in at.answered(40)} == {wire.Word.ACCEPTED}
+
+
+def test_a_vendor_that_hangs_holds_up_nothing_of_another(
+    stack: ExitStack, at: Counter, oracle: OracleServer
+) -> None:
+    other = Counter(stack, stack.enter_context(OracleServer()).url, "other")
+    for scan in range(2 * ASKS_AT_ONCE):
+        at.ask(scan, "slow")
+    until(lambda: oracle.under_way == ASKS_AT_ONCE)
+    other.ask(1)
+    assert other.answered()[0].word is wire.Word.ACCEPTED
+    assert at.answers == []
+
+
+def test_an_ask_whose_time_is_over_is_not_sent(at: Counter, oracle: OracleServer) -> None:
+    at.ask(1, left_ms=0)
+    (answer,) = at.answered()
+    assert (answer.word, answer.doubt) == (wire.Word.UNANSWERED, False)
+    assert oracle.asked == []
+
+
+def test_nor_is_one_whose_time_went_by_in_the_queue(at: Counter, oracle: OracleServer) -> None:
+    for scan in range(ASKS_AT_ONCE):
+        at.ask(scan, "slow")
+    until(lambda: oracle.under_way == ASKS_AT_ONCE)
+    at.ask(999, "too late", left_ms=1)
+    oracle.release.set()
+    at.answered(ASKS_AT_ONCE + 1)
+    assert "too late" not in oracle.asked
+
+
+def test_a_late_answer_is_told_all_the_same(at: Counter, oracle: OracleServer) -> None:
+    at.ask(1, "slow", left_ms=SHORT_MS)
+    until(lambda: at.asking._overdue)
+    oracle.release.set()
+    (answer,) = at.answered()
+    assert answer.word is wire.Word.ACCEPTED
+    assert (at.asking.counts.late, at.asking.counts.answered) == (1, 0)
+
+
+def test_what_cannot_be_carried_out_leaves_no_doubt_and_what_may_have_been_does(
+    stack: ExitStack, at: Counter, oracle: OracleServer
+) -> None:
+    nobody = Counter(stack, f"http://127.0.0.1:{free_port()}")
+    nobody.ask(1)
+    (not_sent,) = nobody.answered()
+    assert (not_sent.word, not_sent.doubt) == (wire.Word.UNANSWERED, False)
+    at.vendor.deadline_ms = -6_900  # so that the request itself gives up after 100 ms
+    at.ask(1, "slow")
+    (lost,) = at.answered()
+    assert (lost.word, lost.doubt) == (wire.Word.UNANSWERED, True)
+
+
+def test_too_many_asks_are_answered_at_once(at: Counter, oracle: OracleServer) -> None:
+    for scan in range(ASKS_AT_ONCE + ASKS_WAITING_MAX + 1):
+        at.ask(scan, "slow")
+    assert at.answered()[0].text == "too many asks are waiting"
+    oracle.release.set()
+    at.answered(ASKS_AT_ONCE + ASKS_WAITING_MAX + 1)
+
+
+# --- the breaker -------------------------------------------------------------------------------------------
+
+
+def test_silence_opens_the_breaker_and_a_trial_closes_it(at: Counter, oracle: OracleServer) -> None:
+    oracle.silent = True
+    for scan in range(FAILURES_IN_A_ROW):
+        at.ask(scan, left_ms=SHORT_MS)
+    until(lambda: at.breaker.is_open)
+    assert at.answers == [], "it opens while the requests still wait"
+    at.ask(99, left_ms=SHORT_MS)
+    (answer,) = at.answered()
+    assert (answer.scan, answer.word, answer.doubt) == (99, wire.Word.UNANSWERED, False)
+    assert "does not answer in time" in answer.text
+    until(lambda: oracle.trials >= 2)
+    assert at.breaker.is_open
+    oracle.silent = False
+    oracle.release.set()
+    until(lambda: not at.breaker.is_open)
+    at.ask(100)
+    assert at.answered(FAILURES_IN_A_ROW + 2)[-1].word is wire.Word.ACCEPTED
+
+
+@pytest.mark.parametrize("code", ["odd", "busy"])
+def test_failures_open_it(at: Counter, code: str) -> None:
+    for scan in range(FAILURES_IN_A_ROW):
+        at.ask(scan, code)
+        at.answered(scan + 1)
+    assert at.breaker.is_open
+
+
+@pytest.mark.parametrize("code", ["no", "no and broken", "key"])
+def test_what_the_vendor_says_never_opens_it(at: Counter, code: str) -> None:
+    for scan in range(30):
+        at.ask(scan, code)
+    assert {answer.word for answer in at.answered(30)} == {wire.Word.REFUSED}
+    assert not at.breaker.is_open
+
+
+def test_an_ask_that_had_hardly_any_time_tells_nothing_of_the_vendor(
+    at: Counter, oracle: OracleServer
+) -> None:
+    for scan in range(FAILURES_IN_A_ROW + 1):
+        at.ask(scan, "slow", left_ms=300)
+    until(lambda: oracle.under_way == FAILURES_IN_A_ROW + 1)
+    oracle.release.set()
+    at.answered(FAILURES_IN_A_ROW + 1)
+    assert not at.breaker.is_open
+
+
+# --- what else goes wrong ----------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_refuses_and_is_a_fault_without_the_key_until_the_vendor_answers(at: Counter) -> None:
+    at.ask(1, "key")
+    (answer,) = at.answered()
+    assert (answer.word, answer.verdict) == (wire.Word.REFUSED, Verdict.REFUSED)
+    (fault,) = at.faults.now()
+    assert "wrong key" in fault.text
+    assert "word-of-ours" not in fault.text + answer.text
+    at.ask(2, "yes")
+    at.answered(2)
+    assert at.faults.now() == []
+
+
+def test_a_refusal_with_a_fault_is_one_for_a_person(at: Counter) -> None:
+    at.ask(1, "no and broken")
+    at.answered()
+    assert [fault.text for fault in at.faults.now()] == ["asking acme: broken"]
+
+
+def test_a_refused_log_in_is_not_tried_again_with_the_next_scan(at: Counter, oracle: OracleServer) -> None:
+    at.ask(1, "lock")
+    at.answered(1)
+    at.ask(2, "yes")
+    assert [answer.text for answer in at.answered(2)] == ["wrong password"] * 2
+    assert oracle.asked == ["lock"]
+
+
+def test_a_gate_without_its_device_is_turned_away_and_nothing_is_sent(
+    at: Counter, oracle: OracleServer
+) -> None:
+    at.kept = None
+    at.ask(1)
+    (answer,) = at.answered()
+    assert (answer.word, answer.verdict) == (wire.Word.REFUSED, Verdict.NOT_CONFIGURED)
+    assert oracle.asked == []
+
+
+def test_a_bug_is_named_and_the_next_ask_works(at: Counter) -> None:
+    at.ask(1, "bug")
+    (answer,) = at.answered()
+    assert (answer.word, answer.doubt) == (wire.Word.UNANSWERED, True)
+    assert "ZeroDivisionError" in at.faults.now()[0].text
+    at.ask(2)
+    assert at.answered(2)[1].word is wire.Word.ACCEPTED
+
+
+def test_what_another_bridge_has_sent_is_left_to_it(at: Counter, oracle: OracleServer) -> None:
+    at.first = lambda _gate, asked: asked.scan != 1
+    at.ask(1)
+    at.ask(2, "no")
+    (answer,) = at.answered()
+    assert answer.scan == 2
+    assert oracle.asked == ["no"]
+
+
+def test_without_a_ledger_to_tell_the_person_matters_more(at: Counter) -> None:
+    tries = []
+
+    def lost(_gate: str, asked: wire.Ask) -> bool:
+        tries.append(asked.scan)
+        raise LedgerLost("gone")
+
+    at.first = lost
+    at.ask(1)
+    at.answered(1)
+    at.ask(2)
+    assert {answer.word for answer in at.answered(2)} == {wire.Word.ACCEPTED}
+    assert tries == [1], "and nobody waits for it again soon"
+
+
+def test_after_the_end_nothing_is_sent(at: Counter, oracle: OracleServer) -> None:
+    at.ask(1)
+    at.answered()
+    at.asking.close()
+    at.ask(2)
+    at.asking.close()
+    assert len(oracle.asked) == 1
