@@ -68,6 +68,7 @@ def write(rows: Rows, first: int, count: int) -> None:
             rows.checkpoint()
 
 
+@pytest.mark.slow
 def test_promise_8_a_full_disk_has_room_for_all_the_rows_that_were_reserved(disk: Path) -> None:
     with Rows(disk / "journal") as rows:
         rows.reserve()

@@ -2,9 +2,13 @@
 
 import shutil
 
+import pytest
+
 from firmware.core.ticket import Verdict
 from tests.whole.lives import OUT
 from tests.whole.world import world_at_work
+
+pytestmark = pytest.mark.slow
 
 ADMITTED = Verdict.ADMITTED.value
 
