@@ -1,6 +1,7 @@
 """The gate in the guest as operators and people have it: settings, tickets, start and stop, scans, rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tests.hil import keyboard, site
@@ -56,6 +57,17 @@ class Gate:
         self.machine.call("shell.write", "/etc/gatepost/board.toml", site.BOARD)
         self.machine.call("shell.write", "/etc/gatepost/gate.toml", self.settings)
 
+    @contextmanager
+    def settled(self, settings: str) -> Iterator[None]:
+        """Run with other settings for a while."""
+        try:
+            self.machine.call("shell.write", "/etc/gatepost/gate.toml", settings)
+            self.systemctl("restart", UNIT)
+            yield
+        finally:
+            self.machine.call("shell.write", "/etc/gatepost/gate.toml", self.settings)
+            self.systemctl("restart", UNIT)
+
     def bring(self, codes: list[str]) -> None:
         """Put a list with these codes into use."""
         self.machine.call("shell.write", "/run/tickets.csv", "\n".join(["code", *codes, ""]))
@@ -100,13 +112,18 @@ class Gate:
 
     def attempt(self, board: str = site.BOARD, environment: str = "") -> tuple[int, str]:
         """Try to run a gate on this board and with data of its own; its status and its words."""
-        settings = self.settings.replace("/etc/gatepost/board.toml", f"{TRIAL}/board.toml")
+        return self._tried(f"env {environment} {PROGRAM} gate", board, self.settings)
+
+    def fire(self, board: str, settings: str) -> tuple[int, str]:
+        """Have doctor fire all there is on this board, asking nobody; its status and its words."""
+        return self._tried(f"{PROGRAM} doctor --fire --yes", board, settings)
+
+    def _tried(self, command: str, board: str, settings: str) -> tuple[int, str]:
+        settings = settings.replace("/etc/gatepost/board.toml", f"{TRIAL}/board.toml")
         self.machine.call("shell.write", f"{TRIAL}/gate.toml", settings)
         self.machine.call("shell.write", f"{TRIAL}/board.toml", board)
         self.machine.sh(f"install -d -o gatepost {TRIAL}/data")
-        return self._as_gate(
-            f"env {environment} {PROGRAM} gate --config {TRIAL}/gate.toml --data {TRIAL}/data"
-        )
+        return self._as_gate(f"{command} --config {TRIAL}/gate.toml --data {TRIAL}/data")
 
     def _as_gate(self, command: str) -> tuple[int, str]:
         as_gate = "setpriv --reuid gatepost --regid gatepost --groups input,gpio,dialout"
@@ -116,12 +133,14 @@ class Gate:
     # --- as people ---
 
     def type_alone(self, code: str) -> None:
-        """Hold a code to the scanner, with nobody else at work in the guest until it is decided.
+        """Hold a code to the scanner, with nobody else at work in the guest from Enter until it is decided.
 
-        Whoever reads the trace would wake up at each key, and take a processor from what is measured.
+        Whoever reads the trace would wake up at each event, and take a processor from what is measured.
         """
+        keyboard.press(self.machine, keyboard.strokes(code, end=()))
         self.machine.call("trace.leave")
-        self.type(code)
+        for down in (True, False):
+            self.machine.monitor.key("ret", down=down)
         self.machine.call("shell.pause", ALONE_S)
         self.machine.call("trace.go_on")
 
@@ -152,8 +171,7 @@ class Gate:
         self.machine.call("rows.wait_until_settled", seconds)
         self.wait_for_levels(site.READY, seconds)
         if (process := self.process()) != self._seen:  # it says that it is ready before its readers are
-            self.wait_until_read(site.KEYBOARD, seconds)
-            self.wait_until_read(site.SERIAL, seconds)
+            self.wait_until_read(site.KEYBOARD, site.SERIAL, seconds=seconds)
             self._seen = process
 
     def acknowledge(self) -> None:
@@ -171,12 +189,13 @@ class Gate:
             self.pull(sensor, towards)
             self.machine.call("shell.pause", 0.15)
 
-    def wait_until_read(self, device: str, seconds: float = WAIT_S) -> None:
-        """Wait until the gate has taken this reader, and judges what comes.
+    def wait_until_read(self, *devices: str, seconds: float = WAIT_S) -> None:
+        """Wait until the gate has taken these readers, and judges what comes.
 
         What is typed before the first silence may be the end of a code that began before, and is passed over.
         """
-        self.machine.call("threads.wait_until_taken", self.process(), device, seconds)
+        for device in devices:
+            self.machine.call("threads.wait_until_taken", self.process(), device, seconds)
         self.machine.call("shell.pause", site.IDLE_MS * 1.5 / 1000)
 
     # --- as one who watches ---

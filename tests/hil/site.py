@@ -157,6 +157,17 @@ active = "high"
 """
 
 
+HEAD = """\
+[gate]
+name = "main"
+venue = "arena"
+
+[board]
+name = "gpio"
+file = "/etc/gatepost/board.toml"
+"""
+
+
 def typing_reader(device: str, layout: str = "us", idle_ms: int = IDLE_MS) -> str:
     """A scanner that types."""
     return f"""
@@ -194,13 +205,7 @@ terminator = "cr"
 idle_ms = {IDLE_MS}
 """
     return f"""\
-[gate]
-name = "main"
-venue = "arena"
-
-[board]
-name = "gpio"
-file = "/etc/gatepost/board.toml"
+{HEAD}
 {lane("left", [typing_reader(KEYBOARD), *countries, *made[:1]])}
 {lane("right", [serial, *made[1:4]])}
 {lane("third", made[4:])}
@@ -210,3 +215,10 @@ reentry = "unlimited"
 [conditions]
 after_alarm = "acknowledge"
 """
+
+
+def door(active: str) -> tuple[str, str]:
+    """Board file and gate.toml of the right door alone, whose relay is said to be active at this level."""
+    head, _, right, _ = BOARD.split("[[lane]]\n")
+    board = f"{head}[[lane]]\n{right}".replace('active = "low"', f'active = "{active}"')
+    return board, HEAD + lane("right", ())

@@ -82,3 +82,11 @@ def test_promise_4_a_gate_that_dies_in_an_alarm_leaves_its_lanes_free(gate: Gate
     gate.alarm(False)
     gate.acknowledge()
     gate.wait_for_levels(site.READY)
+
+
+def test_an_alarm_that_need_not_be_acknowledged_ends_with_its_contact(gate: Gate) -> None:
+    with gate.settled(gate.settings.replace('after_alarm = "acknowledge"', 'after_alarm = "lock"')):
+        seconds_until_free(gate, gate.mark())
+        assert stays(gate, site.FREEING)
+        gate.alarm(False)
+        gate.wait_for_levels(site.READY)

@@ -5,6 +5,7 @@ worst board there is. A check that could not fail would prove nothing, so each m
 """
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from tests.hil.gate import SITE_PACKAGES, Event, Gate
 from tests.hil.machine import GuestError
 
 GUARD = "        self._forget = self._time.after(longest_ms, partial(self._end, self._activation))\n"
+NOBODY_LEFT_S = 2.0  # the trace is read within that, and nobody is there to write any more
 STALL_MS_MAX = 1500  # beyond what the guard waits
 
 
@@ -32,14 +34,15 @@ def pulled_towards_active(gate: Gate) -> Iterator[None]:
         gate.machine.call("chip.pull", site.CHIP, site.TOWARDS_LOCKED)
 
 
-def ended_by_another(gate: Gate, mark: int, threads: set[int], since_us: int) -> float:
+def ended_by_another(
+    gate: Gate, mark: int, threads: set[int], since_us: int, seconds: float | None = None
+) -> float:
     """Seconds from then until somebody who is not the gate has driven every line inactive."""
+    seconds = gate.dead_s_max if seconds is None else seconds
     last = since_us
     for line, level in site.LOCKED.items():
         try:
-            event: Event = gate.machine.call(
-                "trace.wait_not_by", mark, sorted(threads), line, level, gate.dead_s_max
-            )
+            event: Event = gate.machine.call("trace.wait_not_by", mark, sorted(threads), line, level, seconds)
         except GuestError as error:
             raise NotEnded(str(error)) from error
         last = max(last, event["at_us"])
@@ -81,14 +84,14 @@ ENDS: dict[str, Callable[[Gate], None]] = {
 }
 
 
-def end_and_watch(gate: Gate, end: Callable[[Gate], None]) -> float:
+def end_and_watch(gate: Gate, end: Callable[[Gate], None], seconds: float | None = None) -> float:
     """End the gate in this way while both lanes are open; returns the seconds until all was inactive."""
     threads = gate.threads()
     with pulled_towards_active(gate):
         opened(gate)
         mark, begun_us = gate.mark(), gate.machine.call("shell.now_us")
         end(gate)
-        return ended_by_another(gate, mark, threads, begun_us)
+        return ended_by_another(gate, mark, threads, begun_us, seconds)
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -99,11 +102,20 @@ def test_promise_6_what_ends_a_gate_leaves_no_line_active(gate: Gate, how: str) 
     gate.machine.sh("systemctl start gate")  # joins the start that systemd makes by itself
 
 
+def kill_and_see_off(gate: Gate) -> None:
+    """Kill it, and wait until systemd has nothing left to do about it."""
+    kill(gate)
+    end = time.monotonic() + gate.dead_s_max
+    while gate.show("ActiveState") != "failed":
+        assert time.monotonic() < end
+        gate.machine.call("shell.pause", 0.2)
+
+
 def test_the_check_fails_where_the_unit_runs_no_release(gate: Gate) -> None:
     gate.drop_in("ExecStopPost=\nRestart=no")
     try:
         with pytest.raises(NotEnded):
-            end_and_watch(gate, kill)
+            end_and_watch(gate, kill_and_see_off, NOBODY_LEFT_S)
     finally:
         gate.drop_in("")
 

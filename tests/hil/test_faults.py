@@ -1,6 +1,8 @@
 """What goes wrong at a real gate: each has a name, a mend, and no effect on who stands in front."""
 
+from firmware.doctor import findings
 from tests.hil import keyboard, site
+from tests.hil.cache import say
 from tests.hil.gate import Gate
 
 OTHER_VENDOR = 0x1234
@@ -107,3 +109,32 @@ def test_a_sensor_that_stays_active_is_a_fault_with_a_name(gate: Gate) -> None:
     gate.pull(site.THIRD_SENSOR, "down")
     fault = gate.row(row, kind="fault", lane="third")
     assert "sensor" in fault["text"]
+
+
+def fired_at(gate: Gate, active: str) -> tuple[int, str]:
+    """What doctor says of the right door, which is active low, while somebody pushes at it all the time."""
+    gate.stop()
+    opened = 1 - site.LOCKED[site.RIGHT_BOTH]
+    pushing = gate.machine.begin("chip.push", site.CHIP, site.RIGHT_BOTH, opened, site.RIGHT_SENSOR)
+    try:
+        return gate.fire(*site.door(active))
+    finally:
+        gate.machine.call("chip.leave")
+        walks = gate.machine.result(pushing)
+        say(f"somebody walked through {walks} times")
+
+
+def test_a_relay_that_is_active_low_and_configured_high_is_noticed_by_doctor_with_the_sensor(
+    gate: Gate,
+) -> None:
+    status, said = fired_at(gate, "high")
+    assert status == 1
+    assert findings.FREE_AT_REST.seen(lane="right").text in said
+
+
+def test_a_relay_that_is_configured_as_it_is_wired_lets_nobody_pass_before_doctor_fires_it(
+    gate: Gate,
+) -> None:
+    _, said = fired_at(gate, "low")
+    assert findings.FREE_AT_REST.seen(lane="right").text not in said
+    assert said.count("the sensor saw somebody pass") == 2, "inwards and outwards"

@@ -12,6 +12,9 @@ from typing import Literal
 
 CONFIGURATION = Path("/sys/kernel/config/gpio-sim")
 Pull = Literal["up", "down"]
+PUSHING = threading.Event()
+WALK: tuple[Pull, Pull] = ("down", "up")  # what one person does to a contact that is normally open
+STEP_S = 0.2  # for longer than its debounce
 
 
 def add(name: str, label: str, lines: int) -> str:
@@ -78,6 +81,28 @@ def wait(name: str, wanted: dict[str, int], seconds: float) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"lines {lines} are {now} after {seconds} s, not {list(wanted.values())}")
         threading.Event().wait(0.02)
+
+
+def push(name: str, relay: int, opened: int, sensor: int) -> int:
+    """Push at a door until `leave`, and walk through whenever its relay has the level that opens it.
+
+    Returns how often that was.
+    """
+    PUSHING.set()
+    walks = 0
+    while PUSHING.is_set():
+        if levels(name, [relay]) == [opened]:
+            walks += 1
+            for towards in WALK:
+                pull(name, {str(sensor): towards})
+                threading.Event().wait(STEP_S)
+        threading.Event().wait(STEP_S)
+    return walks
+
+
+def leave() -> None:
+    """Push no more."""
+    PUSHING.clear()
 
 
 def base(label: str) -> int:

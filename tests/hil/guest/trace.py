@@ -7,6 +7,7 @@ CLOCK_MONOTONIC.
 
 import os
 import re
+import select
 import subprocess
 import threading
 import time
@@ -29,6 +30,8 @@ EVENTS = (
     *(f"hil/{name}" for name in PROBES),
 )
 KILOBYTES = 4096  # for each processor; a check makes some hundred events of 50 bytes
+READ_BYTES = 65_536
+LOOK_MS = 50  # between two looks whether the trace may be read
 EVENTS_MAX = 200_000  # held in memory; more is a line that runs wild
 LINE = re.compile(
     r"\s*(?P<who>.+)-(?P<pid>\d+)\s+\[\d+\] \S+\s+(?P<at>\d+\.\d+): (?P<name>\w+): (?P<rest>.*)"
@@ -86,29 +89,36 @@ class Recorder:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        with (INSTANCE / "trace_pipe").open() as pipe:
-            for text in pipe:
+        ready, rest = select.poll(), b""
+        with (INSTANCE / "trace_pipe").open("rb", buffering=0) as pipe:
+            ready.register(pipe, select.POLLIN)
+            while True:
                 self.reading.wait()
-                found = parsed(text, self._base)
-                if found is None:
-                    if "LOST" in text:
-                        raise RuntimeError(f"the kernel's trace lost events: {text}")
-                    continue
-                at_us, who, pid, kind, line, value = found
-                with self.grown:
-                    assert len(self.events) < EVENTS_MAX
-                    self.events.append(
-                        Event(
-                            number=len(self.events) + 1,
-                            at_us=at_us,
-                            who=who,
-                            pid=pid,
-                            kind=kind,
-                            line=line,
-                            value=value,
-                        )
-                    )
-                    self.grown.notify_all()
+                if ready.poll(LOOK_MS):
+                    *lines, rest = (rest + os.read(pipe.fileno(), READ_BYTES)).split(b"\n")
+                    for line in lines:
+                        self._take(line.decode())
+
+    def _take(self, text: str) -> None:
+        found = parsed(text, self._base)
+        if found is None:
+            if "LOST" in text:
+                raise RuntimeError(f"the kernel's trace lost events: {text}")
+            return
+        at_us, who, pid, kind, line, value = found
+        with self.grown:
+            assert len(self.events) < EVENTS_MAX
+            event = Event(
+                number=len(self.events) + 1,
+                at_us=at_us,
+                who=who,
+                pid=pid,
+                kind=kind,
+                line=line,
+                value=value,
+            )
+            self.events.append(event)
+            self.grown.notify_all()
 
 
 RECORDERS: list[Recorder] = []  # one, once `begin` was called
@@ -139,9 +149,10 @@ def mark() -> int:
 
 
 def leave() -> None:
-    """Leave the trace to the kernel: nobody wakes up for an event, and none is lost."""
+    """Leave the trace to the kernel: from now on nobody wakes up for an event, and none is lost."""
     (recorder,) = RECORDERS
     recorder.reading.clear()
+    threading.Event().wait(2 * LOOK_MS / 1000)
 
 
 def go_on() -> None:
