@@ -124,9 +124,15 @@ def rows_of(data: Path) -> list[tuple[Stored, Row]]:
 
 
 @contextmanager
-def gate_at_work(data: Path, gate: str, port: int) -> Iterator[RunningGate]:
+def gate_at_work(
+    data: Path,
+    gate: str,
+    port: int,
+    lanes: str = MODEL_LANE,
+    trusted: Callable[[], bool] = lambda: True,
+) -> Iterator[RunningGate]:
     """A gate whose loop runs until the end of the block."""
-    settings = settings_of(gate, port)
+    settings = settings_of(gate, port, lanes)
     board = FakeBoard([FakeLaneSettings(lane.setup.name) for lane in settings.lanes], VirtualTime())
     found: list[RunningGate] = []
 
@@ -137,7 +143,7 @@ def gate_at_work(data: Path, gate: str, port: int) -> Iterator[RunningGate]:
         found[0].outcome(outcome)
 
     with open_unit(
-        settings, data, board=board, trusted=lambda: True, watch=watch, outcome=outcome, pace=QUICK
+        settings, data, board=board, trusted=trusted, watch=watch, outcome=outcome, pace=QUICK
     ) as unit:
         running = RunningGate(unit, board)
         found.append(running)

@@ -95,8 +95,9 @@ class Vendors:
         answer = wire.decode(payload, wire.Answer)
         with self._lock:
             sent = self._sent.pop(answer.scan, None)
-            if sent is not None:
-                self._breakers[sent.account].silent = 0
+            for account, breaker in self._breakers.items():
+                if sent is None or sent.account == account:  # a late one says that the bridge is there
+                    breaker.silent = 0
         return self._answer(answer.scan, verdict_of(answer), answer.text, answer.doubt, answer.digest)
 
     # --- the uplink's thread -------------------------------------------------------------------------------
