@@ -29,8 +29,10 @@ from firmware.core.ticket import Verdict
 
 
 class OracleServer:
-    """Says yes to every code, but: `no...` is refused, `odd...` is 500, `busy...` 429, `key...` 401, `lock...`
-    a log-in refused; `slow...` waits for `release`, and so does everything while it is `silent`.
+    """Says yes to every code, but to some by how they begin.
+
+    `no` is refused, `odd` is 500, `busy` 429, `key` 401, `lock` a log-in refused; `slow` waits for `release`,
+    and so does everything while it is `silent`.
     """
 
     def __init__(self) -> None:

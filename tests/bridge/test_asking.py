@@ -19,7 +19,7 @@ from tests.bridge.oracle import Oracle, OracleServer
 from tests.brokers import until
 from tests.core.samples import NOON_MS
 
-LONG_MS, SHORT_MS = 60_000, 600  # the first is never over in a test; the second is worth a wait
+LONG_MS, SHORT_MS = 60_000, 2_000  # the first is never over in a test; the second is worth a wait
 
 
 class Counter:

@@ -1,0 +1,265 @@
+"""A whole bridge that is asked: over a real broker, with a vendor over real HTTP, and its ledger."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from firmware import wire
+from firmware.bridge.breaker import FAILURES_IN_A_ROW
+from firmware.bridge.database import Database
+from firmware.bridge.ledger.asked_once import FORGET_EVERY_MS, KEPT_MS, AskedOnce
+from firmware.bridge.ledger.configured import Claim, Configured
+from firmware.bridge.service import Bridge, open_bridge
+from firmware.bridge.settings import BridgeSettings, load
+from firmware.core.ticket import Perimeter
+from firmware.mqtt import Line, Publication
+from tests.bridge.asked_lane import OPEN, AskedLane
+from tests.bridge.ledgers import Ledgers, ledger_at
+from tests.bridge.model_gate import VENUE, ModelGate
+from tests.bridge.oracle import Oracle, OracleServer
+from tests.bridge.relays import topic
+from tests.bridge.test_asking import ask
+from tests.bridge.test_service import Place
+from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
+from tests.core.samples import INNER, NOON_MS, OUTER
+
+LONG_MS = 60_000
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RunningBroker]:
+    with mosquitto_broker(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def oracle() -> Iterator[OracleServer]:
+    with OracleServer() as found:
+        yield found
+
+
+class Door:
+    """Gates of the venue, as far as they are born and ask."""
+
+    def __init__(self, line: Line, ear: Ear) -> None:
+        self.line, self.ear = line, ear
+
+    def send(self, of: wire.Topic, gate: str, message: wire.Message) -> None:
+        publication = Publication(topic(of, gate), wire.encode(message), retain=of.retained)
+        until(lambda: self.line.session is not None and self.line.session.publish(publication))
+
+    def born(self, gate: str, connection: int = 1, *, trusted: bool = True, mac: str = "m") -> None:
+        presence = wire.Presence(
+            online=True, epoch=1, connection=connection, random="r", perimeters=(OUTER, INNER), mac=mac,
+            trusted=trusted,
+        )  # fmt: skip
+        self.send(wire.STATUS, gate, presence)
+
+    def ask(self, gate: str, scan: int, code: str = "yes", left_ms: int = LONG_MS) -> None:
+        self.send(wire.ASK, gate, ask(scan, code, left_ms))
+
+    def answers(self, gate: str) -> list[wire.Answer]:
+        return [
+            wire.decode(arrived.payload, wire.Answer)
+            for arrived in list(self.ear.heard)
+            if arrived.topic == topic(wire.ANSWER, gate)
+        ]
+
+    def health(self, gate: str) -> wire.Account | None:
+        """What the gate heard last of the vendor."""
+        heard = [each.payload for each in list(self.ear.heard) if each.topic == topic(wire.VENDORS, gate)]
+        return wire.decode(heard[-1], wire.Vendors).accounts[0] if heard else None
+
+    def configured(self, gate: str) -> tuple[Perimeter, ...] | None:
+        found = self.health(gate)
+        return None if found is None else found.configured
+
+
+@contextmanager
+def door_at(broker: RunningBroker) -> Iterator[Door]:
+    ear = Ear()
+    wanted = [topic(each, "+") for each in (wire.ANSWER, wire.VENDORS, wire.RECEIPT)]
+    with Line([broker.address], "gates", wanted, ear, pace=QUICK, window=200) as line:
+        until(lambda: line.session)
+        yield Door(line, ear)
+
+
+def settings_at(folder: Path, port: int) -> BridgeSettings:
+    settings = load(Place(folder, port, "http://127.0.0.1:1", 1, 2).config)
+    return settings._replace(ledger=ledger_at(folder / "ledger.db"))
+
+
+@contextmanager
+def bridge_at(
+    folder: Path, broker: RunningBroker, oracle: OracleServer, *, devices: bool = True, data: str = "data"
+) -> Iterator[Bridge]:
+    with open_bridge(
+        settings_at(folder, broker.port), folder / data, pace=QUICK,
+        vendor=lambda _: Oracle(oracle.url, devices=devices),
+    ) as bridge:  # fmt: skip
+        until(lambda: bridge.line.session)
+        yield bridge
+
+
+def test_a_gate_asks_once_its_devices_are_configured_and_its_clock_is_trusted(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle) as bridge, door_at(broker) as door:
+        door.born("north", trusted=False)
+        until(lambda: door.configured("north") == ())
+        door.ask("north", 1)
+        until(lambda: door.answers("north"))
+        assert door.answers("north")[0].verdict == "not_configured"
+        assert (oracle.asked, oracle.devices) == ([], [])
+        door.born("north")
+        until(lambda: door.configured("north") == (OUTER, INNER))
+        assert {each["perimeter"] for each in oracle.devices} == {"outer", "inner"}
+        door.ask("north", 2, "no")
+        until(lambda: len(door.answers("north")) == 2)
+        assert door.answers("north")[1].word is wire.Word.REFUSED
+        assert oracle.asked == ["no"]
+        health = door.health("north")
+        assert health is not None
+        assert (health.account, health.asks, health.reachable, health.clock) == ("acme", True, True, True)
+        (account,) = bridge.health().accounts
+        assert (account.asks.asked, account.asks.answered, account.reachable) == (2, 1, True)
+
+
+def test_a_vendor_without_devices_is_asked_at_once_and_every_gate_hears_so(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle, devices=False), door_at(broker) as door:
+        for gate in ("north", "south"):
+            door.born(gate, trusted=False)
+            until(lambda gate=gate: door.configured(gate) == (OUTER, INNER))  # type: ignore[misc]  # bound now
+        door.ask("south", 1)
+        until(lambda: door.answers("south"))
+        assert door.answers("south")[0].word is wire.Word.ACCEPTED
+        assert door.answers("north") == []
+
+
+def test_a_device_is_tried_until_the_vendor_says_yes(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    oracle.refuses_devices = 1
+    with bridge_at(tmp_path, broker, oracle) as bridge, door_at(broker) as door:
+        door.born("north")
+        until(lambda: any("Nobody is let in there by acme" in fault.text for fault in bridge.faults()))
+        until(lambda: door.configured("north") == (OUTER, INNER))
+        until(lambda: bridge.faults() == [])
+
+
+def test_one_that_a_person_must_mend_holds_up_no_other_gate(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle) as bridge, door_at(broker) as door:
+        door.born("north", mac="wrong")
+        door.born("south")
+        until(lambda: door.configured("south") == (OUTER, INNER))
+        until(lambda: len(bridge.faults()) == 2)
+        assert all("no such venue" in fault.text for fault in bridge.faults())
+        assert door.configured("north") == ()
+
+
+def test_each_birth_configures_anew_and_a_restarted_bridge_does_not(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with door_at(broker) as door:
+        with bridge_at(tmp_path, broker, oracle):
+            door.born("north")
+            until(lambda: door.configured("north") == (OUTER, INNER))
+            door.born("north", connection=2)
+            until(lambda: len(oracle.devices) == 4)
+        heard = len(door.ear.heard)
+        with bridge_at(tmp_path, broker, oracle) as bridge:
+            until(lambda: len(door.ear.heard) > heard and door.configured("north") == (OUTER, INNER))
+            assert bridge.asks.kept("acme", "north", OUTER)["id"] in ("3", "4")
+            door.ask("north", 1)
+            until(lambda: door.answers("north"))
+        assert len(oracle.devices) == 4
+
+
+def test_what_was_let_in_without_the_vendor_is_uploaded_for_its_device(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    lane = AskedLane(ModelGate("north"))
+    lane.scan(OPEN._replace(reachable=False))
+    lane.walk()
+    with bridge_at(tmp_path, broker, oracle) as bridge, door_at(broker) as door:
+        door.born("north")
+        until(lambda: door.configured("north") == (OUTER, INNER))
+        door.send(wire.JOURNAL, "north", lane.gate.batch())
+        until(lambda: oracle.told)
+        until(lambda: bridge.clerk._ledger.counts().work == {("acme", "accepted"): 1})
+
+
+def test_gates_hear_when_a_vendor_falls_silent_and_when_it_is_back(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle, devices=False) as bridge, door_at(broker) as door:
+        door.born("north")
+        until(lambda: door.configured("north"))
+        oracle.silent = True
+        for scan in range(FAILURES_IN_A_ROW):
+            door.ask("north", scan, left_ms=2_000)
+        until(lambda: (found := door.health("north")) is not None and not found.reachable)
+        assert [fault.kind for fault in bridge.faults()] == ["open"]
+        door.ask("north", 99)
+        until(lambda: any(answer.scan == 99 for answer in door.answers("north")))
+        assert len(oracle.asked) == FAILURES_IN_A_ROW
+        oracle.silent = False
+        oracle.release.set()
+        until(lambda: (found := door.health("north")) is not None and found.reachable)
+        until(lambda: bridge.faults() == [])
+
+
+def test_an_account_that_nobody_has_is_not_waited_for(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle, devices=False), door_at(broker) as door:
+        stranger = wire.decode(wire.encode(ask(1)).replace(b"\xa4acme", b"\xa4emca"), wire.Ask)
+        door.send(wire.ASK, "north", stranger)
+        until(lambda: door.answers("north"))
+        (answer,) = door.answers("north")
+        assert (answer.word, answer.doubt) == (wire.Word.UNANSWERED, False)
+
+
+# --- in the ledger -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(tmp_path: Path, any_ledger: None) -> Iterator[Database]:
+    with Database(ledger_at(tmp_path / "ledger.db")) as found:
+        found.belong_to(VENUE)
+        yield found
+
+
+def test_an_ask_that_comes_to_two_bridges_of_one_ledger_is_the_firsts(database: Database) -> None:
+    shared, clock = Ledgers.server is not None, [NOON_MS]
+    one, other = (AskedOnce(database, lambda: clock[0]) for _ in range(2))
+    assert one.first("north", ask(1))
+    assert other.first("north", ask(1)) is not shared, (
+        "a bridge with a file of its own has no other beside it"
+    )
+    assert other.first("north", ask(2))
+    assert other.first("south", ask(1))
+    clock[0] += KEPT_MS + FORGET_EVERY_MS
+    assert one.first("north", ask(3))
+    assert other.first("north", ask(1))
+
+
+def test_a_device_is_configured_by_one_bridge_and_known_to_all(database: Database) -> None:
+    configured, place = Configured(database), ("north", OUTER)
+    one = configured.claim("acme", place, "birth", "one", NOON_MS, 1000)
+    assert one == (Claim.MINE, {})
+    assert configured.claim("acme", place, "birth", "other", NOON_MS, 1000)[0] is Claim.ELSEWHERE
+    assert configured.claim("acme", ("north", INNER), "birth", "other", NOON_MS, 1000)[0] is Claim.MINE
+    configured.keep("acme", place, "birth", {"id": "7"})
+    assert configured.claim("acme", place, "birth", "other", NOON_MS, 1000) == (Claim.DONE, {"id": "7"})
+    assert list(configured.all_of("acme")) == [("north", OUTER, "birth", {"id": "7"})]
+    assert configured.claim("acme", place, "next", "other", NOON_MS, 1000)[0] is Claim.MINE
+    assert configured.claim("acme", place, "next", "one", NOON_MS + 1001, 1000)[0] is Claim.MINE
+    configured.give_back("acme", place, "one")
+    assert configured.claim("acme", place, "next", "other", NOON_MS + 1002, 1000)[0] is Claim.MINE
