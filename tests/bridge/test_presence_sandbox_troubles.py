@@ -115,9 +115,12 @@ def test_an_upload_of_what_was_answered_online_is_taken_and_noted(
     assert sandbox.books().twice == (not refused)
 
 
-def test_an_upload_that_comes_again_is_in_the_books_twice(sandbox: Sandbox, client: Client) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_an_upload_that_comes_again_is_in_the_books_twice(
+    sandbox: Sandbox, client: Client, known: bool
+) -> None:
     client.init()
-    code = client.code()
+    code = client.code() if known else "nobody's"
     client.upload(code)
     client.upload(code)
     assert (sandbox.books().twice, sandbox.books().check_ins) == (1, 2)
@@ -198,6 +201,8 @@ def test_any_status_is_said_on_demand_and_the_ticket_enters_only_if_that_is_want
     sandbox.misbehave("status", "enter", word=word, after=after)
     assert status(client.send("enter", code)) == (word or "GENERAL_ERROR")
     assert sandbox.ticket(code).inside is after
+    client.upload(code)
+    assert "was answered online" in violated(sandbox)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -264,6 +269,8 @@ def test_everything_can_be_done_over_the_control_port(sandbox: Sandbox, client: 
         post("gate", name="north", rules={"events": [tonight]})
         assert client.word("enter", code) == "EVENT_RESTRICTION"
         assert http.post("/gate", json={"name": "", "rules": {}}).status_code == 400
+        assert http.post("/gate", json={"name": "n", "rules": {"exit_required": True}}).status_code == 400
+        assert http.post("/gate", json={"name": "n", "rules": {"starts_ms": -1}}).status_code == 400
         assert post("mark", ticket=client.code())[2] == "marked"
         assert [
             post(command)[2] for command in ("sell", "refund", "change-code", "check-in", "check-out")

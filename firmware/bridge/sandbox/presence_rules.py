@@ -129,3 +129,10 @@ class GateRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     marks: bool = False  # whoever has a mark is refused
     starts_ms: int = 0
     ends_ms: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what cannot be."""
+        if self.exit_required and not self.internal:
+            raise ValueError("exit_required is an option of an internal gate")
+        if min(self.starts_ms, self.ends_ms) < 0:
+            raise ValueError("times are UTC milliseconds, or 0 for none")

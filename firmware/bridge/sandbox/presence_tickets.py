@@ -201,7 +201,7 @@ class Tickets:
             if holds:
                 return status
         if scan.internal:
-            again = ticket.inner and gate.internal and gate.exit_required
+            again = ticket.inner and gate.exit_required
             return "INTERNAL_SCAN_ALREADY_ENTERED" if again else INTERNAL_ENTERED
         return "ALREADY_ENTERED" if ticket.inside else ENTERED
 
