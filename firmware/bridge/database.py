@@ -6,15 +6,16 @@ the whole ledger first: the numbers of changes have to become visible in their o
 writer would wait at the end instead of at the start, and could meet another one in a deadlock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
     URL,
     Connection,
+    Dialect,
     Engine,
     NullPool,
     Table,
@@ -46,6 +47,7 @@ LIVES = 0x6761_7465  # the first of the two numbers of another kind of them: "ga
 LIVES_MAX = 1 << 31  # such a number is a whole one of 32 bits with a sign
 NUMBER, VENUE = "number", "venue"
 ONLY_READS = "only_reads"
+INSERTS_MAX = 64  # statements that are kept: four tables, for each database that is open
 NO_TURN = "no_turn"
 
 
@@ -276,12 +278,18 @@ def insert_many(connection: Connection, table: Table, lines: Sequence[dict[str, 
     """
     if not lines:
         return
-    compiled = insert(table).compile(dialect=connection.dialect, column_keys=list(lines[0]))
-    if compiled.positiontup is None:
-        connection.exec_driver_sql(str(compiled), list(lines))
-    else:
-        in_order = itemgetter(*compiled.positiontup)
-        connection.exec_driver_sql(str(compiled), [in_order(line) for line in lines])
+    sql, in_order = _insert(table, connection.dialect, tuple(lines[0]))
+    connection.exec_driver_sql(sql, list(lines) if in_order is None else [in_order(line) for line in lines])
+
+
+@lru_cache(INSERTS_MAX)
+def _insert(
+    table: Table, dialect: Dialect, columns: tuple[str, ...]
+) -> tuple[str, Callable[[dict[str, Any]], Any] | None]:
+    """The words of an INSERT, which take longer to make than a line takes to write; how values are put."""
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(columns))
+    order = compiled.positiontup
+    return str(compiled), None if order is None else itemgetter(*order)
 
 
 def _first_line(error: BaseException | None) -> str:
