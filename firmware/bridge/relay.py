@@ -26,6 +26,10 @@ BATCHES_AT_ONCE = 32  # in one transaction: 6,400 rows, some 100 ms, which a gat
 BATCHES_WAITING_MAX = 128
 GATES_WAITING_MAX = 2_000  # that want pages at the same moment; one more asks again in a second
 GATES_HEARD_MAX = 2_000  # of which the last contact is kept
+# A page is given to every gate that asks for the same place within this time: after a broker's restart, or
+# when a thousand gates hear that they lack something, each asks for the same one at the same moment.
+PAGE_SHARED_MS = 1_000
+PAGES_SHARED_MAX = 8  # a megabyte each while they are no bytes yet; gates that ask together are in few places
 IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
@@ -39,6 +43,13 @@ class _Waiting(NamedTuple):
     batch: wire.Journal
     session: Session
     arrived: Arrived
+
+
+class _Made(NamedTuple):
+    """A page that other gates may get as well."""
+
+    page: wire.CataloguePage
+    at_utc_ms: int
 
 
 class _Wanted(NamedTuple):
@@ -89,6 +100,7 @@ class Relay:
         self._suspects: set[str] = set()  # gates with a batch that the ledger was lost over
         self._took = False  # the ledger, since it was lost last
         self._wanted: dict[str, _Wanted] = {}
+        self._pages: dict[tuple[str, int], _Made] = {}  # by feed and cursor, the last one given behind
         self._heard_utc_ms: dict[str, int] = {}
         self.storing = Worker("storing", self._store_turn, faults)
         self.paging = Worker("pages", self._page_turn, faults)
@@ -282,7 +294,7 @@ class Relay:
             if not self._outbox.has_room(self.paging.wake):
                 return IDLE_S
             try:
-                page = self._feed.page(want.cursor, want.feed, self._now_utc_ms())
+                page = self._page(want)
             except LedgerLost:
                 raise
             except Exception:  # of this request perhaps: the next gate must have its turn
@@ -293,6 +305,21 @@ class Relay:
             more = page.more and want.pages > 1
             self._replace(gate, want, _Wanted(page.feed, page.upto, want.pages - 1) if more else None)
         return 0.0 if wanted else IDLE_S
+
+    def _page(self, want: _Wanted) -> wire.CataloguePage:
+        """What comes after a gate's cursor. A gate that lacks what is newer than its page asks for that.
+
+        So a page that leads no further is never shared: gates would ask for it again and again.
+        """
+        place, now_ms = (want.feed, want.cursor), self._now_utc_ms()
+        made = self._pages.pop(place, None)
+        if made is None or not 0 <= now_ms - made.at_utc_ms < PAGE_SHARED_MS:
+            made = _Made(self._feed.page(want.cursor, want.feed, now_ms), now_ms)
+        if made.page.upto > made.page.after:
+            self._pages[place] = made
+        while len(self._pages) > PAGES_SHARED_MAX:
+            del self._pages[next(iter(self._pages))]
+        return made.page
 
     def _replace(self, gate: str, want: _Wanted, by: _Wanted | None) -> None:
         """This request was served; what the gate asked for meanwhile stays."""

@@ -85,11 +85,12 @@ class Desk:
         self.feed = Feed(self.database, VENUE, KEY)
         self.faults = Faults()
         self.outbox = Outbox(self.faults)
+        self.now_ms = NOON_MS
         self.stored: list[bool] = []
         self.connections: list[int] = []
         self.relay = Relay(
             VENUE, self.ledger, self.feed, self.outbox, self.faults,
-            lambda: NOON_MS, self.stored.append, lambda: self.connections.append(1),
+            lambda: self.now_ms, self.stored.append, lambda: self.connections.append(1),
         )  # fmt: skip
 
     def store(self) -> float:
