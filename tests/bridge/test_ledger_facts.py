@@ -5,7 +5,7 @@ import pytest
 
 from firmware.bridge.ledger.facts import Facts, facts_of, read_row
 from firmware.core.events import Recorded, Scanned
-from firmware.core.states import Asking, Standing
+from firmware.core.states import Asking, Recording, Standing
 from firmware.core.ticket import Moment, Policy, Route, Ticket
 from firmware.row import Before, Named, Row, Story, Unreadable, decode, encode
 from tests.bridge.model_gate import VENDOR_DECIDES, ModelGate
@@ -24,7 +24,7 @@ def row_with(story: Story | None) -> Row:
     return Row("scan", "north", MOMENT, 7, text="said", story=story)
 
 
-def named(event: Scanned | Recorded | Asking) -> Named:
+def named(event: Scanned | Recorded | Asking | Recording) -> Named:
     return Named(type(event).__name__, tuple(event))
 
 
@@ -42,8 +42,13 @@ def test_all_but_the_story_is_what_the_row_says() -> None:
         Story(READY, (named(SCAN),), b""),
         Story(READY, (named(SCAN), named(Recorded(MOMENT, 7))), b""),
         Story(Before(Standing(), named(Asking(SCAN, 9)), None), (named(Recorded(MOMENT, 7)),), b""),
+        Story(
+            Before(Standing(), named(Recording(7, IN, 9, scan=SCAN)), None),
+            (named(Recorded(MOMENT, 7)),),
+            b"",
+        ),
     ],
-    ids=["the only event", "with another behind it", "in the lane before"],
+    ids=["the only event", "with another behind it", "in the lane before", "while the ask was written"],
 )
 def test_an_admissions_scan_is_found(story: Story) -> None:
     assert facts_of(read_row(encode(row_with(story)))) == Facts("acme", "gala", "night", "none")

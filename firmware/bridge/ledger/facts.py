@@ -8,6 +8,7 @@ import msgspec
 from firmware.core.effects import Kind
 from firmware.core.events import Answered, Scanned
 from firmware.core.movements import Act, Movement
+from firmware.core.states import Asking, Recording
 from firmware.core.ticket import Authority, Direction, Moment, Perimeter, Verdict
 from firmware.row import Named, Story, Unreadable, decode, decode_began, event_of, read
 
@@ -232,10 +233,16 @@ def _scan_of(row: Read) -> Scanned | None:
     return None
 
 
+# Where a lane that has a scan on its mind keeps it. A story begins at the lane's last row, so an answer's
+# begins while the lane was still writing the ask down.
+_SCAN_AT = {cls.__name__: cls._fields.index("scan") for cls in (Asking, Recording)}
+
+
 def _asked(state: Named) -> Iterable[Named]:
     """The scan that a lane was asking about before the row."""
-    if state.name == "Asking" and state.fields and isinstance(state.fields[0], list | tuple):
-        yield Named(Scanned.__name__, tuple(state.fields[0]))
+    at = _SCAN_AT.get(state.name)
+    if at is not None and at < len(state.fields) and isinstance(state.fields[at], list | tuple):
+        yield Named(Scanned.__name__, tuple(state.fields[at]))
 
 
 def account_of(subject: str, vendor: str, accounts: Iterable[str]) -> str:
