@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import (
+    asks_at_bridge,
     crowding,
     decision,
     doubling,
@@ -35,6 +36,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "doubling": doubling.run,
     "crowding": crowding.run,
     "scaling": scaling.run,
+    "asks_at_bridge": asks_at_bridge.run,
 }
 
 

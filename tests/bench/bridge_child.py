@@ -1,7 +1,8 @@
 """A bridge in a process of its own, which says how far it has come.
 
-`python -m tests.bench.bridge_child SETTINGS DATA [at-once]`: with `at-once` its account's vendor takes every
-movement without a request, so that a figure has no vendor in it. Told nothing, it works until SIGTERM.
+`python -m tests.bench.bridge_child SETTINGS DATA [at-once | asked URL]`: with `at-once` its account's vendor
+takes every movement without a request, so that a figure has no vendor in it; with `asked` it is one that is
+asked about each scan, at that address. Told nothing, it works until SIGTERM.
 """
 
 import json
@@ -24,8 +25,10 @@ from firmware.bridge.vendor import (
     Told,
     Vendor,
 )
+from tests.bridge.oracle import Oracle
 
 BATCH_MAX = 20  # as Ingresse
+DEADLINE_MS = 3000  # as Presence
 
 
 class AtOnce:
@@ -81,6 +84,9 @@ def main(settings: str, data: str, *more: str) -> int:
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     vendor: Callable[[AccountSettings], Vendor] = at_once if "at-once" in more else vendor_of
+    if "asked" in more:
+        oracle = Oracle(more[-1], deadline_ms=DEADLINE_MS)
+        vendor = lambda _: oracle  # noqa: E731  one line, like the others
 
     def complain(text: str) -> None:
         sys.stderr.write(f"bridge: {text}\n")
@@ -97,6 +103,7 @@ def main(settings: str, data: str, *more: str) -> int:
                     "rows": health.rows,
                     "runs": [account.runs for account in health.accounts],
                     "faults": [fault.text for fault in health.faults],
+                    "asks": [account.asks._asdict() for account in health.accounts],
                     "odd": sum(odd.times for odd in health.odd.values()),
                 }
                 print(json.dumps(said), flush=True)

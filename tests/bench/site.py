@@ -27,6 +27,7 @@ name = "{account}"
 kind = "ingresse"
 poll_s = {poll_s}
 rate_max = 1000
+ask_rate_max = 1000
 api_url = "{url}"
 key_file = "{folder}/key"
 login = "password"
