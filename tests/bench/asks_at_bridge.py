@@ -163,6 +163,7 @@ def _at_target(groups: Sequence[Gates], bridge: site.Child) -> Iterator[Figure]:
     yield figure(
         "added to a vendor's answer by broker and bridge", size, added, "ms", None, "p99 at most 100"
     )
+    yield single("processor time of a bridge for an ask", size, used_ms, "ms", "stated")
 
 
 def _breaking(groups: Sequence[Gates], bridges: int) -> Figure:
