@@ -33,7 +33,7 @@ class Vendor:
                 length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
                 await reader.readexactly(length)
                 self.asks += lines[0].startswith(b"post /ask")
-                await asyncio.sleep(self.delay_s)
+                await _after(self.delay_s)
                 await self.speaks.wait()
                 writer.write(REPLY)
                 await writer.drain()
@@ -47,6 +47,14 @@ class Vendor:
         elif what == "answer":
             self.speaks.set()
         return {"asks": self.asks}
+
+
+def _after(delay_s: float) -> "asyncio.Future[None]":
+    """The work that an answer takes."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    loop.call_later(delay_s, over.set_result, None)
+    return over
 
 
 async def main(delay_ms: str) -> None:
