@@ -23,7 +23,7 @@ from firmware.bridge.sandbox.ingresse import Sandbox
 from tests.bench import site
 from tests.bench.figures import PACE, SCRATCH, Figure, figure, median, quantile, single
 from tests.bench.listing import LIST_REQUEST
-from tests.bench.scaling_site import Bridges, Ledger, Memory, ledger_of, limited_broker, until
+from tests.bench.scaling_site import Bridges, Ledger, Memory, ledger_of, limited_broker, resident_mb, until
 from tests.bench.sending import SEED
 from tests.postgres import server
 
@@ -91,6 +91,7 @@ class Measured:
     ledger_bytes: int = 0
     memory_mb: list[float] = field(default_factory=list)
     """Each second, of the bridge that has most."""
+    broker_mb: float = 0.0
     cpu: dict[str, float] = field(default_factory=dict)
     """Cores in use while rows came, by process."""
     loaded_ms: list[float] = field(default_factory=list)
@@ -158,7 +159,7 @@ def measure(shape: Shape) -> Measured:
         if shape.seconds:
             found.cpu = {name: (used - before[name]) / found.load_s for name, used in used_s(watch).items()}
         memory.stop()
-        found.memory_mb = memory.mb
+        found.memory_mb, found.broker_mb = memory.mb, resident_mb(broker.process_id)
         scans = crowd.settle()
         until(lambda: sandbox.books().check_ins >= scans, SETTLE_S)
         for _ in range(2):
@@ -342,8 +343,8 @@ TABLE = (
     Shape(1_000, 0, 0, whole=True),
 )
 HEAD = (
-    "| gates | own rows/s | bridges | rows | receipt p50, p99, latest (ms) | late | memory (MB) "
-    "| MB a minute | cores | ledger, bytes a row | sale under load p50, p99 (ms) | at rest | bytes a gate |"
+    "| gates | own rows/s | bridges | rows | receipt p50, p99, latest (ms) | late | a bridge, MB "
+    "| MB a minute | the broker, MB | cores | ledger, bytes a row | sale under load p50, p99 (ms) | at rest | bytes a gate |"
 )
 
 
@@ -391,6 +392,7 @@ def line(found: Measured) -> str:
         f"{found.late:,}",
         f"{memory[0]:.0f} to {memory[-1]:.0f}, most {max(memory):.0f}" if memory else "",
         f"{found.slope:+.2f}",
+        f"{found.broker_mb:.0f}",
         cores,
         f"{found.row_bytes:.0f}",
         quantiles(found.loaded_ms),
@@ -399,8 +401,8 @@ def line(found: Measured) -> str:
     ]
     if shape.whole:
         whole = f"whole list of {found.tickets:,}: {found.list_s:.1f} s"
-        columns[1], columns[4:11] = whole, [""] * 7
-        columns[12] = f"{found.list_bytes / shape.gates:,.0f} for the list"
+        columns[1], columns[4:12] = whole, [""] * 8
+        columns[13] = f"{found.list_bytes / shape.gates:,.0f} for the list"
     return f"| {' | '.join(columns)} |"
 
 
