@@ -344,7 +344,8 @@ TABLE = (
 )
 HEAD = (
     "| gates | own rows/s | bridges | rows | receipt p50, p99, latest (ms) | late | a bridge, MB "
-    "| MB a minute | the broker, MB | cores | ledger, bytes a row | sale under load p50, p99 (ms) | at rest | bytes a gate |"
+    "| MB a minute | the broker, MB | cores | ledger, bytes a row | sale under load p50, p99 (ms) "
+    "| at rest | bytes a gate |"
 )
 
 
