@@ -9,14 +9,12 @@ import argparse
 import errno
 import io
 import os
-import select
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -31,15 +29,12 @@ DONE, FINDING, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 UNHEARD = 128 + signal.SIGPIPE
 
-DIFFERENCES_SHOWN = 50  # more nobody reads; all are counted
-LINE_LENGTH_MAX = 500  # of a difference: what comes from a journal that was changed may be long
-FOLLOW_MS = 100  # a new row shows within a quarter of a second, and looking takes a ten thousandth of it
-FOLLOW_ROWS = 10  # shown before the new ones where nothing else was asked for
 LOOK_S = 1.0  # between two looks for faults
 
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
 EXPECTED = {
+    "firmware.beside.WrongUse": "",
     "firmware.bridge.database.ForeignLedger": "",
     "firmware.bridge.database.LedgerLost": "",
     "firmware.bridge.feed.FeedKeyChanged": "",
@@ -222,13 +217,16 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 def add_replay(parser: argparse.ArgumentParser) -> None:
     """`gatepost replay`."""
+    from firmware import beside
+
     add_data(parser, "the gate's data, or a copy of it; the gate may be running")
     add_choice(parser)
-    parser.set_defaults(run=run_replay)
+    parser.set_defaults(run=beside.run_replay)
 
 
 def add_journal(parser: argparse.ArgumentParser) -> None:
     """`gatepost journal`, with the fields of its JSON lines."""
+    from firmware import beside
     from firmware.show_journal import FIELDS
 
     add_data(parser, "the gate's data, or a copy of it; the gate may be running")
@@ -239,12 +237,23 @@ def add_journal(parser: argparse.ArgumentParser) -> None:
         "--last",
         type=number_from(0),
         metavar="N",
-        help=f"only the last N rows; with --follow {FOLLOW_ROWS} unless --epoch is given",
+        help=f"only the last N rows; with --follow {beside.FOLLOW_ROWS} unless --epoch is given",
     )
     parser.add_argument("--json", action="store_true", help="JSON lines on a terminal too")
     fields = "\n".join(f"  {name:<11} {meaning}" for name, meaning in FIELDS.items())
     parser.epilog = f"Fields of a JSON line; null where there is nothing to say:\n{fields}"
-    parser.set_defaults(run=run_journal)
+    parser.set_defaults(run=partial(beside.run_journal, complain=complain))
+
+
+def add_lane(parser: argparse.ArgumentParser) -> None:
+    """`gatepost lane`."""
+    from firmware import beside
+
+    add_data(parser, "the data of the gate that is running")
+    add_config(parser)
+    parser.add_argument("--lane", metavar="NAME", help="only this lane")
+    parser.add_argument("--once", action="store_true", help="print a line for each lane, and end")
+    parser.set_defaults(run=partial(beside.run_lane, complain=complain))
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -314,6 +323,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "import": ("put a list of tickets into use instead of the one before", add_import),
     "replay": ("run a journal through the core once more and compare", add_replay),
     "journal": ("show the journal: a table on a terminal, JSON lines into a pipe", add_journal),
+    "lane": ("show on this terminal what the lanes show, in big colours", add_lane),
     "doctor": ("look at a gate, say what is wrong and how to mend it; try its parts", add_doctor),
     "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
     "reports": ("show what a bridge found that a person should know of", add_reports),
@@ -504,95 +514,6 @@ def shown_progress() -> Iterator[Callable[[int, int], None] | None]:
             bars.update(task, completed=done, total=total, description=what)
 
         yield progress
-
-
-# --- replay ------------------------------------------------------------------------------------------
-
-
-def run_replay(arguments: argparse.Namespace) -> int:
-    """Name every row that comes out otherwise."""
-    from firmware.replay import Replay
-    from firmware.row import name_of
-    from firmware.signals import visible
-
-    run = Replay(journal_folder(arguments.data), arguments.epoch, arguments.lane)
-    started_s = time.perf_counter()
-    for difference in run.differences():
-        if run.different <= DIFFERENCES_SHOWN:
-            print(visible(str(difference), LINE_LENGTH_MAX))
-    took_s = time.perf_counter() - started_s
-    if arguments.epoch is not None and not run.epochs:
-        raise WrongUse(f"{arguments.data}: its journal has no epoch {arguments.epoch}: see gatepost journal")
-    if arguments.lane is not None and run.known_lanes and arguments.lane not in run.known_lanes:
-        known = ", ".join(sorted(run.known_lanes))
-        raise WrongUse(f'no lane "{arguments.lane}" in this journal: it has {known}')
-    if run.different > DIFFERENCES_SHOWN:
-        print(f"... and {run.different - DIFFERENCES_SHOWN:,} more")
-    if run.retained_from:
-        print(f"rows before {name_of(run.retained_from)} were dropped by retention")
-    print(
-        f"rows: {run.rows:,} in {len(run.epochs):,} epochs, {run.replayed:,} replayed, "
-        f"{run.different:,} different; {run.rows / max(took_s, 1e-9):,.0f} rows/s"
-    )
-    return FINDING if run.different else DONE
-
-
-def journal_folder(data: Path) -> Path:
-    """Where the journal is; there must be one."""
-    folder = data / "journal"
-    if not (folder / "journal.db").is_file():
-        raise WrongUse(f"{data}: there is no journal here: check --data")
-    return folder
-
-
-# --- journal -----------------------------------------------------------------------------------------
-
-
-def run_journal(arguments: argparse.Namespace) -> int:
-    """Show rows, and with `--follow` those that come."""
-    from firmware.config import load
-    from firmware.show_journal import HEAD, Choice, Lines, as_json, as_row, batches
-
-    timezone = load(arguments.config).timezone if arguments.config else local_timezone()
-    newest = arguments.last
-    if newest is None and arguments.follow and arguments.epoch is None:
-        newest = FOLLOW_ROWS
-    choice = Choice(arguments.epoch, arguments.lane, newest)
-    folder = journal_folder(arguments.data)
-    table = sys.stdout.isatty() and not arguments.json
-    wait = wait_while_heard if arguments.follow else None
-    lines = Lines(timezone)
-    if table:
-        print(HEAD)
-    for reader, rows in batches(folder, choice, wait, complain):
-        for stored in rows:
-            line = lines.of(reader, stored)
-            print(as_row(line, timezone, os.get_terminal_size(1).columns) if table else as_json(line))
-        sys.stdout.flush()
-    return DONE
-
-
-def wait_while_heard() -> bool:
-    """Wait a moment. Raises `BrokenPipeError` as soon as nobody reads standard output any more."""
-    output = select.poll()
-    output.register(sys.stdout.fileno(), 0)  # errors and hang-ups are reported without asking
-    if output.poll(FOLLOW_MS):
-        raise BrokenPipeError
-    return True
-
-
-def local_timezone() -> tzinfo:
-    """That of this machine, with its summer times where they are known."""
-    from zoneinfo import ZoneInfo
-
-    name = os.environ.get("TZ", "").removeprefix(":")
-    try:
-        if name:
-            return ZoneInfo(name)
-        with Path("/etc/localtime").open("rb") as file:
-            return ZoneInfo.from_file(file)
-    except (OSError, ValueError, KeyError):
-        return datetime.now().astimezone().tzinfo or UTC
 
 
 if __name__ == "__main__":

@@ -201,9 +201,21 @@ class Replayed(NamedTuple):
     effects: tuple[Effect, ...]
 
 
+def lane_of(story: Story, setup: Setup, events: int | None = None) -> Lane:
+    """The lane after so many events of a row that was decoded, or all. Raises `Unreadable`."""
+    lane = _lane_before(story, setup)
+    for named in story.events[:events]:
+        lane, _ = step(lane, event_of(named))
+    return lane
+
+
+def _lane_before(story: Story, setup: Setup) -> Lane:
+    return Lane(setup, story.before.standing, _state(story.before.state), story.before.shown)
+
+
 def replay(story: Story, setup: Setup) -> Replayed:
     """Run the events of a row that was decoded through the core once more. Raises `Unreadable`."""
-    lane = Lane(setup, story.before.standing, _state(story.before.state), story.before.shown)
+    lane = _lane_before(story, setup)
     effects: list[Effect] = []
     for named in story.events:
         lane, more = step(lane, event_of(named))

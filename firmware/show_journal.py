@@ -12,9 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from firmware.core.events import Answered, Event, Passed, Scanned
+from firmware.core.effects import Kind
+from firmware.core.events import Answered, Event, Passed, Scanned, TimeUp
 from firmware.core.movements import Movement
-from firmware.core.ticket import Setup
+from firmware.core.states import Asking
+from firmware.core.ticket import Setup, Verdict
 from firmware.row import (
     SEQ_MAX,
     Row,
@@ -23,6 +25,7 @@ from firmware.row import (
     decode_began,
     epoch_and_seq,
     event_of,
+    lane_of,
     row_id,
 )
 from firmware.rows import Damaged, RowReader, Stored, Unwritable
@@ -220,12 +223,18 @@ class Lines:
     def _reason(self, reader: RowReader, epoch: int, row: Row, event: Event | None) -> str | None:
         if row.verdict is None:
             return None
+        setup = self.setups_of(reader, epoch).get(row.lane) or Setup(row.lane)
         if isinstance(event, Scanned):
-            setup = self._setups_of(reader, epoch).get(row.lane) or Setup(row.lane)
             return reason(setup, event, row.verdict, row.text, self._timezone)
+        if isinstance(event, Answered | TimeUp) and row.kind == Kind.ANSWER and row.story:
+            state = lane_of(row.story, setup, -1).state
+            if isinstance(state, Asking):
+                scan = state.scan._replace(moment=event.moment, history=event.history)
+                answered = isinstance(event, Answered) and event.verdict is not Verdict.NO_ANSWER
+                return reason(setup, scan, row.verdict, row.text if answered else "", self._timezone)
         return WORDS[row.verdict]
 
-    def _setups_of(self, reader: RowReader, epoch: int) -> dict[str, Setup]:
+    def setups_of(self, reader: RowReader, epoch: int) -> dict[str, Setup]:
         """The settings of the lanes in that epoch; none where they cannot be read."""
         if self._epoch != (reader, epoch):
             self._epoch, self._setups = (reader, epoch), {}

@@ -16,6 +16,10 @@ REASON_MAX = 200  # characters; two lines of a terminal
 WORD_MAX = 40  # characters of an id in a sentence; the longest of the vendors' have 36
 TEXT_MAX = 80  # characters of a vendor's own words: one line, whatever was sent
 NO_TICKET = Ticket("")
+# What the gate says where no vendor has spoken: the words beside it are the bridge's.
+WITHOUT_VENDOR = frozenset(
+    {Verdict.NO_ANSWER, Verdict.ADMITTED_OFFLINE, Verdict.NOT_CONFIGURED, Verdict.ADMITTED_CREDIT}
+)
 
 
 # --- lamp and buzzer ---------------------------------------------------------------------------------
@@ -150,12 +154,20 @@ def reason(setup: Setup, scan: Scanned, verdict: Verdict, text: str, timezone: t
     detail = detail_of(setup, scan, verdict, timezone)
     sentence = f"{WORDS[verdict]}: {detail}" if detail else WORDS[verdict]
     said = visible(text, TEXT_MAX)
-    parts = [sentence, *notes(scan, verdict), *([f'the vendor says "{said}"'] if said else [])]
+    who = "" if verdict in WITHOUT_VENDOR else "the vendor says "
+    parts = [sentence, *notes(scan, verdict), *([f'{who}"{said}"'] if said else [])]
     return visible("; ".join(parts), REASON_MAX)
 
 
 def notes(scan: Scanned, verdict: Verdict) -> list[str]:
-    """What was not held against an admission of the gate's own."""
+    """What was not held against an admission of the gate's own, and why it was the gate's own."""
+    route = scan.route
+    if route.authority is Authority.VENDOR and not route.reachable and verdict not in WITHOUT_VENDOR:
+        return [f"the vendor was not asked: {route.trouble}", *_passed_over(scan, verdict)]
+    return _passed_over(scan, verdict)
+
+
+def _passed_over(scan: Scanned, verdict: Verdict) -> list[str]:
     asked = scan.route.authority is Authority.VENDOR and scan.route.reachable and not scan.route.check_first
     ticket = scan.ticket
     if ticket is None or scan.direction is Direction.OUT or not verdict.admits or asked:
@@ -191,6 +203,8 @@ def detail_of(setup: Setup, scan: Scanned, verdict: Verdict, timezone: tzinfo) -
             return f"valid until {date(ticket.valid_until_ms, timezone)}"
         case Verdict.USED | Verdict.TOO_SOON:
             return entered(setup, scan, verdict, timezone)
+        case Verdict.NOT_CONFIGURED | Verdict.NO_ANSWER | Verdict.ADMITTED_OFFLINE:
+            return scan.route.trouble
         case Verdict.CALL_STAFF if scan.history.unsure_until_utc_ms > scan.moment.utc_ms:
             return "the vendor may have used it up for an earlier scan"
         case Verdict.CALL_STAFF if scan.history.lapses >= LAPSES_MAX:

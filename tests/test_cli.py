@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from firmware import cli
+from firmware import beside, cli
 from firmware.catalogue import CatalogueBusy
 from firmware.row import Row, row_id
 from firmware.rows import Unwritable
@@ -483,12 +483,12 @@ def test_a_replay_of_a_changed_journal_names_the_row(visited: Door, tmp_path: Pa
 
 def test_a_replay_of_a_journal_that_is_wrong_throughout_tells_how_many_more(tmp_path: Path) -> None:
     with open_journal(tmp_path / "journal") as journal:
-        for _ in range(cli.DIFFERENCES_SHOWN + 20):
+        for _ in range(beside.DIFFERENCES_SHOWN + 20):
             journal.note(Row("fault", "", at(0), text="noise"))
     with closing(sqlite3.connect(tmp_path / "journal" / "journal.db", isolation_level=None)) as connection:
         connection.execute("UPDATE row SET digest = x'00'")
     *_, last, more, summary = run("replay", "--data", tmp_path).stdout.splitlines()
-    assert last.startswith(f"row 1.{cli.DIFFERENCES_SHOWN} (fault): ")
+    assert last.startswith(f"row 1.{beside.DIFFERENCES_SHOWN} (fault): ")
     assert more == "... and 21 more"
     assert "71 different" in summary
 
@@ -571,7 +571,7 @@ def test_without_settings_the_time_is_that_of_this_machine(
     name: str, offset_h: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", name)
-    offset = datetime(2027, 1, 1, tzinfo=cli.local_timezone()).utcoffset()
+    offset = datetime(2027, 1, 1, tzinfo=beside.local_timezone()).utcoffset()
     assert offset is not None
     assert offset_h is None or offset == timedelta(hours=offset_h)
 
