@@ -110,10 +110,7 @@ class _Taken(NamedTuple):
 
 
 class Told(NamedTuple):
-    """News from the thread: the row is safe, or could not be written. Row 0 stands for every lane.
-
-    `digest` is the row's place in the chain, once it is safe.
-    """
+    """News from the thread: the row is safe, and its digest; or it could not be written. Row 0: all lanes."""
 
     lane: str
     row: int
@@ -359,9 +356,8 @@ class Journal:
 
     def _forget_seen(self) -> None:
         """Drop what the index knows by now."""
-        order = self._order
-        while order and order[0][0] <= self._indexed:
-            number, subject = order.popleft()
+        while self._order and self._order[0][0] <= self._indexed:
+            number, subject = self._order.popleft()
             if self._unseen[subject][0] == number:
                 del self._unseen[subject]
 

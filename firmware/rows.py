@@ -149,9 +149,8 @@ class Rows:
             self._connection.executescript(f"BEGIN; {SCHEMA} {noted.SCHEMA} COMMIT;")
             self._check()
             query = "SELECT id, CAST(digest AS BLOB) FROM row ORDER BY id DESC LIMIT 1"
-            found = self._connection.execute(query).fetchone()
-            self.last_id: int = found[0] if found else 0
-            self.last_digest: bytes = found[1] if found else b""
+            found: tuple[int, bytes] = self._connection.execute(query).fetchone() or (0, b"")
+            self.last_id, self.last_digest = found
             self.receipt: int = self._meta("receipt")
             """The last row that the bridge has confirmed; 0 for none."""
             self._keeper = open_read_only(self._path.parent)
