@@ -61,16 +61,14 @@ class AskedLane:
             self.take(Recorded(self.moment, kept[-1].number))
         return kept
 
-    def scan(self, route: Route = CLOSED, direction: Direction = IN, policy: Policy = Policy("gala")) -> int:  # noqa: B008  frozen
+    def scan(self, route: Route = CLOSED, direction: Direction = IN) -> int:
         """Somebody shows the ticket; the row of the scan."""
         row = self.gate.next_row
         listed = Ticket(self.subject, event="gala", session="night")
-        self.take(
-            Scanned(
-                self.moment, row, b"digest", self.subject, direction, route, policy, listed, self.history
-            ),
-            "CODE",
-        )  # fmt: skip
+        scanned = Scanned(
+            self.moment, row, b"digest", self.subject, direction, route, Policy("gala"), listed, self.history
+        )
+        self.take(scanned, "CODE")
         return row
 
     def answer(

@@ -3,7 +3,7 @@ import platform
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,14 +30,6 @@ from firmware.bridge.settings import load
 from firmware.bridge.vending import LEASE_MS
 from firmware.bridge.vendor import (
     Accepted,
-    Device,
-    Flow,
-    Listing,
-    Outcome,
-    Page,
-    Question,
-    Refused,
-    Told,
     VendorTicket,
 )
 from firmware.bridge.work import Fault, Faults, Worker
@@ -49,6 +41,7 @@ from firmware.venue_key import KeyUnusable
 from tests import commands
 from tests.bridge.feeds import read_whole
 from tests.bridge.model_gate import VENUE, ModelGate, books
+from tests.bridge.offices import Script
 from tests.bridge.relays import Desk, TapeSession, desk, topic, walk_in
 from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
 from tests.core.samples import NOON_MS
@@ -509,51 +502,11 @@ def test_a_second_bridge_on_the_same_folder_is_refused(tmp_path: Path) -> None:
         assert (place.data / "bridge.lock").read_text() == f"{os.getpid()}\n"
 
 
-class Listener:
-    """A vendor that takes everything, and keeps what it was told."""
-
-    batch_max = 20
-    asks = False
-    devices = False
-    deadline_ms = 3000
-    inner = False
-    books_exits = True
-    uploads = True
-
-    def __init__(self) -> None:
-        self.told: list[Told] = []
-
-    def secrets(self) -> Sequence[str]:
-        return ()
-
-    def probe(self) -> Flow[str]:
-        yield Page(())
-        return ""
-
-    def tickets(self, since: str) -> Flow[Listing]:
-        yield Page(())
-        return Listing("since", not since)
-
-    def tell(self, movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
-        yield Page(())
-        self.told += movements
-        return tuple(Accepted() for _ in movements)
-
-    def ask(self, question: Question, kept: Mapping[str, str]) -> Flow[Accepted | Refused]:
-        raise AssertionError("not asked")
-
-    def configure(self, device: Device) -> Flow[Mapping[str, str]]:
-        raise AssertionError("no devices")
-
-    def trial(self) -> Flow[None]:
-        yield from ()
-
-
 def test_what_a_killed_bridge_held_is_told_at_once_by_the_next_one_of_the_same_folder(tmp_path: Path) -> None:
     place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
     place.data.mkdir(mode=0o700)
     here = name_of(1, f"{platform.node()}:{place.data.resolve()}")
-    gate, vendor = ModelGate(), Listener()
+    gate, vendor = ModelGate(), Script()
     with books(place.data) as found:
         for ticket in ("t1", "t2"):
             gate.person(f"acme:{ticket}")
@@ -562,28 +515,28 @@ def test_what_a_killed_bridge_held_is_told_at_once_by_the_next_one_of_the_same_f
             assert len(found.ledger.claim("acme", who, NOON_MS, 20, LEASE_MS)) == 1
     with open_bridge(load(place.config), place.data, vendor=lambda _: vendor, now_utc_ms=lambda: NOON_MS):
         until(lambda: vendor.told)
-    assert [(told.ticket_id, told.doubt) for told in vendor.told] == [("t1", True)]
+    assert [(told.ticket_id, told.doubt) for batch in vendor.told for told in batch] == [("t1", True)]
 
 
 def test_a_second_bridge_needs_the_key_of_the_first_and_makes_none(tmp_path: Path) -> None:
     place = Place(tmp_path, 1, "http://127.0.0.1:1", 1, 2)
     settings = load(place.config)._replace(ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
-    with open_bridge(settings, tmp_path / "one", vendor=lambda _: Listener()):
+    with open_bridge(settings, tmp_path / "one", vendor=lambda _: Script()):
         pass
     with (
         pytest.raises(KeyUnusable, match=r"two/key: is missing, .* from the data folder of another bridge"),
-        open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()),
+        open_bridge(settings, tmp_path / "two", vendor=lambda _: Script()),
     ):
         pass
     (tmp_path / "two" / "key").write_bytes(os.urandom(32))
     (tmp_path / "two" / "key").chmod(0o600)
     with (
         pytest.raises(FeedKeyChanged, match="another venue key: put the key of the venue's gates back"),
-        open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()),
+        open_bridge(settings, tmp_path / "two", vendor=lambda _: Script()),
     ):
         pass
     shutil.copy2(tmp_path / "one" / "key", tmp_path / "two" / "key")
-    with open_bridge(settings, tmp_path / "two", vendor=lambda _: Listener()):
+    with open_bridge(settings, tmp_path / "two", vendor=lambda _: Script()):
         pass
 
 
