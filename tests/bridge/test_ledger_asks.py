@@ -49,6 +49,16 @@ def test_the_vendor_is_not_told_of_what_it_let_in_itself(kept: Books, at: AskedL
     assert [line.act for line in kept.lines(schema.movement)] == [Act.OPENED, Act.PASSED]
 
 
+def test_what_policy_let_in_after_an_ask_that_never_left_is_told_with_the_code_of_the_ask(
+    kept: Books, at: AskedLane
+) -> None:
+    at.answer(at.scan(OPEN), Verdict.NO_ANSWER)
+    at.walk()
+    kept.store(at.gate)
+    (one,) = claim(kept)
+    assert (one.told.code, one.told.doubt) == ("CODE", False)
+
+
 def test_what_policy_let_in_without_asking_is_told_with_its_own_time(kept: Books, at: AskedLane) -> None:
     at.scan(OPEN._replace(reachable=False))
     at.walk()
@@ -96,7 +106,7 @@ def test_an_ask_without_an_answer_is_looked_up_later_and_never_told(kept: Books,
     assert claim(kept, LATER_MS - 1) == []
     (one,) = claim(kept, LATER_MS)
     assert (one.told.unanswered, one.told.doubt, one.told.refused) == (True, True, False)
-    assert (one.told.code, one.told.ticket_id, one.told.session) == ("", "t1", "night")
+    assert (one.told.code, one.told.ticket_id, one.told.session) == ("CODE", "t1", "night")
 
 
 def test_an_ask_that_nobody_can_look_up_is_reported_once(kept: Books, at: AskedLane) -> None:

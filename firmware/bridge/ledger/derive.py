@@ -35,6 +35,7 @@ from firmware.bridge.ledger.facts import (
 from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, of_epoch, report_untimed
 from firmware.config.values import NAME
+from firmware.core.effects import Kind
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
@@ -331,7 +332,8 @@ class Derivation:
         line = {
             "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
             "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": scan.subject,
-            "account": account, "code": each.code, "event": facts.event, "session": facts.session,
+            "account": account, "code": each.code or self._asked_code(chains, each),
+            "event": facts.event, "session": facts.session,
             "direction": scan.direction.value, "perimeters": perimeters,
             "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
             "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
@@ -343,6 +345,16 @@ class Derivation:
         )  # fmt: skip
         self._new.append(admission)
         return admission
+
+    def _asked_code(self, chains: Chains, each: _Read) -> str:
+        """The code of an answer's scan, which lies beside the row of its ask."""
+        if each.row.kind != Kind.ANSWER.value:
+            return ""
+        columns = schema.row.c
+        query = select(columns.code).where(
+            columns.gate == chains.gate, columns.row == each.row.scan, columns.code.is_not(None)
+        )
+        return self._connection.execute(query.limit(1)).scalar() or ""
 
     def _say_unknown_account(self, gate: str, subject: str, facts: Facts) -> None:
         front, colon, _ = subject.partition(":")
