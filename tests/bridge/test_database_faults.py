@@ -22,7 +22,7 @@ from sqlalchemy.exc import (
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.database import MEND, Database, ForeignLedger, LedgerLost, NeverTaken
+from firmware.bridge.database import MEND, Database, ForeignLedger, LedgerLost, NeverTaken, insert_many
 from firmware.bridge.relay import IDLE_S
 from tests.bridge.ledgers import ledger_at
 from tests.bridge.relays import TapeSession, desk, topic
@@ -168,6 +168,39 @@ def test_the_steps_to_this_release_make_the_tables_that_it_works_with(tmp_path: 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+
+
+@pytest.mark.usefixtures("any_ledger")
+def test_lines_that_are_inserted_at_once_are_refused_as_any_other(tmp_path: Path) -> None:
+    line = {"kind": "odd", "key": "1", "text": "a\tb\\n\n\\N", "at_ms": 1}
+    with Database(ledger_at(tmp_path / "ledger.db")) as database:
+        for _ in range(2):
+            with pytest.raises(NeverTaken), database.transaction() as connection:
+                insert_many(connection, schema.report, [line, line])
+        with database.transaction() as connection:
+            insert_many(connection, schema.report, [line, {**line, "key": "2", "text": ""}])
+        with database.look() as connection:
+            query = select(schema.report.c.text).order_by(schema.report.c.key)
+            assert connection.execute(query).scalars().all() == [line["text"], ""]
+
+
+def cut_off_and_insert(database: Database, line: dict[str, object]) -> None:
+    with database.transaction() as connection:
+        own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with database.look() as other:
+            other.exec_driver_sql(f"SELECT pg_terminate_backend({own}, 10000)")
+        insert_many(connection, schema.report, [line])
+
+
+def test_a_server_that_ends_in_the_midst_of_lines_is_lost_and_found_again(
+    tmp_path: Path, on_postgresql: None
+) -> None:
+    line: dict[str, object] = {"kind": "odd", "key": "1", "text": "", "at_ms": 1}
+    with Database(ledger_at(tmp_path / "ledger.db")) as database:
+        with pytest.raises(LedgerLost):
+            cut_off_and_insert(database, line)
+        with database.transaction() as connection:
+            insert_many(connection, schema.report, [line])
 
 
 def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:
