@@ -67,14 +67,16 @@ def open_unit(
     utc_ns: Callable[[], int] = time.time_ns,
     watchdog: Watchdog | None = None,
     complain: Callable[[str], None] = lambda _: None,
+    root: Path = Path("/"),
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet; the alarm is listened to already.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
     says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
-    patience with brokers; `complain` tells people why a gate that cannot start has not ended yet. Raises
-    `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm is active.
+    patience with brokers; `complain` tells people why a gate that cannot start has not ended yet; below
+    `root` are the files that say what this computer is. Raises `Refused`, `Held`, `SettingsError`, and what
+    the stores raise, but not while the alarm is active.
     """
     watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
@@ -159,7 +161,7 @@ def open_unit(
                 clock.now,
                 outcome,
                 pace or PACE,
-                device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True))),
+                device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True)), root),
                 lambda: clock.trusted,
                 vendors,
             )

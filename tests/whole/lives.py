@@ -21,6 +21,7 @@ from firmware.bridge.service import Bridge, open_bridge
 from firmware.bridge.settings import BridgeSettings
 from firmware.config import BrokerSettings, parse
 from firmware.core.ticket import Ticket
+from firmware.facts import Clock
 from firmware.shots import Shot
 from firmware.unit import Unit, open_unit
 from firmware.uplink import Uplink
@@ -84,6 +85,7 @@ class GateSettings(NamedTuple):
     crowd: tuple[int, tuple[str, ...], float] | None = None
     more: str = ""
     inner: bool = False
+    mac: str = ""
 
 
 class GateFacts(NamedTuple):
@@ -147,6 +149,7 @@ class Gate:
             outcome=lambda outcome: self._outcomes.append((outcome.scan, outcome.result, outcome.text)),
             pace=QUICK,
             utc_ns=self._utc_ns,
+            root=self._computer(),
         ) as unit:
             self.unit = unit
             unit.gate.start()
@@ -164,11 +167,31 @@ class Gate:
                     "facts": self.facts,
                     "tickets": self.tickets,
                     "outcomes": lambda: list(self._outcomes),
+                    "may_ask": self.may_ask,
                 },
             )
             self.disperse()
             unit.gate.stop()
             loop.join(PATIENCE_S)
+
+    def _computer(self) -> Path:
+        """What this gate's computer is."""
+        if not self.settings.mac:
+            return Path("/")
+        root = self.settings.data / "computer"
+        card = root / "sys/class/net/eth0"
+        card.mkdir(parents=True, exist_ok=True)
+        (card / "address").write_text(self.settings.mac)
+        return root
+
+    def may_ask(self, code: str) -> bool:
+        """Whether the vendor of this code can be asked at every lane now."""
+        facts, moment = self.unit.gate.facts, Clock(self._trusted.is_set).now()
+        assert facts.link is not None
+        route = facts.rulebook.route_for(code, None)
+        rings = {lane.setup.perimeter for lane in self.unit.settings.lanes}
+        found = [facts.link.look(route, ring, moment) for ring in rings]
+        return all(each.configured and each.reachable for each in found)
 
     def _utc_ns(self) -> int:
         late_ms = 0 if self._trusted.is_set() else self.settings.late_ms

@@ -1,0 +1,198 @@
+"""A venue with Ticketmaster Presence, which is asked about each scan: outer and inner lanes, and bad days."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from firmware.bridge.sandbox.presence import Sandbox
+from firmware.bridge.sandbox.presence_rules import Rules
+from firmware.venue_key import venue_key
+from tests.uplinks import rows_of
+from tests.whole.lives import INNER_IN, INNER_OUT, OUT, Haste
+from tests.whole.presence_books import Story, compare, story_of, turned_away
+from tests.whole.world import World, WorldGate, world_at_work
+
+HOUR_MS = 3_600_000
+HOURS = 9  # of the faulty day: each trouble and each restart, in several company
+PACE_S = 0.05
+PATIENT_MS = 10_000  # for a machine with much to do
+SHORT_MS = 600  # where Presence is late on purpose; its own limit is 3,000
+LATE_S = 1.2  # an answer that comes after that
+ROUTE = """
+[[route]]
+vendor = "hall"
+authority = "vendor"
+deadline_ms = {deadline_ms}
+without_answer = "closed"
+"""
+
+
+@contextmanager
+def hall(*names: str, deadline_ms: int = PATIENT_MS, **rules: Any) -> Iterator[World]:
+    """A world whose gates have both rings, each a computer of its own, and ask Presence."""
+    route = ROUTE.format(deadline_ms=deadline_ms)
+    # Within 2 s Presence calls the same ticket a duplicate; here people come again sooner than that.
+    with world_at_work(
+        vendors={"hall": "presence"}, start=False, rules=Rules(**{"duplicate_ms": 0, **rules})
+    ) as world:
+        for number, name in enumerate(names, 1):
+            world.add_gate(name).use(more=route, inner=True, mac=f"02:00:5e:00:53:{number:02x}")
+        world.bridge.start()
+        world.until(lambda: world.bridge_facts().broker)
+        for gate in world.gates.values():
+            gate.life.begin()
+        world.settle()
+        world.until(lambda: all(ready(gate) for gate in world.gates.values()))
+        yield world
+
+
+def ready(gate: WorldGate) -> bool:
+    """Whether the gate knows that it may ask at both rings."""
+    found: bool = gate.life.call("may_ask", "any code")
+    return found
+
+
+def presence(world: World) -> Sandbox:
+    assert isinstance(world.sandbox, Sandbox)
+    return world.sandbox
+
+
+def audit(world: World) -> Story:
+    """Compare all books."""
+    world.settle(vendors=False)
+    world.minutes_go_by()
+    world.settle()
+    journals = {gate.name: gate.written for gate in world.gates.values()}
+    story = story_of(journals)
+    compare(story, world.ledger(), presence(world), venue_key(world.bridge_data))
+    assert list(turned_away(journals)) == []
+    return story
+
+
+def test_people_go_in_and_out_of_both_rings_at_two_gates() -> None:
+    with hall("a", "b") as world:
+        a, b = world.gates.values()
+        one, other = world.codes(2)
+        walked = [
+            a.scan(one),
+            b.scan(one, INNER_IN),
+            a.scan(one, INNER_OUT),
+            a.scan(one, INNER_OUT),
+            b.scan(one, OUT),
+            a.scan(one, OUT),
+            b.scan(other, INNER_IN),
+        ]
+        assert walked == [
+            *("admitted", "admitted", "admitted", "not_inside", "admitted"),
+            *("not_inside", "admitted"),
+        ]
+        world.until(lambda: a.scan(other) == "used")  # it is too soon at first
+        story = audit(world)
+        assert len(story.asks) == len(walked) + 1
+        assert not world.ledger().reports
+
+
+def test_a_late_okay_lets_the_person_in_on_the_second_try() -> None:
+    with hall("a", deadline_ms=SHORT_MS) as world:
+        gate, (code,) = world.gates["a"], world.codes(1)
+        presence(world).misbehave("slow", "enter", seconds=LATE_S)
+        assert gate.scan(code) == "no_answer"
+        world.until(lambda: "late" in kinds(world, "a"))
+        world.until(lambda: gate.scan(code) == "admitted_credit")  # once the first signal is over
+        audit(world)
+        assert [change.what for change in presence(world).history(code)] == ["checkin"]
+        assert not world.ledger().reports, "everybody knows everything"
+
+
+def kinds(world: World, name: str) -> list[str]:
+    return [row.kind for _, row in rows_of(world.gates[name].data)]
+
+
+@pytest.mark.parametrize("kind", ["lost", "cut", "short", "page"])
+def test_a_reply_that_is_lost_is_for_staff_and_never_used(kind: str) -> None:
+    with hall("a", duplicate_ms=2000) as world:
+        gate, (code,) = world.gates["a"], world.codes(1)
+        presence(world).misbehave(kind, "enter")
+        assert gate.scan(code) == "call_staff"
+        story = audit(world)
+        assert story.verdicts == {"call_staff": 1}
+
+
+def test_what_nobody_knows_the_end_of_is_uncertain_once_and_never_sent_again() -> None:
+    with hall("a") as world:
+        gate, (code,) = world.gates["a"], world.codes(1)
+        presence(world).misbehave("lost", "enter", chance=1.0)
+        assert gate.scan(code) == "no_answer"
+        presence(world).behave()
+        audit(world)
+        assert len(world.ledger().texts("uncertain")) == 1
+        assert all(seen.endpoint != "upload" for seen in presence(world).requests)
+
+
+def test_an_hour_without_presence_lets_nobody_in_and_is_over_by_itself() -> None:
+    with hall("a") as world:
+        world.use(Haste.HOURS)
+        gate, codes = world.gates["a"], world.codes(9)
+        world.until(lambda: ready(gate))
+        with presence(world).refused():
+            for code in codes[:6]:
+                assert gate.scan(code) == "no_answer"
+            began_ms = world.bridge_facts().now_utc_ms
+            world.until(lambda: world.bridge_facts().now_utc_ms > began_ms + HOUR_MS)
+            assert gate.scan(codes[6]) == "no_answer"
+        world.until(lambda: ready(gate))
+        for code in codes:
+            assert gate.scan(code) == "admitted"
+        story = audit(world)
+        assert story.verdicts == {"no_answer": 7, "admitted": 9}
+
+
+@pytest.mark.slow
+def test_a_presence_day_with_faults_and_restarts_of_everything_leaves_the_books_agreeing() -> None:
+    with hall("a", "b", deadline_ms=SHORT_MS) as world:
+        world.use(Haste.HOURS)
+        world.add_bridge().begin()
+        sandbox, gates = presence(world), list(world.gates.values())
+        codes = world.codes(40)
+        for at, gate in enumerate(gates):
+            gate.life.kill()
+            gate.use(crowd=(world.seed, tuple(codes[at::2]), PACE_S))
+            gate.life.begin()
+        for hour in range(HOURS):
+            before = sandbox.books().changes
+            kind = ("slow", "lost", "limit", "error", "cut")[hour % 5]
+            sandbox.misbehave(kind, chance=0.2, seconds=LATE_S)
+            sandbox.misbehave("drift", chance=0.3)
+            if hour % 4 == 3:
+                with sandbox.refused():
+                    began_ms = world.bridge_facts().now_utc_ms
+                    world.until(partial(hour_went_by, world, began_ms))
+            world.until(partial(more_changes, sandbox, before))
+            match hour % 3:
+                case 0:
+                    bridge = world.bridges[hour % 2]
+                    bridge.kill()
+                    bridge.begin()
+                case 1:
+                    world.broker.kill()
+                    world.broker.start()
+                case 2:
+                    gates[hour % 2].life.kill()
+                    gates[hour % 2].life.begin()
+            sandbox.behave()
+        for gate in gates:
+            gate.life.call("disperse")
+        story = audit(world)
+        assert story.verdicts["admitted"] > HOURS
+        assert {ask.key[2] for ask in story.asks} == {"checkin", "checkout", "inner-in", "inner-out"}
+
+
+def more_changes(sandbox: Sandbox, than: int) -> bool:
+    return sandbox.books().changes > than + 10
+
+
+def hour_went_by(world: World, since_ms: int) -> bool:
+    return world.bridge_facts().now_utc_ms > since_ms + HOUR_MS
