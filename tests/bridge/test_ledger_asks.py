@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware.aftermath import Doubt
+from firmware.asks import Asked
 from firmware.bridge import schema
 from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.ledger.derive import UNANSWERED_MS
@@ -13,7 +15,7 @@ from firmware.core.movements import Act
 from firmware.core.ticket import Verdict
 from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
 from tests.bridge.model_gate import ACCOUNTS, VENDOR_DECIDES, VENUE, Books, ModelGate, books
-from tests.core.samples import INNER, NOON_MS, OUT, SETUP
+from tests.core.samples import IN, INNER, NOON_MS, OUT, SETUP
 
 pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
@@ -107,6 +109,22 @@ def test_an_ask_without_an_answer_is_looked_up_later_and_never_told(kept: Books,
     (one,) = claim(kept, LATER_MS)
     assert (one.told.unanswered, one.told.doubt, one.told.refused) == (True, True, False)
     assert (one.told.code, one.told.ticket_id, one.told.session) == ("CODE", "t1", "night")
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("subject", ["acme:t1", "0123abcd"])
+def test_so_is_one_whose_gate_died_before_an_answer(kept: Books, subject: str, split: bool) -> None:
+    at = AskedLane(ModelGate(), subject=subject)
+    scan = at.scan(CLOSED)
+    if split:
+        kept.store(at.gate)
+    before = len(at.gate.rows) if split else 0
+    at.gate.start()
+    asked = Asked("north", subject, IN, "", NOON_MS, b"digest", opened=False)
+    at.gate.write(Doubt(scan, SETUP, asked).row(at.gate.moment))
+    kept.store(at.gate, before)
+    (one,) = claim(kept, LATER_MS)
+    assert (one.told.unanswered, one.told.code, one.told.session) == (True, "CODE", "night")
 
 
 def test_an_ask_that_nobody_can_look_up_is_reported_once(kept: Books, at: AskedLane) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from firmware.bridge import schema
 from firmware.bridge.database import insert_many, insert_new, take_numbers
+from firmware.bridge.ledger.ask_rows import ask_of
 from firmware.bridge.ledger.chains import Chains
 from firmware.bridge.ledger.doubles import report_doubles
 from firmware.bridge.ledger.facts import (
@@ -35,7 +36,6 @@ from firmware.bridge.ledger.facts import (
 from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, of_epoch, report_untimed
 from firmware.config.values import NAME
-from firmware.core.effects import Kind
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
@@ -273,7 +273,7 @@ class Derivation:
     def _doubt(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
         """An ask without an answer let nobody in, and the vendor may have spent the ticket all the same."""
         try:
-            facts = facts_of(each.row)
+            facts = facts_of(ask_of(self._connection, chains.gate, each.row).row or each.row)
         except Unreadable as error:
             self._unreadable(chains, each.number, each.row.kind, error)
             return
@@ -332,7 +332,7 @@ class Derivation:
         line = {
             "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
             "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": scan.subject,
-            "account": account, "code": each.code or self._asked_code(chains, each),
+            "account": account, "code": each.code or ask_of(self._connection, chains.gate, row).code,
             "event": facts.event, "session": facts.session,
             "direction": scan.direction.value, "perimeters": perimeters,
             "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
@@ -345,16 +345,6 @@ class Derivation:
         )  # fmt: skip
         self._new.append(admission)
         return admission
-
-    def _asked_code(self, chains: Chains, each: _Read) -> str:
-        """The code of an answer's scan, which lies beside the row of its ask."""
-        if each.row.kind != Kind.ANSWER.value:
-            return ""
-        columns = schema.row.c
-        query = select(columns.code).where(
-            columns.gate == chains.gate, columns.row == each.row.scan, columns.code.is_not(None)
-        )
-        return self._connection.execute(query.limit(1)).scalar() or ""
 
     def _say_unknown_account(self, gate: str, subject: str, facts: Facts) -> None:
         front, colon, _ = subject.partition(":")
