@@ -82,6 +82,12 @@ class Ledger:
         with self._engine.connect() as connection:
             return int(connection.execute(select(func.count()).select_from(schema.row)).scalar_one())
 
+    def received_ms(self) -> list[int]:
+        """When each row was stored, in order."""
+        with self._engine.connect() as connection:
+            at_ms = schema.row.c.received_ms
+            return list(connection.execute(select(at_ms).order_by(at_ms)).scalars())
+
     def reports(self) -> list[str]:
         """What a person should look at."""
         with self._engine.connect() as connection:
@@ -154,6 +160,16 @@ class Bridges:
             until(lambda: "ready: " in (data / "said").read_text("utf-8"), START_S)
         except TimeoutError as late:
             raise RuntimeError((data / "said").read_text("utf-8")) from late
+
+    def kill(self, at: int) -> None:
+        """End one of them at once."""
+        self._processes[at].kill()
+        self._processes[at].wait()
+
+    def start_again(self, at: int) -> None:
+        """In the folder of one that was killed."""
+        self._start(self._folders[at])
+        self._processes[at] = self._processes.pop()
 
     def __exit__(self, *error: object) -> None:
         for process in self._processes:
