@@ -283,17 +283,17 @@ def insert_many(connection: Connection, table: Table, lines: Sequence[dict[str, 
         _copy(connection, table, lines)
         return
     sql, in_order = _insert(table, connection.dialect, tuple(lines[0]))
-    connection.exec_driver_sql(sql, list(lines) if in_order is None else [in_order(line) for line in lines])
+    connection.exec_driver_sql(sql, [in_order(line) for line in lines])
 
 
 @lru_cache(INSERTS_MAX)
 def _insert(
     table: Table, dialect: Dialect, columns: tuple[str, ...]
-) -> tuple[str, Callable[[dict[str, Any]], Any] | None]:
+) -> tuple[str, Callable[[dict[str, Any]], Any]]:
     """The words of an INSERT, which take longer to make than a line takes to write; how values are put."""
     compiled = insert(table).compile(dialect=dialect, column_keys=list(columns))
-    order = compiled.positiontup
-    return str(compiled), None if order is None else itemgetter(*order)
+    assert compiled.positiontup is not None, "SQLite's driver takes values by their place"
+    return str(compiled), itemgetter(*compiled.positiontup)
 
 
 def _copy(connection: Connection, table: Table, lines: Sequence[dict[str, Any]]) -> None:
