@@ -12,7 +12,7 @@ from sqlalchemy import Connection, or_, select
 
 from firmware.bridge import schema
 from firmware.core.movements import Act
-from firmware.core.ticket import Direction
+from firmware.core.ticket import Direction, Perimeter
 
 # A vendor may stamp a movement with its own clock, and with the moment at which it was told instead of that
 # of the walk. So a word from up to this long after the moment at which we told it something may be the echo.
@@ -65,6 +65,7 @@ def known_of(connection: Connection, account: str, subjects: Sequence[str]) -> d
     moves = (
         select(movement.c.subject, movement.c.direction)
         .where(movement.c.subject.in_(subjects), or_(movement.c.gate.is_(None), movement.c.act.in_(SETTLED)))
+        .where(movement.c.perimeters.contains(Perimeter.OUTER.value))  # lists know no inner lanes
         .order_by(movement.c.number)
     )
     for subject, direction in connection.execute(moves):

@@ -8,12 +8,14 @@ import pytest
 from firmware.aftermath import Doubt
 from firmware.asks import Asked
 from firmware.bridge import schema
+from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.ledger.derive import UNANSWERED_MS
-from firmware.bridge.vendor import Accepted, Refused, Unsure
+from firmware.bridge.vendor import Accepted, Refused, Unsure, VendorTicket
 from firmware.core.movements import Act
 from firmware.core.ticket import Verdict
 from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
+from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import ACCOUNTS, VENDOR_DECIDES, VENUE, Books, ModelGate, books
 from tests.core.samples import IN, INNER, NOON_MS, OUT, SETUP
 
@@ -235,6 +237,28 @@ def test_a_movement_within_the_house_is_told_only_to_who_knows_inner_lanes(kept:
         gate.person(f"acme:t{count}", perimeter=INNER)
         ledger.store(gate.name, gate.batch(), NOON_MS)
         assert [one.told.perimeter for one in claim(kept)] == [INNER] * count
+
+
+def test_a_list_read_before_the_vendor_said_yes_does_not_undo_the_entry_that_it_let_in(kept: Books) -> None:
+    at, feed = AskedLane(ModelGate()), Feed(kept.database, VENUE, KEY)
+    at.answer(at.scan())
+    at.walk()
+    run = feed.begin_run("acme", True, NOON_MS - 1000)
+    kept.store(at.gate)
+    outside = VendorTicket("t1", "CODE", inside=False, moved_utc_ms=NOON_MS - 5000)
+    feed.take(run, (outside,), NOON_MS)
+    assert [line.act for line in kept.lines(schema.movement)] == [Act.OPENED, Act.PASSED]
+
+
+def test_nor_does_a_list_bring_back_whoever_only_left_an_inner_ring(kept: Books) -> None:
+    gate, feed = ModelGate(), Feed(kept.database, VENUE, KEY)
+    gate.person("acme:t1")
+    gate.person("acme:t1", direction=OUT, perimeter=INNER)
+    kept.store(gate)
+    kept.ledger.finish([(one, Accepted("told")) for one in claim(kept)], NOON_MS)
+    run = feed.begin_run("acme", True, NOON_MS + 1000)
+    feed.take(run, (VendorTicket("t1", "CODE", inside=True, moved_utc_ms=NOON_MS + 500),), NOON_MS + 2000)
+    assert Act.NOTED not in [line.act for line in kept.lines(schema.movement)]
 
 
 def test_a_way_in_past_an_inner_lane_alone_is_told_as_one_into_the_house(kept: Books) -> None:
