@@ -199,6 +199,9 @@ class Link:
             raise Fault(unreachable(self.broker, error, self._pace)) from None
         if self._closing.is_set():  # perhaps long ago, and nobody waits for us any more
             raise self._broken_off()
+        sock: Any = self._client.socket()
+        with suppress(OSError):  # a PUBACK before a question would hold it back for 40 ms
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for event in self.until(self._pace.answer_s, "the answer to CONNECT"):
             if isinstance(event, Accepted):
                 return event.limits

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import (
+    asking,
     asks_at_bridge,
     crowding,
     decision,
@@ -40,6 +41,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "ledgers": ledgers.run,
     "dying": dying.run,
     "scaling": scaling.run,
+    "asking": asking.run,
     "asks_at_bridge": asks_at_bridge.run,
 }
 

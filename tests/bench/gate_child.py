@@ -44,6 +44,7 @@ class Door:
         self._uplink = unit.uplink
         self.commands: dict[str, Callable[..., dict[str, object]]] = {
             "connected": self.connected,
+            "can_ask": self.can_ask,
             "receipt": self.receipt,
             "tickets": self.tickets,
             "scan": self.scan,
@@ -56,6 +57,15 @@ class Door:
         """Wait for the broker."""
         until(lambda: self._uplink.connected_to)
         return {"broker": self._uplink.connected_to}
+
+    def can_ask(self) -> dict[str, object]:
+        """Wait until the bridge has told of its vendors."""
+        shape = self._unit.settings.routes[0]
+        link = self._unit.gate.facts.link
+        assert link is not None
+        now, place = self._unit.gate.clock.now, self._unit.settings.lanes[0].setup.perimeter
+        until(lambda: self._in_loop(lambda: not link.look(shape.route, place, now()).trouble))
+        return {}
 
     def receipt(self, row: int) -> dict[str, object]:
         """From the connection to the receipt for this row."""
@@ -75,6 +85,7 @@ class Door:
         settle(self._unit, "1")
         return {
             "verdict": shot.verdict,
+            "read_ns": shot.read_ns,
             "decided_ns": shot.decided_ns,
             "durable_ns": shot.durable_ns,
             "relay_ns": shot.relay_ns,
