@@ -19,7 +19,7 @@ from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
 from firmware.bridge.ledger import telling
-from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, check
+from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, chains_of, check, write
 from firmware.bridge.ledger.derive import Accounts, Derivation
 from firmware.bridge.ledger.reports import Report, Reports, read_reports
 from firmware.bridge.ledger.telling import Claimed
@@ -168,11 +168,11 @@ class Ledger:
             lines = [{"name": name, "rows": 0} for name in sorted(missing)]
             connection.execute(insert_new(connection, schema.gate), lines)
             found = connection.execute(query).all()
-        return {line.name: Chains(connection, line.id, line.name, now_utc_ms, reports) for line in found}
+        gates = {line.id: line.name for line in found}
+        return {chains.name: chains for chains in chains_of(connection, gates, now_utc_ms, reports)}
 
     def _derive(self, connection: Connection, gates: list[Chains], now_utc_ms: int, reports: Reports) -> int:
-        for chains in gates:
-            chains.flush()
+        write(connection, gates)
         derivation = Derivation(connection, self._accounts, now_utc_ms, reports)
         derivation.run(gates)
         return derivation.upto

@@ -5,7 +5,7 @@ join it; those whose predecessors are missing stay loose until these come. A row
 another one follows already is a fork: it gets a branch of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,29 +72,17 @@ class Chains:
     def __init__(
         self, connection: Connection, gate: int, name: str, now_utc_ms: int, reports: Reports
     ) -> None:
+        """Without what is in the database: see `chains_of`."""
         self.gate, self.name = gate, name
+        self.tips: dict[int, Tip] = {}
+        self.loose: set[Stretch] = set()
         self.joined: list[Joined] = []
         self.merged: list[Tip] = []  # branches that began in the middle, until what is before them came
         self.new_rows = 0
         self._connection = connection
         self._now_utc_ms = now_utc_ms
         self._reports = reports
-        self._inserts: list[dict[str, object]] = []
-        columns = schema.tip.c
-        query = select(
-            columns.id, columns.row, columns.digest, columns.began_row, columns.began_digest, columns.parent
-        ).where(columns.gate == gate)
-        self.tips = {
-            id: Tip(id, (row, digest), (began_row, began_digest), parent)
-            for id, row, digest, began_row, began_digest, parent in connection.execute(query)
-        }
-        stretches = select(
-            schema.loose.c.after, schema.loose.c.previous, schema.loose.c.upto, schema.loose.c.digest
-        ).where(schema.loose.c.gate == gate)
-        self._loose = {
-            Stretch((after, previous), (upto, digest))
-            for after, previous, upto, digest in connection.execute(stretches)
-        }
+        self.inserts: list[dict[str, object]] = []
 
     def add(self, batch: wire.Journal) -> wire.Receipt | None:
         """Take a batch that was checked; what may be confirmed to its sender after the commit.
@@ -106,7 +94,7 @@ class Chains:
         tip = next((tip for tip in self.tips.values() if tip.end == after), None)
         first, last = links[0].number, links[-1].number
         anchored = any(first <= other.began[0] <= last for other in self.tips.values())
-        if tip is None or self._loose or anchored or not self._is_whole(tip.id, batch.cursor):
+        if tip is None or self.loose or anchored or not self._is_whole(tip.id, batch.cursor):
             return self._add_anywhere(batch, after, links)
         self._insert(links, tip.id)
         self.joined += [Joined(tip.id, link) for link in links]
@@ -138,24 +126,6 @@ class Chains:
                 self._begin_after_gap(stretch.after)
             self._hang_loose({})
 
-    def flush(self) -> None:
-        """Write what is still in memory."""
-        self._write_rows()
-        moved = [tip for tip in self.tips.values() if tip.moved]
-        for tip in moved:
-            self._connection.execute(
-                update(schema.tip)
-                .where(schema.tip.c.id == tip.id)
-                .values(row=tip.end[0], digest=tip.end[1], began_row=tip.began[0], began_digest=tip.began[1])
-            )
-            tip.moved = False
-        if self.new_rows:
-            self._connection.execute(
-                update(schema.gate)
-                .where(schema.gate.c.id == self.gate)
-                .values(rows=schema.gate.c.rows + self.new_rows)
-            )
-
     # --- the slow way ----------------------------------------------------------------------------
 
     def _add_anywhere(self, batch: wire.Journal, after: Key, links: Sequence[Link]) -> wire.Receipt | None:
@@ -171,7 +141,7 @@ class Chains:
         cursor = (batch.cursor, batch.cursor_digest)
         if any(known[link.number, link.digest] is None for link in links):
             parts = self._parts(after, links, known)
-            for stretch in parts.keys() - self._loose:
+            for stretch in parts.keys() - self.loose:
                 self._keep_loose(stretch)
             if START not in (after, cursor) and self._branch_of(after) is None is self._branch_of(cursor):
                 self._begin_after_gap(min(cursor, after))
@@ -188,7 +158,7 @@ class Chains:
 
     def _check_room(self, after: Key, links: Sequence[Link], known: dict[Key, int | None]) -> None:
         """What follows on a branch is always taken. Raises `TooMany`."""
-        if len(self.tips) < TIPS_MAX and len(self._loose) < LOOSE_MAX:
+        if len(self.tips) < TIPS_MAX and len(self.loose) < LOOSE_MAX:
             return
         before = after
         for link in links:
@@ -203,7 +173,7 @@ class Chains:
         if fits:
             return
         text = (
-            f"gate {self.name}: its rows go {len(self.tips)} ways, and {len(self._loose)} batches wait for "
+            f"gate {self.name}: its rows go {len(self.tips)} ways, and {len(self.loose)} batches wait for "
             "rows in front of them: what begins yet another way is not taken. See the reports of forks and "
             "gaps, and give the gate a new name"
         )
@@ -254,7 +224,7 @@ class Chains:
         )
         there = {START} | {(after, previous) for after, previous in self._connection.execute(joined)}
         there |= {tip.began for tip in self.tips.values()}
-        return sorted(stretch for stretch in self._loose if stretch.after in there)
+        return sorted(stretch for stretch in self.loose if stretch.after in there)
 
     def _hang(self, at: Key, links: Sequence[Link]) -> None:
         """Let the rows join, one after the other."""
@@ -320,7 +290,7 @@ class Chains:
             self.name,
         )
         self._new_tip(at, None)
-        for stretch in list(self._loose):
+        for stretch in list(self.loose):
             inside = stretch.after[0] < at[0] < stretch.upto[0]
             if inside and any((link.number, link.digest) == at for link in self._read(stretch)):
                 self._keep_loose(Stretch(at, stretch.upto))
@@ -414,7 +384,7 @@ class Chains:
 
     def _insert(self, links: Sequence[Link], branch: int | None) -> None:
         self.new_rows += len(links)
-        self._inserts += [
+        self.inserts += [
             {
                 "gate": self.gate, "row": link.number, "digest": link.digest, "body": link.body,
                 "code": link.code or None, "received_ms": self._now_utc_ms, "branch": branch,
@@ -423,8 +393,8 @@ class Chains:
         ]  # fmt: skip
 
     def _write_rows(self) -> None:
-        insert_many(self._connection, schema.row, self._inserts)
-        self._inserts = []
+        insert_many(self._connection, schema.row, self.inserts)
+        self.inserts = []
 
     def _write_branches(self, changed: list[dict[str, object]]) -> None:
         columns = schema.row.c
@@ -447,7 +417,7 @@ class Chains:
             "received_ms": self._now_utc_ms,
         }  # fmt: skip
         self._connection.execute(insert_new(self._connection, schema.loose), line)
-        self._loose.add(stretch)
+        self.loose.add(stretch)
 
     def _drop_loose(self, stretch: Stretch) -> None:
         (after, previous), (upto, digest) = stretch
@@ -461,7 +431,51 @@ class Chains:
                 columns.digest == digest,
             )
         )
-        self._loose.discard(stretch)
+        self.loose.discard(stretch)
+
+
+def chains_of(
+    connection: Connection, gates: Mapping[int, str], now_utc_ms: int, reports: Reports
+) -> list[Chains]:
+    """The chains of these gates, by id and name. One look for all: most gates send a row or two at a time."""
+    found = {id: Chains(connection, id, name, now_utc_ms, reports) for id, name in gates.items()}
+    tip, loose = schema.tip.c, schema.loose.c
+    tips = select(tip.gate, tip.id, tip.row, tip.digest, tip.began_row, tip.began_digest, tip.parent)
+    for gate, id, row, digest, began_row, began_digest, parent in connection.execute(
+        tips.where(tip.gate.in_(gates)).order_by(tip.id)
+    ):
+        found[gate].tips[id] = Tip(id, (row, digest), (began_row, began_digest), parent)
+    stretches = select(loose.gate, loose.after, loose.previous, loose.upto, loose.digest)
+    for gate, after, previous, upto, digest in connection.execute(stretches.where(loose.gate.in_(gates))):
+        found[gate].loose.add(Stretch((after, previous), (upto, digest)))
+    return list(found.values())
+
+
+def write(connection: Connection, gates: Sequence[Chains]) -> None:
+    """Write what is still in memory, with one statement for each table."""
+    insert_many(connection, schema.row, [line for chains in gates for line in chains.inserts])
+    moved = [tip for chains in gates for tip in chains.tips.values() if tip.moved]
+    if moved:
+        to = {"row": "to_row", "digest": "to_digest", "began_row": "from_row", "began_digest": "from_digest"}
+        connection.execute(
+            update(schema.tip)
+            .where(schema.tip.c.id == bindparam("of"))
+            .values({column: bindparam(name) for column, name in to.items()}),
+            [dict(zip(("of", *to.values()), (tip.id, *tip.end, *tip.began), strict=True)) for tip in moved],
+        )
+    grown = [{"of": chains.gate, "more": chains.new_rows} for chains in gates if chains.new_rows]
+    if grown:
+        rows = schema.gate.c.rows
+        connection.execute(
+            update(schema.gate)
+            .where(schema.gate.c.id == bindparam("of"))
+            .values(rows=rows + bindparam("more", type_=rows.type)),
+            grown,
+        )
+    for chains in gates:
+        chains.inserts = []
+    for tip in moved:
+        tip.moved = False
 
 
 def check(batch: wire.Journal) -> None:
