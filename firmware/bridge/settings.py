@@ -98,8 +98,8 @@ BRIDGE = Section(
             QuietText(0, 255),
             "",
             "URL of the ledger's database, SQLite or PostgreSQL, as SQLAlchemy writes it; empty: SQLite in "
-            "the data folder. Bridges of one venue share one in PostgreSQL, two venues never do. A password is "
-            "best left to PostgreSQL's own password file.",
+            "the data folder. Bridges of one venue share one in PostgreSQL, two venues never do. A password "
+            "is best left to PostgreSQL's own password file.",
         ),
     ),
 )
