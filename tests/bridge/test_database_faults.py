@@ -203,6 +203,25 @@ def test_a_server_that_ends_in_the_midst_of_lines_is_lost_and_found_again(
             insert_many(connection, schema.report, [line])
 
 
+def stand_still_in_its_turn(database: Database, other: Database) -> None:
+    with database.transaction() as connection:
+        insert_many(connection, schema.report, [{"kind": "a", "key": "1", "text": "", "at_ms": 1}])
+        with other.transaction() as theirs:
+            insert_many(theirs, schema.report, [{"kind": "b", "key": "1", "text": "", "at_ms": 1}])
+        insert_many(connection, schema.report, [{"kind": "a", "key": "2", "text": "", "at_ms": 1}])
+
+
+def test_a_bridge_that_hangs_in_its_turn_loses_it_and_the_others_go_on(
+    tmp_path: Path, on_postgresql: None
+) -> None:
+    url = ledger_at(tmp_path / "ledger.db")
+    with Database(url, busy_timeout_s=0.2) as hanging, Database(url, busy_timeout_s=60) as other:
+        with pytest.raises(LedgerLost):
+            stand_still_in_its_turn(hanging, other)
+        with other.look() as connection:
+            assert connection.execute(select(schema.report.c.kind)).scalars().all() == ["b"]
+
+
 def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:
     with Database(url(tmp_path)) as database:
         with pytest.raises(LedgerLost):
