@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from firmware.aftermath import ASK_MS_MAX
 from firmware.asks import ASKS_MAX, Question
+from firmware.core.movements import Act
 from firmware.core.ticket import (
     Authority,
     Policy,
@@ -13,6 +15,7 @@ from firmware.core.ticket import (
     Verdict,
     WithoutAnswer,
 )
+from firmware.rows import RowReader, Stored
 from tests.gate_bench import SETUP, THROUGH, Bench, FakeLink, data_directory
 
 VENDOR = Route("acme", authority=Authority.VENDOR, deadline_ms=3000)
@@ -195,3 +198,123 @@ def test_asks_that_are_remembered_are_bounded(data: Path, link: FakeLink) -> Non
         assert len(bench.gate._asks) == ASKS_MAX
         answer(bench, link.asks[0][0].scan, Verdict.ADMITTED)
         assert bench.rows()[-1].row.text == "answer to no ask"
+
+
+def test_answers_to_no_ask_make_one_row_however_many_come(data: Path, link: FakeLink) -> None:
+    with asking(data, link) as bench:
+        for scan in range(50):
+            answer(bench, scan, Verdict.ADMITTED)
+        assert [row.text for _, row, _ in bench.rows() if row.kind == "fault"] == ["answer to no ask"]
+
+
+def test_an_answer_to_the_ask_of_another_gate_of_this_name_decides_nothing(
+    data: Path, link: FakeLink
+) -> None:
+    with asking(data, link) as bench:
+        scan = ask(bench, link)
+        digest = link.questions[0].digest
+        assert digest == next(stored.digest for stored in stored_rows(data) if stored.id == scan)
+        assert bench.gate.answer(scan, Verdict.ADMITTED, "", False, bytes(16))
+        bench.settle()
+        assert bench.state() == "Asking"
+        assert bench.gate.answer(scan, Verdict.ADMITTED, "", False, digest)
+        bench.settle()
+        assert bench.state() == "Open"
+
+
+def test_the_word_that_nobody_will_answer_ends_the_wait_at_once(data: Path, link: FakeLink) -> None:
+    with asking(data, link) as bench:
+        scan = ask(bench, link)
+        assert bench.gate.answer(scan, Verdict.NO_ANSWER, "the vendor is down", False)
+        bench.settle()
+        assert bench.verdicts() == [Verdict.NO_ANSWER]
+        assert bench.journal.history(bench.shots[0].scan.subject).unsure_until_utc_ms == 0
+
+
+def test_a_question_that_the_link_does_not_take_is_decided_at_once(data: Path, link: FakeLink) -> None:
+    link.refusal = "no connection"
+    with asking(data, link) as bench:
+        bench.scan("V1")
+        bench.settle()
+        (shot,) = bench.shots
+        assert (shot.verdict, shot.text) == (Verdict.NO_ANSWER, "no connection")
+        assert bench.journal.history(shot.scan.subject).unsure_until_utc_ms == 0, "it was never asked"
+
+
+# --- across restarts ---------------------------------------------------------------------------------------
+
+
+def test_an_ask_that_a_crash_cut_short_leaves_a_doubt_and_its_late_yes_a_credit(
+    data: Path, link: FakeLink
+) -> None:
+    with asking(data, link) as bench:
+        scan = ask(bench, link)
+        bench.crash()
+        bench.settle()
+        (doubt,) = [row for _, row, _ in bench.rows() if row.kind == "unsettled"]
+        assert (doubt.scan, doubt.lane, doubt.movement and doubt.movement.act) == (scan, "north", Act.UNSURE)
+        answer(bench, ask(bench, link), Verdict.USED)
+        assert bench.verdicts()[-1] is Verdict.CALL_STAFF
+        bench.crash()
+        bench.settle()
+        assert [row.kind for _, row, _ in bench.rows()].count("unsettled") == 1, "said once"
+        answer(bench, scan, Verdict.ADMITTED)
+        assert bench.enter("V1").verdict is Verdict.ADMITTED_CREDIT
+        answer(bench, scan, Verdict.ADMITTED)
+        bench.crash()
+        answer(bench, scan, Verdict.ADMITTED)
+        ask(bench, link)
+        assert len(link.asks) == 3, "no second credit"
+
+
+def test_a_late_yes_after_a_crash_to_a_scan_that_policy_had_opened_ends_the_doubt(
+    data: Path, link: FakeLink
+) -> None:
+    with asking(data, link, OPEN) as bench:
+        scan = ask(bench, link)
+        bench.let_time_pass(VENDOR.deadline_ms)
+        bench.settle()
+        assert bench.state() == "Open"
+        bench.crash()
+        bench.settle()
+        answer(bench, scan, Verdict.ADMITTED)
+        late = bench.rows()[-1].row
+        assert (late.kind, late.movement and late.movement.act) == ("late", Act.SURE)
+        history = bench.journal.history(late.movement.subject if late.movement else "")
+        assert (history.credit, history.outer.entries) == (None, 1)
+
+
+def test_an_ask_that_was_answered_leaves_no_doubt_after_a_restart(data: Path, link: FakeLink) -> None:
+    with asking(data, link) as bench:
+        answer(bench, ask(bench, link), Verdict.USED)
+        bench.restart()
+        bench.settle()
+        assert "unsettled" not in [row.kind for _, row, _ in bench.rows()]
+
+
+def test_a_late_answer_to_a_lane_that_is_gone_is_written_and_changes_nothing(
+    data: Path, link: FakeLink
+) -> None:
+    with asking(data, link) as bench:
+        scan = ask(bench, link, lane="south")
+        bench.setups = (SETUP,)
+        bench.crash()
+        bench.settle()
+        answer(bench, scan, Verdict.ADMITTED)
+        assert bench.rows()[-1].row.text == "answer to no ask"
+
+
+def test_asks_of_long_ago_are_not_remembered(data: Path, link: FakeLink) -> None:
+    with asking(data, link) as bench:
+        ask(bench, link)
+        bench.let_time_pass(VENDOR.deadline_ms)
+        bench.settle()
+        bench.time.advance(ASK_MS_MAX + 1)
+        bench.enter("A")
+        bench.restart()
+        assert len(bench.gate._asks) == 0
+
+
+def stored_rows(data: Path) -> list[Stored]:
+    with RowReader(data / "journal") as reader:
+        return list(reader.all())

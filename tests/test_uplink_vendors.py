@@ -1,0 +1,241 @@
+"""What a gate knows of its vendors: what it was told, for how long that holds, and when it stops asking."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from firmware import wire
+from firmware.asks import Question
+from firmware.core.effects import Ask
+from firmware.core.ticket import Authority, Moment, Perimeter, Route, Ticket, Verdict, WithoutAnswer
+from firmware.uplink.vendors import (
+    DEADLINE_MS,
+    NO_BROKER,
+    NO_CLOCK,
+    NOT_ANSWERING,
+    NOT_HEARD,
+    NOT_SET_UP,
+    SILENT,
+    SILENT_ASKS,
+    STALE,
+    STALE_S,
+    TRIAL_S,
+    Vendors,
+    verdict_of,
+)
+from tests.asking import ACME, BOTH
+from tests.core.samples import ASKED_SCAN, IN, INNER, OUTER, at
+
+ROUTE = Route("acme", authority=Authority.VENDOR, deadline_ms=0)
+LONG_MS = 1000
+
+
+class FakeSession:
+    """Takes what is published, or does not."""
+
+    def __init__(self) -> None:
+        self.sent: list[wire.Ask] = []
+        self.takes = True
+        self.before: Callable[[wire.Ask], object] = lambda _: None
+
+    def publish(self, publication: Any, urgent: bool = False) -> bool:
+        assert urgent, "a question waits behind nothing"
+        ask = wire.decode(publication.payload, wire.Ask)
+        self.before(ask)
+        if self.takes:
+            self.sent.append(ask)
+        return self.takes
+
+
+class Desk:
+    """Vendors with time that a test moves."""
+
+    def __init__(self, account: wire.Account | None = ACME) -> None:
+        self.now_s = 1000.0
+        self.answers: list[tuple[int, Verdict, str, bool, bytes]] = []
+        self.vendors = Vendors("arena", "a", self.answer, lambda: self.now_s)
+        session: Any = FakeSession()
+        self.session: Any = session
+        self.vendors.connected(session)
+        if account is not None:
+            self.tell(account)
+
+    def answer(self, *answer: Any) -> bool:
+        self.answers.append(answer)
+        return True
+
+    def tell(self, *accounts: wire.Account) -> None:
+        self.vendors.take(wire.Vendors(accounts=accounts))
+
+    def look(self, route: Route = ROUTE, perimeter: Perimeter = OUTER, moment: Moment | None = None) -> Route:
+        return self.vendors.look(route, perimeter, moment or at(0))
+
+    def ask(self, scan: int, **changes: Any) -> str:
+        ask = Ask(scan, "acme", b"one", IN, int(self.now_s * 1000) + LONG_MS)
+        asked = ASKED_SCAN._replace(row=scan, **changes)
+        return self.vendors.ask(Question(ask, asked, "V1", OUTER, b"d" * 16))
+
+    def hear(self, scan: int, word: wire.Word = wire.Word.ACCEPTED) -> None:
+        assert self.vendors.take_answer(wire.encode(wire.Answer(scan=scan, digest=b"d" * 16, word=word)))
+
+
+def account(**changes: Any) -> wire.Account:
+    return msgspec.structs.replace(ACME, **changes)
+
+
+@pytest.mark.parametrize(
+    ("told", "perimeter", "configured", "reachable", "trouble"),
+    [
+        (account(), OUTER, True, True, ""),
+        (account(asks=False), OUTER, False, False, "this vendor cannot be asked"),
+        (account(asks=False, text="no such thing"), OUTER, False, False, "no such thing"),
+        (account(configured=(OUTER,)), OUTER, True, True, ""),
+        (account(configured=(OUTER,)), INNER, False, False, NOT_SET_UP),
+        (account(configured=(), text="no such venue"), INNER, False, False, "no such venue"),
+        (account(reachable=False), OUTER, True, False, NOT_ANSWERING),
+        (account(reachable=False, text="503"), OUTER, True, False, "503"),
+        (account(account="other"), OUTER, False, True, 'the bridge has no vendor named "acme"'),
+        (None, OUTER, True, False, NOT_HEARD),
+    ],
+)
+def test_a_route_carries_what_is_known_of_its_vendor(
+    told: wire.Account | None, perimeter: Perimeter, configured: bool, reachable: bool, trouble: str
+) -> None:
+    found = Desk(told).look(perimeter=perimeter)
+    assert (found.configured, found.reachable, found.trouble) == (configured, reachable, trouble)
+
+
+def test_a_vendor_that_wants_the_time_gets_no_scan_before_the_clock_is_trusted() -> None:
+    desk = Desk(account(clock=True))
+    untrusted = at(0)._replace(trusted=False)
+    found = desk.look(moment=untrusted)
+    assert (found.configured, found.trouble) == (False, NO_CLOCK)
+    assert desk.look().configured
+    assert Desk().look(moment=untrusted).configured, "others do not mind"
+
+
+def test_nobody_is_let_in_to_be_told_of_later_where_the_vendor_takes_no_such_scans() -> None:
+    route = ROUTE._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)
+    assert Desk().look(route).without_answer is WithoutAnswer.OPEN_AND_UPLOAD
+    assert Desk(account(uploads=False)).look(route).without_answer is WithoutAnswer.CLOSED
+    listed = ROUTE._replace(without_answer=WithoutAnswer.LIST)
+    assert Desk(account(uploads=False)).look(listed).without_answer is WithoutAnswer.LIST
+
+
+@pytest.mark.parametrize(
+    ("own_ms", "told_ms", "expected_ms"), [(0, 1500, 1500), (800, 1500, 800), (0, 0, DEADLINE_MS)]
+)
+def test_the_deadline_is_the_routes_or_the_vendors_or_three_seconds(
+    own_ms: int, told_ms: int, expected_ms: int
+) -> None:
+    route = ROUTE._replace(deadline_ms=own_ms)
+    assert Desk(account(deadline_ms=told_ms)).look(route).deadline_ms == expected_ms
+    assert Desk(None).look(route).deadline_ms == (own_ms or DEADLINE_MS)
+
+
+def test_a_bridge_that_was_not_heard_for_a_minute_is_gone_and_one_that_was_is_not() -> None:
+    desk = Desk()
+    desk.now_s += STALE_S
+    assert desk.look().reachable
+    desk.now_s += 0.001
+    assert desk.look().trouble == STALE
+    desk.tell(ACME)
+    assert desk.look().reachable
+
+
+def test_a_connection_that_ended_is_known_at_once_and_an_older_ones_end_is_no_news() -> None:
+    desk = Desk()
+    newer: Any = FakeSession()
+    desk.vendors.connected(newer)
+    desk.vendors.disconnected(desk.session)
+    assert desk.look().reachable
+    desk.vendors.disconnected(newer)
+    assert (desk.look().reachable, desk.look().trouble) == (False, NO_BROKER)
+    assert desk.ask(1) == NO_BROKER
+
+
+def test_what_is_asked_has_the_tickets_event_and_the_time_that_is_left() -> None:
+    desk = Desk()
+    ticket = Ticket("main:7", event="gala", session="night")
+    history = ASKED_SCAN.history._replace(unsure_until_utc_ms=ASKED_SCAN.moment.utc_ms + 1)
+    assert desk.ask(1, ticket=ticket, history=history) == ""
+    assert desk.ask(2, ticket=None, route=ROUTE._replace(event="film")) == ""
+    first, second = desk.session.sent
+    assert (first.ticket_id, first.event, first.session, first.again) == ("main:7", "gala", "night", True)
+    assert (second.ticket_id, second.event, second.session, second.again) == ("", "film", "", False)
+    assert first.left_ms == second.left_ms == LONG_MS
+    desk.now_s += 1
+    late = Ask(3, "acme", b"one", IN, int(desk.now_s * 1000))
+    assert desk.vendors.ask(Question(late, ASKED_SCAN, "V1", OUTER, b""))
+    assert len(desk.session.sent) == 2
+
+
+def test_after_some_questions_without_a_word_only_one_now_and_then_is_asked() -> None:
+    desk = Desk()
+    for scan in range(SILENT_ASKS):
+        assert desk.look().reachable
+        assert desk.ask(scan) == ""
+        desk.now_s += LONG_MS / 1000 + 0.001
+    assert desk.look().trouble == SILENT
+    desk.now_s += TRIAL_S
+    assert desk.look().reachable, "a trial"
+    desk.ask(10)
+    assert desk.look().trouble == SILENT, "one at a time"
+    desk.now_s += TRIAL_S
+    assert desk.look().trouble == SILENT, "it was silent too, from its deadline on"
+    desk.now_s += TRIAL_S
+    assert desk.look().reachable
+    desk.ask(11)
+    desk.hear(11, wire.Word.UNANSWERED)
+    assert desk.look().reachable, "any word says that somebody is there"
+
+
+def test_a_late_word_closes_the_breaker_too() -> None:
+    desk = Desk()
+    for scan in range(SILENT_ASKS):
+        desk.ask(scan)
+        desk.now_s += LONG_MS / 1000 + 0.001
+    assert not desk.look().reachable
+    desk.hear(0)
+    assert desk.look().reachable
+
+
+def test_an_answer_that_is_quicker_than_the_thread_that_asked_is_no_silence() -> None:
+    desk = Desk()
+    desk.session.before = lambda ask: desk.hear(ask.scan)
+    for scan in range(SILENT_ASKS + 1):
+        assert desk.ask(scan) == ""
+        desk.now_s += 10
+        desk.tell(ACME)
+        assert desk.look().reachable
+
+
+def test_a_question_that_did_not_go_out_is_no_silence() -> None:
+    desk = Desk()
+    desk.session.takes = False
+    for scan in range(SILENT_ASKS + 1):
+        assert desk.ask(scan) == NO_BROKER
+        desk.now_s += 10
+        assert desk.look().reachable
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict", "expected"),
+    [
+        (wire.Word.ACCEPTED, None, Verdict.ADMITTED),
+        (wire.Word.ACCEPTED, Verdict.USED, Verdict.ADMITTED),
+        (wire.Word.REFUSED, Verdict.USED, Verdict.USED),
+        (wire.Word.REFUSED, None, Verdict.REFUSED),
+        (wire.Word.REFUSED, Verdict.ADMITTED, Verdict.REFUSED),
+        (wire.Word.REFUSED, Verdict.NO_ANSWER, Verdict.REFUSED),
+        (wire.Word.UNANSWERED, Verdict.ADMITTED, Verdict.NO_ANSWER),
+    ],
+)
+def test_only_a_yes_admits(word: wire.Word, verdict: Verdict | None, expected: Verdict) -> None:
+    assert verdict_of(wire.Answer(scan=1, digest=b"", word=word, verdict=verdict)) is expected
+
+
+def test_an_account_of_both_perimeters_serves_both() -> None:
+    assert all(Desk().look(perimeter=perimeter).configured for perimeter in BOTH)
