@@ -140,7 +140,7 @@ def encoded(name: str) -> bytes:
     return wire.encode(EXAMPLES[name])
 
 
-@pytest.mark.parametrize("name", EXAMPLES.keys() - SHORTER)
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - SHORTER))
 def test_a_message_has_the_bytes_that_it_always_had(name: str) -> None:
     assert wire.encode(EXAMPLES[name]) == golden(name)
 
