@@ -1,8 +1,10 @@
 """The guest's Debian: a minimal root file system with systemd as PID 1, from this machine's own mirror."""
 
+import sys
 from pathlib import Path
 
 from tests.hil.cache import digest, made, run, source_of
+from tests.hil.foreign import OURS, run_for
 
 SUITE = "bookworm"  # Raspberry Pi OS of the same age is made of it
 PACKAGES = {
@@ -20,6 +22,11 @@ PACKAGES = {
     "systemd-sysv": "makes systemd PID 1",
     "udev": "names readers and gives their groups",
     "xkb-data": "the layouts themselves",
+}
+COMPILERS = {  # what install.sh brings to a Pi, and lets be where evdev is at hand compiled
+    "gcc": "compiles evdev, which has no wheel for a Pi",
+    "libc6-dev": "its headers, and those of the kernel, which evdev is made of",
+    "python3-dev": "those of Python",
 }
 LEFT_OUT = ("man", "doc", "locale", "info", "lintian")  # folders of /usr/share that nothing reads here
 
@@ -39,18 +46,32 @@ def mirrors() -> list[str]:
     return [f"deb {address} {name} main" for address, name in found if name.partition("-")[0] == SUITE]
 
 
+def packages(architecture: str) -> dict[str, str]:
+    """Debian packages of the guest, and what each is for."""
+    return PACKAGES if architecture == "amd64" else PACKAGES | COMPILERS
+
+
+def compile_python(tree: Path, folder: str) -> None:
+    """Compile the modules below a folder of the guest: Python 3.11 makes the same on every processor."""
+    run(sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", tree, "-p", "/", tree / folder)
+
+
 def fill(folder: Path, architecture: str) -> None:
     sources = folder / "sources.list"
     sources.write_text("\n".join(mirrors()) + "\n")
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
-    run(
+    foreign = [] if architecture == OURS else ["--skip=check/qemu"]  # it looks for what every process has
+    run_for(
+        architecture,
         "mmdebstrap",
         "--quiet",
+        "--mode=root",
+        *foreign,
         "--variant=minbase",
         f"--architectures={architecture}",
         "--aptopt=APT::Install-Recommends false",
         *left_out,
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages(architecture))}",
         "--customize-hook=rm -rf $1/var/lib/apt/lists $1/var/cache/apt $1/var/log",
         SUITE,
         folder / "tree",
@@ -60,10 +81,10 @@ def fill(folder: Path, architecture: str) -> None:
     (tree / "etc/fstab").write_text("")
     (tree / "etc/hostname").write_text("gate\n")
     (tree / "etc/machine-id").write_text("uninitialized\n")
-    run("chroot", tree, "python3", "-m", "compileall", "-q", "-j", "0", "/usr/lib/python3.11")
+    compile_python(tree, "usr/lib/python3.11")
 
 
-def base(architecture: str = "amd64") -> Path:
+def base(architecture: str) -> Path:
     """Return the folder whose `tree` is the root file system, without a kernel and without the product."""
-    key = digest(SUITE, *PACKAGES, *LEFT_OUT, source_of("base"))
+    key = digest(SUITE, *packages(architecture), *LEFT_OUT, source_of("base", "foreign"))
     return made(f"base-{architecture}", key, lambda folder: fill(folder, architecture))

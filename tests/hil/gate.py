@@ -52,10 +52,14 @@ class Gate:
     # --- as an operator ---
 
     def settle(self, scanners: list[str]) -> None:
+        """Write both files of this gate."""
+        self.write(site.BOARD, site.settings(scanners))
+
+    def write(self, board: str, settings: str) -> None:
         """Write both files."""
-        self.settings = site.settings(scanners)
-        self.machine.call("shell.write", "/etc/gatepost/board.toml", site.BOARD)
-        self.machine.call("shell.write", "/etc/gatepost/gate.toml", self.settings)
+        self.settings = settings
+        self.machine.call("shell.write", "/etc/gatepost/board.toml", board)
+        self.machine.call("shell.write", "/etc/gatepost/gate.toml", settings)
 
     @contextmanager
     def settled(self, settings: str) -> Iterator[None]:

@@ -14,15 +14,19 @@ from tests.hil.kernel import kernel, needed
 DISK_MODULES = (
     "virtio_pci",
     "virtio_blk",
-    "crc32c_generic",
+    "bcm2835",  # SD cards of a Raspberry Pi
+    "sdhci-iproc",
+    "mmc_block",
+    "crc32c_generic",  # ext4 asks for it by itself, too late
     "ext4",
-)  # ext4 asks for crc32c by itself, too late
+)
 APPLETS = ("sh", "mount", "insmod", "mknod", "cat", "cp", "mkdir", "switch_root", "umount", "usleep", "echo")
 INIT = """\
 #!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+for word in $(cat /proc/cmdline); do case $word in root=*) DISK=${word#root=} ;; esac; done
 for module in /modules/*; do insmod $module || echo "HIL: $module did not load"; done
 waited=0
 while [ ! -b $DISK ] && [ $waited -lt 600 ]; do usleep 100000; waited=$((waited + 1)); done
@@ -81,21 +85,22 @@ class Archive:
         self._entries.append(entry(len(self._entries) + 1, path, mode, data))
 
 
-def fill(folder: Path) -> None:
+def fill(folder: Path, architecture: str) -> None:
     archive = Archive()
     for name in ("proc", "sys", "dev", "disk"):
         archive.folder(name)
-    archive.file("bin/busybox", (base() / "tree/bin/busybox").read_bytes(), executable=True)
+    archive.file("bin/busybox", (base(architecture) / "tree/bin/busybox").read_bytes(), executable=True)
     for applet in APPLETS:
         archive.link(f"bin/{applet}", "busybox")
-    modules = next((kernel() / "lib/modules").iterdir())
+    modules = next((kernel(architecture) / "lib/modules").iterdir())
     for place, file in enumerate(needed((modules / "modules.dep").read_text(), DISK_MODULES)):
         archive.file(f"modules/{place:02}-{Path(file).name}", (modules / file).read_bytes())
-    archive.file("init", INIT.replace("$DISK", "/dev/vda").encode(), executable=True)
+    archive.file("init", INIT.encode(), executable=True)
     (folder / "initrd").write_bytes(archive.packed())
 
 
-def initramfs() -> bytes:
+def initramfs(architecture: str) -> bytes:
     """Return the archive that brings the guest to its root file system."""
-    key = digest(base().name, kernel().name, source_of("initramfs"))
-    return (made("initramfs-amd64", key, fill) / "initrd").read_bytes()
+    key = digest(base(architecture).name, kernel(architecture).name, source_of("initramfs"))
+    made_now = made(f"initramfs-{architecture}", key, lambda folder: fill(folder, architecture))
+    return (made_now / "initrd").read_bytes()

@@ -8,7 +8,9 @@ descriptors, so the one line that does asks the kernel to handle the interrupt b
 import subprocess
 from pathlib import Path
 
+from tests.hil.base import mirrors
 from tests.hil.cache import digest, made, run, source_of
+from tests.hil.foreign import OURS
 
 SIMULATED_CHIP = "gpio-sim-whole"
 SOURCES = ("drivers/gpio/gpio-sim.c", "drivers/gpio/gpiolib.h", "kernel/irq/irq_sim.c")
@@ -35,16 +37,24 @@ MODULES = (  # what the guest loads or the hardware asks for, each with what it 
     "virtio_pci",
     "virtio_rng",
     "xhci_pci",
+    # those of a Raspberry Pi 3: its SD card and its USB; not its watchdog, which qemu has bite when it is set
+    "bcm2835",
+    "dwc2",
+    "mmc_block",
+    "phy-generic",
+    "sdhci-iproc",
 )
+TREES = ("broadcom/bcm2837-rpi-3-b.dtb",)  # descriptions of boards, where the package has some
 
 
-def version() -> str:
-    """The kernel whose headers are installed, such as `6.1.0-56-amd64`."""
+def version(architecture: str) -> str:
+    """The kernel whose headers are installed, such as `6.1.0-56-amd64`; the same for each architecture."""
     query = ["dpkg-query", "--show", "--showformat", "${Depends}", "linux-headers-amd64"]
     shown = subprocess.run(query, capture_output=True, text=True, check=False)
     if shown.returncode or not shown.stdout.startswith("linux-headers-"):
         raise SystemExit("hil: the headers of the kernel are not installed; `make hil-system` installs them")
-    return shown.stdout.split()[0].removeprefix("linux-headers-")
+    ours = shown.stdout.split()[0].removeprefix("linux-headers-")
+    return f"{ours.removesuffix('amd64')}{architecture}"
 
 
 def needed(dependencies: str, modules: tuple[str, ...]) -> list[str]:
@@ -90,9 +100,32 @@ def build_chip(folder: Path, release: str) -> Path:
     return build / f"{SIMULATED_CHIP}.ko"
 
 
-def fill(folder: Path, release: str) -> None:
-    run("apt-get", "download", f"linux-image-{release}", folder=folder)
-    package = next(folder.glob("linux-image-*.deb"))
+def download(folder: Path, package: str, architecture: str) -> Path:
+    """Download a Debian package for this architecture, with lists of packages that lie in the folder only."""
+    apt = folder / "apt"
+    for name in ("lists/partial", "cache/archives/partial"):
+        (apt / name).mkdir(parents=True)
+    (apt / "status").touch()
+    (apt / "sources.list").write_text("\n".join(mirrors()) + "\n")
+    settings = {
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "APT::Sandbox::User": "root",
+        "Dir::Cache": apt / "cache",
+        "Dir::Etc::sourcelist": apt / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": apt / "lists",
+        "Dir::State::status": apt / "status",
+    }
+    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    run("apt-get", "-qq", *options, "update")
+    run("apt-get", *options, "download", package, folder=folder)
+    run("rm", "-rf", apt)
+    return next(folder.glob(f"{package}_*.deb"))
+
+
+def fill(folder: Path, release: str, architecture: str) -> None:
+    package = download(folder, f"linux-image-{release}", architecture)
     run("dpkg-deb", "--extract", package, folder / "unpacked")
     package.unlink()
     (folder / "unpacked/boot" / f"vmlinuz-{release}").rename(folder / "vmlinuz")
@@ -104,16 +137,20 @@ def fill(folder: Path, release: str) -> None:
         (everything / file).rename(kept / file)
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         (everything / name).rename(kept / name)
-    (kept / "extra").mkdir()
-    build_chip(folder, release).rename(kept / "extra" / f"{SIMULATED_CHIP}.ko")
+    for name in TREES:
+        if (tree := folder / "unpacked/usr/lib" / f"linux-image-{release}" / name).exists():
+            tree.rename(folder / Path(name).name)
+    if architecture == OURS:
+        (kept / "extra").mkdir()
+        build_chip(folder, release).rename(kept / "extra" / f"{SIMULATED_CHIP}.ko")
     run("rm", "-rf", folder / "unpacked", folder / "build", folder / "drivers", folder / "kernel")
     (folder / "lib").mkdir()
     (folder / "modules").rename(folder / "lib/modules")
     run("depmod", "-b", folder, release)
 
 
-def kernel() -> Path:
-    """Return the folder with `vmlinuz` and `lib/modules`."""
-    release = version()
+def kernel(architecture: str) -> Path:
+    """Return the folder with `vmlinuz`, `lib/modules` and descriptions of boards."""
+    release = version(architecture)
     key = digest(release, source_of("kernel"))
-    return made("kernel-amd64", key, lambda folder: fill(folder, release))
+    return made(f"kernel-{architecture}", key, lambda folder: fill(folder, release, architecture))

@@ -1,4 +1,4 @@
-"""The machine under test: a PC in qemu without help from the processor, with systemd as PID 1.
+"""The machine under test: `hardware` in qemu without help from the processor, with systemd as PID 1.
 
 From outside come keys (through the monitor), bytes of a serial scanner (through a socket) and calls to the
 agent. The guest ends the machine itself, with a status that only it can give; anything else is a failure, and
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.hil.cache import say
+from tests.hil.guest.__main__ import END
+from tests.hil.hardware import Hardware, Line
 from tests.hil.initramfs import Archive, initramfs
 from tests.hil.kernel import kernel
 from tests.hil.product import committed, image
@@ -27,13 +29,10 @@ START_SECONDS_MAX = (
     420  # about 40 s alone on two cores; the same machine is up to four times slower within an hour
 )
 CALL_SECONDS_MAX = 300
+END_SECONDS_MAX = 60
 GOOD_END = 16  # what the guest writes when it was told to end; qemu then leaves with 2 * 16 + 1
 DATA_DISK_MEGABYTES = 512
-MEMORY_MEGABYTES = 1024
-KERNEL_WORDS = (
-    "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off tsc=unstable random.trust_cpu=on "
-    "systemd.unit=hil.target systemd.show_status=false"
-)
+KERNEL_WORDS = "panic=-1 quiet loglevel=4 systemd.unit=hil.target systemd.show_status=false"
 AGENT_UNIT = """\
 [Unit]
 Description=The agent of the tests
@@ -41,8 +40,8 @@ After=systemd-udevd.service systemd-udev-trigger.service
 [Service]
 WorkingDirectory=/run/hil
 ExecStartPre=/sbin/modprobe virtio_console
-ExecStartPre=/bin/udevadm settle --exit-if-exists=/dev/virtio-ports/hil.agent
-ExecStart=/usr/bin/python3 -u -m guest
+ExecStartPre=/bin/udevadm settle --exit-if-exists=$AGENT
+ExecStart=/usr/bin/python3 -u -m guest $AGENT
 StandardError=journal+console
 OOMScoreAdjust=-1000
 """
@@ -75,12 +74,13 @@ class MachineError(Exception):
     """The machine itself failed."""
 
 
-def test_files() -> bytes:
+def test_files(hardware: Hardware) -> bytes:
     """The archive with the agent and its units."""
     archive = Archive()
     for file in sorted((Path(__file__).parent / "guest").glob("*.py")):
         archive.file(f"hil/run/hil/guest/{file.name}", file.read_bytes())
-    archive.file("hil/run/systemd/system/hil-agent.service", AGENT_UNIT.encode())
+    agent = AGENT_UNIT.replace("$AGENT", hardware.agent)
+    archive.file("hil/run/systemd/system/hil-agent.service", agent.encode())
     archive.file("hil/run/systemd/system/hil.target", TARGET.encode())
     contract = f"hil{CONTRACT}"
     for name, data in committed("tests/__init__.py", "tests/hal").items():
@@ -100,8 +100,9 @@ def test_files() -> bytes:
 class Machine:
     """One machine from power-on to its end. Calls may come from several threads."""
 
-    def __init__(self) -> None:
-        root, first = image(), initramfs()
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware = hardware
+        root, first = image(hardware.architecture), initramfs(hardware.architecture)
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-hil-")))
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
@@ -111,14 +112,14 @@ class Machine:
         self.scanners: list[str] = []  # paths of those that were made inside the guest
         self._sending = threading.Lock()
         initrd, data = self.folder / "initrd", self.folder / "data.img"
-        initrd.write_bytes(first + test_files())
+        initrd.write_bytes(first + test_files(hardware))
         with data.open("wb") as file:
             file.truncate(DATA_DISK_MEGABYTES << 20)
         self._begun = time.monotonic()
-        say("the machine starts")
+        say(f"the machine starts: {hardware.name}")
         with (self.folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(
-                self._command(kernel() / "vmlinuz", initrd, root, data),
+                self._command(kernel(hardware.architecture), initrd, root, data),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -137,27 +138,38 @@ class Machine:
             raise
         say(f"the machine has started in {time.monotonic() - self._begun:.0f} s")
 
-    def _command(self, vmlinuz: Path, initrd: Path, root: Path, data: Path) -> list[str]:
-        def sock(name: str) -> str:
-            return f"socket,id={name},path={self.folder}/{name},server=on,wait=off"
-
-        def disk(name: str, file: Path, snapshot: str) -> list[str]:
-            drive = f"file={file},format=raw,if=none,id={name},cache=unsafe,snapshot={snapshot}"
-            return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
-
+    def _command(self, kernel: Path, initrd: Path, root: Path, data: Path) -> list[str]:
+        hardware = self.hardware
+        words = f"console={hardware.console} root={hardware.root} {hardware.words} {KERNEL_WORDS}"
         return [
-            *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2"),
-            *("-m", str(MEMORY_MEGABYTES), "-display", "none", "-nodefaults", "-no-reboot", "-net", "none"),
-            *("-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", KERNEL_WORDS),
-            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
-            *disk("root", root, "on"),
-            *disk("data", data, "off"),
+            *(*hardware.command, "-accel", "tcg,thread=multi"),
+            *("-display", "none", "-nodefaults", "-no-reboot", "-net", "none"),
+            *("-kernel", str(kernel / "vmlinuz"), "-initrd", str(initrd), "-append", words),
+            *(("-dtb", str(kernel / Path(hardware.tree).name)) if hardware.tree else ()),
             *("-serial", f"file:{self.folder}/console.log"),
             *("-qmp", f"unix:{self.folder}/monitor,server=on,wait=off"),
-            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
-            *("-chardev", sock("agent"), "-device", "virtserialport,chardev=agent,name=hil.agent"),
-            *("-device", "qemu-xhci,id=usb", "-chardev", sock("serial")),
+            *hardware.devices,
+            *("-chardev", self._socket("serial"), "-chardev", self._socket("agent")),
+            *(self._virtio(root, data) if hardware.virtio else self._sd_card(root)),
         ]
+
+    def _socket(self, name: str) -> str:
+        return f"socket,id={name},path={self.folder}/{name},server=on,wait=off"
+
+    @staticmethod
+    def _virtio(root: Path, data: Path) -> list[str]:
+        """Two disks, and a line for the agent."""
+        words = ["-device", "virtserialport,chardev=agent,name=hil.agent"]
+        for name, file, snapshot in (("root", root, "on"), ("data", data, "off")):
+            drive = f"file={file},format=raw,if=none,id={name},cache=unsafe,snapshot={snapshot}"
+            words += ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
+        return words
+
+    @staticmethod
+    def _sd_card(root: Path) -> list[str]:
+        """One disk for all, and the second serial line for the agent."""
+        drive = f"file={root},format=raw,if=sd,cache=unsafe,snapshot=on"
+        return ["-drive", drive, "-serial", "chardev:agent"]
 
     def _wait_for_agent(self) -> None:
         end = self._begun + START_SECONDS_MAX
@@ -179,6 +191,8 @@ class Machine:
     def _listen(self) -> None:
         with suppress(OSError), self._agent.makefile("r", encoding="utf-8") as lines:
             for line in lines:
+                if not line.startswith("{"):
+                    continue
                 answer = json.loads(line)
                 if "ready" in answer:
                     self._ready.set()
@@ -218,11 +232,16 @@ class Machine:
 
     def plug_keyboard(self, serial: str = "LEFT") -> None:
         """Plug in a scanner that types. Keys are pressed on the one that was plugged in last."""
-        self.monitor.plug("usb-kbd", f"keyboard-{serial}", bus="usb.0", serial=serial)
+        self.monitor.plug("usb-kbd", f"keyboard-{serial}", bus=self.hardware.usb, serial=serial)
 
     def plug_serial(self) -> None:
         """Plug in the adapter of the serial scanner."""
-        self.monitor.plug("usb-serial", "adapter", bus="usb.0", chardev="serial", serial="RIGHT")
+        self.monitor.plug("usb-serial", "adapter", bus=self.hardware.usb, chardev="serial", serial="RIGHT")
+
+    def line(self, line: int) -> Line:
+        """A line of the machine's own chip, read out of its registers from outside the guest."""
+        assert self.hardware.chip
+        return self.hardware.chip.line(self.monitor.word, line)
 
     def console(self) -> str:
         """The serial log."""
@@ -250,12 +269,11 @@ class Machine:
         try:
             with suppress(OSError, MonitorError):
                 self.begin("leave", GOOD_END)
-            with suppress(subprocess.TimeoutExpired):
-                self._qemu.wait(60)
+                self._wait_for_end()
             complaints = [
                 line for line in self.console().splitlines() if any(word in line for word in BAD_WORDS)
             ]
-            if complaints or self._qemu.returncode != 2 * GOOD_END + 1:
+            if complaints or not self._ended_well():
                 self.show_log()
                 raise MachineError(
                     f"the machine ended with {self._qemu.returncode}; the kernel said {complaints}"
@@ -263,6 +281,22 @@ class Machine:
             say(f"the machine ended well after {time.monotonic() - self._begun:.0f} s")
         finally:
             self._stack.close()
+
+    def _wait_for_end(self) -> None:
+        """Wait until the guest has ended the machine, or has said that it may be switched off."""
+        end = time.monotonic() + END_SECONDS_MAX
+        while self._qemu.poll() is None and time.monotonic() < end:
+            if f"{END} {GOOD_END}" in self.console():
+                self.monitor.ask("quit")
+                self._qemu.wait(END_SECONDS_MAX)
+            with suppress(subprocess.TimeoutExpired):
+                self._qemu.wait(0.2)
+
+    def _ended_well(self) -> bool:
+        """Whether the guest itself has ended the machine: a PC by its status, others by a word."""
+        if self.hardware.architecture == "amd64":
+            return self._qemu.returncode == 2 * GOOD_END + 1
+        return self._qemu.returncode == 0 and f"{END} {GOOD_END}" in self.console()
 
     def __enter__(self) -> Self:
         return self

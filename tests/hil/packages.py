@@ -19,6 +19,11 @@ HIL_PACKAGES = {
     "seabios": "its BIOS",
 }
 
+HIL_FULL_PACKAGES = {
+    "qemu-system-arm": "the machines of another processor",
+    "qemu-user-static": "runs their programs while their root file system is filled",
+}
+
 
 def missing(packages: Sequence[str]) -> list[str]:
     """Which of these packages are not installed."""
@@ -33,12 +38,13 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def main() -> int:
-    """Install what is missing."""
+def main(arguments: list[str]) -> int:
+    """Install what is missing; with `--full`, also for the machines of another processor."""
+    packages = HIL_PACKAGES | HIL_FULL_PACKAGES if arguments == ["--full"] else HIL_PACKAGES
     if not shutil.which("apt-get"):
-        say(f"no apt-get here; install by hand what stands for: {' '.join(HIL_PACKAGES)}")
+        say(f"no apt-get here; install by hand what stands for: {' '.join(packages)}")
         return 0
-    lacking = missing(list(HIL_PACKAGES))
+    lacking = missing(list(packages))
     if not lacking:
         say("all packages are there")
         return 0
@@ -52,7 +58,7 @@ def main() -> int:
             say(f"needs root to install: {' '.join(lacking)}. Going on without.")
             return 0
     for package in lacking:
-        say(f"installing {package}: {HIL_PACKAGES[package]}")
+        say(f"installing {package}: {packages[package]}")
     apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Acquire::Retries=3"]
     subprocess.run([*apt, "update"], check=True)
     subprocess.run(
@@ -62,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

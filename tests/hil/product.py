@@ -9,8 +9,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tests.hil.base import base
+from packaging.requirements import Requirement
+
+from tests.hil.base import base, compile_python
 from tests.hil.cache import ROOT, digest, made, run, source_of
+from tests.hil.foreign import run_for
 from tests.hil.kernel import kernel
 
 GIT = ("git", "-c", "safe.directory=*", "-C", str(ROOT))
@@ -24,7 +27,10 @@ SHIPPED = (
     "LICENSE",
     "requirements-gate.txt",
 )
-IMAGE_MEGABYTES = 1200  # sparse; only what is written costs
+IMAGE_MEGABYTES = 2048  # sparse, only what is written costs; an SD card has to be a power of two
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # Debian's name and everybody's
+GLIBCS = (36, 35, 34, 31, 28, 17)  # Debian 12 has 2.36 and runs what older ones do
+SOURCE_ONLY = ("evdev",)  # no wheel where there is none for a PC: install.sh compiles it, as on a Pi
 CACHE_INSIDE = "/srv/wheels"  # in the tree, while it is filled
 RELEASE_INSIDE = "/srv/release"  # stays: where `install.sh` lies on a Pi
 
@@ -46,34 +52,50 @@ def committed(*paths: str) -> dict[str, bytes]:
     return {name: run(*GIT, "show", f"{commit()}:{name}").encode() for name in names}
 
 
-def lock() -> bytes:
+def lock() -> str:
     """The locked versions of a gate's libraries."""
-    return run(*GIT, "show", f"{commit()}:requirements-gate.txt").encode()
+    return run(*GIT, "show", f"{commit()}:requirements-gate.txt")
 
 
-def libraries() -> Path:
+def requirements(locked: str, machine: str) -> dict[str, str]:
+    """What of a lock a Debian 12 on this machine takes: each library's lines, by its name.
+
+    pip asks the conditions of the machine that it runs on, whatever it downloads for.
+    """
+    chosen: dict[str, str] = {}
+    guest = {"platform_machine": machine, "sys_platform": "linux", "python_version": "3.11"}
+    for entry in locked.replace("\\\n", " ").splitlines():
+        words, _, digests = entry.partition("--hash=")
+        if not words.strip() or words.lstrip().startswith("#"):
+            continue
+        wanted = Requirement(words.strip())
+        if wanted.marker is None or wanted.marker.evaluate(guest):
+            chosen[wanted.name] = f"{wanted.name}{wanted.specifier} --hash={digests.strip()}\n"
+    return chosen
+
+
+def libraries(architecture: str) -> Path:
     """Return the folder with the locked libraries of a gate, as wheels for the guest's Python."""
+    machine = MACHINES[architecture]
 
     def fill(folder: Path) -> None:
-        requirements = folder / "requirements.txt"
-        requirements.write_bytes(lock())
+        chosen = requirements(lock(), machine)
+        sources = [chosen.pop(name) for name in SOURCE_ONLY if name in chosen]
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        run(
-            *download,
-            "--require-hashes",
-            "--only-binary=:all:",
-            "--dest",
-            folder,
-            "--requirement",
-            requirements,
-        )
+        download += ["--require-hashes", "--no-deps", "--dest", str(folder)]
+        platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in GLIBCS]
+        wheels = ["--only-binary=:all:", "--python-version=3.11", *platforms]
+        for options, lines in ((wheels, list(chosen.values())), (["--no-binary=:all:"], sources)):
+            if lines:
+                (folder / "requirements.txt").write_text("".join(lines))
+                run(*download, *options, "--requirement", folder / "requirements.txt")
 
     if sys.version_info[:2] != (3, 11):
         raise SystemExit("hil: the guest's Python is 3.11: make hil PYTHON=python3.11")
-    return made("libraries-amd64", digest(lock(), source_of("product")), fill)
+    return made(f"libraries-{architecture}", digest(lock(), source_of("product")), fill)
 
 
-def install(tree: Path, source: Path, wheels: Path) -> None:
+def install(tree: Path, source: Path, wheels: Path, architecture: str) -> None:
     """Do in the tree what an operator does on a Pi: the same script, with the wheels at hand."""
     inside = tree / CACHE_INSIDE.lstrip("/")
     shutil.copytree(wheels, inside)
@@ -82,19 +104,20 @@ def install(tree: Path, source: Path, wheels: Path) -> None:
     release = tree / RELEASE_INSIDE.lstrip("/")
     shutil.copytree(source, release)
     installer = f"{RELEASE_INSIDE}/deploy/install.sh"
-    run("chroot", tree, "sh", installer, "--no-apt", "--wheels", CACHE_INSIDE)
+    words = ("sh", installer, "--no-apt", "--wheels", CACHE_INSIDE)
+    run_for(architecture, "chroot", tree, *words)
     shutil.rmtree(inside)
 
 
-def fill(folder: Path) -> None:
+def fill(folder: Path, architecture: str) -> None:
     tree, source = folder / "tree", folder / "source"
-    run("cp", "-a", base() / "tree", tree)
-    shutil.copytree(kernel() / "lib/modules", tree / "lib/modules")
+    run("cp", "-a", base(architecture) / "tree", tree)
+    shutil.copytree(kernel(architecture) / "lib/modules", tree / "lib/modules")
     source.mkdir()
     archive = f"{' '.join(map(shlex.quote, GIT))} archive {commit()} {' '.join(SHIPPED)}"
     run("bash", "-o", "pipefail", "-c", f"{archive} | tar x -C {shlex.quote(str(source))}")
-    install(tree, source, libraries())
-    run("chroot", tree, "python3", "-m", "compileall", "-q", "-j", "0", "/opt/gatepost/lib")
+    install(tree, source, libraries(architecture), architecture)
+    compile_python(tree, "opt/gatepost/lib")
     image = folder / "root.img"
     run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-d", tree, image, f"{IMAGE_MEGABYTES}M")
     shutil.rmtree(tree)
@@ -102,7 +125,8 @@ def fill(folder: Path) -> None:
 
 
 @cache
-def image() -> Path:
+def image(architecture: str) -> Path:
     """Return the root disk of the guest with the product of this commit on it."""
-    key = digest(base().name, kernel().name, libraries().name, shipped(), source_of("product"))
-    return made("product-amd64", key, fill) / "root.img"
+    parts = (base(architecture), kernel(architecture), libraries(architecture))
+    key = digest(*(part.name for part in parts), shipped(), source_of("product"))
+    return made(f"product-{architecture}", key, lambda folder: fill(folder, architecture)) / "root.img"

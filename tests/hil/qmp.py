@@ -73,6 +73,11 @@ class Monitor:
                     self._events.append(answer)
             self._events.clear()
 
+    def word(self, address: int) -> int:
+        """A word of the machine's memory, by its physical address: registers of its devices, too."""
+        said = str(self.ask("human-monitor-command", **{"command-line": f"xp /1xw {address:#x}"}))
+        return int(said.partition(":")[2], 16)
+
     def close(self) -> None:
         with suppress(OSError):
             self._lines.close()

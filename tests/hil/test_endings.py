@@ -6,7 +6,7 @@ worst board there is. A check that could not fail would prove nothing, so each m
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -157,19 +157,19 @@ def test_the_check_fails_where_the_guard_is_taken_out(gate: Gate) -> None:
         gate.systemctl("restart gate")
 
 
-def towards_unlocked(events: list[Event]) -> list[Event]:
+def towards_unlocked(events: list[Event], locked: Mapping[int, int] = site.LOCKED) -> list[Event]:
     """Each write that would let somebody through, and each line that was driven without a level first."""
     levels: dict[int, int] = {}
     found = []
     for one in events:
         line = one["line"]
-        if line not in site.LOCKED:
+        if line not in locked:
             continue
         if one["kind"] == "set":
             levels[line] = one["value"]
-            if one["value"] != site.LOCKED[line]:
+            if one["value"] != locked[line]:
                 found.append(one)
-        elif one["kind"] == "out" and levels.get(line) != site.LOCKED[line]:
+        elif one["kind"] == "out" and levels.get(line) != locked[line]:
             found.append(one)
         elif one["kind"] == "freed":
             levels.pop(line, None)

@@ -7,14 +7,17 @@ One JSON value a line comes in, `{"id", "call": "module.function", "arguments"}`
 import importlib
 import json
 import os
+import platform
 import sys
+import termios
 import threading
 import traceback
+import tty
 from pathlib import Path
 from typing import Any
 
-PORT = Path("/dev/virtio-ports/hil.agent")
-EXIT_PORT = 0xF4  # where the machine has its isa-debug-exit: a byte written here ends qemu with 2 * byte + 1
+EXIT_PORT = 0xF4  # where a PC has its isa-debug-exit: a byte written here ends qemu with 2 * byte + 1
+END = "HIL-END"  # what other machines say on the console, with the status
 
 
 def answer(number: int, call: str, arguments: list[Any]) -> dict[str, Any]:
@@ -30,17 +33,31 @@ def answer(number: int, call: str, arguments: list[Any]) -> dict[str, Any]:
 
 
 def leave(status: int) -> None:
-    """End the machine from inside."""
+    """End the machine from inside; one that cannot says so, and is switched off from outside."""
     os.sync()
-    with Path("/dev/port").open("r+b", buffering=0) as port:
-        port.seek(EXIT_PORT)
-        port.write(bytes((status,)))
+    if platform.machine() == "x86_64":
+        with Path("/dev/port").open("r+b", buffering=0) as port:
+            port.seek(EXIT_PORT)
+            port.write(bytes((status,)))
+    Path("/dev/kmsg").write_text(f"<0>{END} {status}\n")
 
 
-def serve() -> None:
+def opened(path: str, flags: int) -> int:
+    """Open the way out. A serial line waits for no carrier, and lets each byte through as it is."""
+    port = os.open(path, flags | os.O_NOCTTY | os.O_NONBLOCK)
+    if os.isatty(port):
+        tty.setraw(port)
+        settings = termios.tcgetattr(port)
+        settings[2] |= termios.CLOCAL
+        termios.tcsetattr(port, termios.TCSANOW, settings)
+    os.set_blocking(port, True)
+    return port
+
+
+def serve(path: str) -> None:
     """Answer until the machine ends."""
     writing = threading.Lock()
-    with PORT.open("r+b", buffering=0) as port:
+    with open(path, "r+b", buffering=0, opener=opened) as port:
 
         def send(value: dict[str, Any]) -> None:
             line = json.dumps(value).encode() + b"\n"
@@ -51,6 +68,7 @@ def serve() -> None:
         def work(question: dict[str, Any]) -> None:
             send(answer(question["id"], question["call"], question["arguments"]))
 
+        port.write(b"\n")  # the kernel tries a serial line out with a byte of its own
         send({"ready": sys.version})
         rest = b""
         while True:
@@ -67,4 +85,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

@@ -6,6 +6,7 @@ CLOCK_MONOTONIC.
 """
 
 import os
+import platform
 import re
 import select
 import subprocess
@@ -16,9 +17,10 @@ from typing import TypedDict
 
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = TRACING / "instances/hil"
-PROBES = {
-    "freed": "gpio_sim_free line=%si:u32",
-    "key": "input_event type=%si:u32 code=%dx:u32 value=%cx:s32",
+ARGUMENTS = {"x86_64": "%di %si %dx %cx", "aarch64": "%x0 %x1 %x2 %x3"}  # of a function, by registers
+PROBES = {  # what a driver is asked at the end of a line, and what each key goes through
+    "freed": "{freed} line={2}:u32",
+    "key": "input_event type={2}:u32 code={3}:u32 value={4}:s32",
 }
 EVENTS = (
     "gpio/gpio_value",
@@ -124,13 +126,14 @@ class Recorder:
 RECORDERS: list[Recorder] = []  # one, once `begin` was called
 
 
-def begin(base: int) -> None:
-    """Begin to record; `base` is the kernel's number of the chip's line 0."""
+def begin(base: int, freed: str) -> None:
+    """Begin to record; `base` is the kernel's number of the chip's line 0, `freed` what frees a line."""
+    registers = ["", *ARGUMENTS[platform.machine()].split()]
     if not (TRACING / "trace").exists():
         subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING], check=True)
     for name, probe in PROBES.items():
         probes = os.open(TRACING / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # the file cannot be sought in
-        os.write(probes, f"p:hil/{name} {probe}\n".encode())
+        os.write(probes, f"p:hil/{name} {probe.format(*registers, freed=freed)}\n".encode())
         os.close(probes)
     INSTANCE.mkdir()
     (INSTANCE / "trace_clock").write_text("mono")
