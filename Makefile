@@ -22,15 +22,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SYSTEM_PACKAGES := e2fsprogs fuse3 libx11-data libxkbcommon0 mosquitto mount openssl postgresql qemu-system-common systemd xkb-data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test hil hil-system lint bench lock system clean
+.PHONY: help demo test hil hil-full hil-system hil-full-system lint bench lock system clean
 
 help:
 	@echo 'make demo    the whole way on this machine: type or scan codes   (ARGS="--alone --tickets FILE")'
 	@echo 'make test    lint, then all tests with branch coverage           (ARGS="-k lane" to choose)'
 	@echo 'make hil     the installed gate on a real kernel, in a machine of its own (ARGS="-k alarm" to choose)'
+	@echo 'make hil-full    the same, then on two machines with an ARM processor, one of them a Pi 3'
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make bench   every figure beside a floor and a peer'
-	@echo 'make system  the Debian packages that the deepest tests use, as root; hil-system: those of make hil'
+	@echo 'make system  the Debian packages that the deepest tests use, as root; hil-system, hil-full-system: those of make hil, hil-full'
 	@echo 'make lock    choose the versions of all libraries anew'
 	@echo 'make clean   remove what the other words made'
 	@echo
@@ -67,9 +68,16 @@ test: lint
 hil: .venv/ready
 	@$(VENV_PYTHON) -m tests.hil $(ARGS)
 
+# Also on two machines with an ARM processor and GPIO chips of their own; needs Linux 6.7 or later here.
+hil-full: .venv/ready
+	@$(VENV_PYTHON) -m tests.hil --full $(ARGS)
+
 # Idempotent, and goes on without where it may not install.
 hil-system:
 	@$(PYTHON) -m tests.hil.packages
+
+hil-full-system:
+	@$(PYTHON) -m tests.hil.packages --full
 
 # Made again when the locked versions or the project's own description change.
 .venv/ready: requirements-dev.txt pyproject.toml
