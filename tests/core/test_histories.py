@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from firmware.core.events import Cause, Order
+from firmware.core.states import Recording
 from firmware.core.ticket import (
     Authority,
     Direction,
@@ -15,6 +16,7 @@ from firmware.core.ticket import (
     Reentry,
     Route,
     Spend,
+    Verdict,
     WithoutAnswer,
 )
 from tests.core.venue import TICKETS, UNKNOWN, Settings, Venue
@@ -130,6 +132,27 @@ class Life(RuleBasedStateMachine):
     @rule()
     def an_answer_is_lost_for_now(self) -> None:
         self.venue.hear(max(self.venue.asked))
+
+    @precondition(lambda self: self.venue.asked)
+    @rule(data=st.data(), doubt=st.booleans())
+    def nobody_will_answer(self, data: Any, doubt: bool) -> None:
+        scan = data.draw(st.sampled_from(sorted(self.venue.asked)))
+        if doubt:
+            self.venue.hear(scan)
+        if doubt or scan not in self.venue.vendors_word:
+            self.venue.nobody_answers(scan, doubt)
+
+    @rule(ticket=tickets)
+    def who_got_a_late_yes_comes_once_more(self, ticket: str) -> None:
+        self.venue.calm()
+        self.venue.wait(3000)
+        self.venue.flush(100)
+        must = self.venue.good_credit(ticket, Direction.IN)
+        self.venue.scan("way in", ticket, Direction.IN)
+        state = self.venue.lanes["way in"].state
+        if must and self.venue.settings.route.authority is Authority.VENDOR:
+            assert isinstance(state, Recording)
+            assert state.verdict is Verdict.ADMITTED_CREDIT, "a late yes is a yes"
 
     # The disk, the power, the clocks.
 

@@ -64,6 +64,7 @@ class Asked(NamedTuple):
     lane: str
     subject: str
     direction: Direction
+    utc_ms: int
 
 
 class Venue:
@@ -91,7 +92,8 @@ class Venue:
         self.disk_fails = False
         self.histories: dict[str, History] = {}
         self.safe_histories: dict[str, History] = {}
-        self.asked: dict[int, Asked] = {}
+        self.asked: dict[int, Asked] = {}  # those that were sent
+        self.to_ask: dict[int, Asked] = {}  # and those that were handed to the disk
         self.opened_scans: set[int] = set()
         self.vendors_word: dict[int, Verdict] = {}
         self.vendors_inside: set[str] = set()
@@ -115,8 +117,27 @@ class Venue:
         for subject, history in self.safe_histories.items():
             for pending in history.pending:
                 self.write("", Record(Kind.LAPSE, 0, movement=settle_at_start(subject, pending)))
+        decided = {record.scan for _, record in self.durable if record.kind is Kind.ANSWER}
+        for scan in [record.scan for _, record in self.durable if record.kind is Kind.ASK]:
+            if scan not in decided:
+                self.write("", Record(Kind.ANSWER, scan, movement=self.doubt(scan)))
         if self.alarmed:
             self.everywhere_alarm(True)
+
+    def doubt(self, scan: int) -> Movement:
+        """An ask that the old process did not live to see the answer of."""
+        asked, utc_ms = self.to_ask[scan], self.now().utc_ms
+        setup = self.setups[asked.lane]
+        until_ms = utc_ms + setup.credit_ms
+        return Movement(
+            Act.UNSURE,
+            asked.subject,
+            scan,
+            asked.direction,
+            (setup.perimeter,),
+            utc_ms,
+            until_utc_ms=until_ms,
+        )
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -184,15 +205,39 @@ class Venue:
 
     def answer(self, scan: int) -> None:
         """The vendor's word arrives: for the first time, or once more."""
+        self.say(scan, self.hear(scan), doubt=False)
+
+    def nobody_answers(self, scan: int, doubt: bool) -> None:
+        """The bridge says that no answer will come; with doubt the vendor may have decided all the same."""
+        self.say(scan, Verdict.NO_ANSWER, doubt)
+
+    def say(self, scan: int, verdict: Verdict, doubt: bool) -> None:
+        """A word on an ask."""
         asked = self.asked[scan]
-        verdict, opened = self.hear(scan), scan in self.opened_scans
-        history = self.history(asked.subject)
         self.happen(
             asked.lane,
             Answered(
-                self.now(), self.next_row, scan, verdict, "", asked.subject, asked.direction, opened, history
+                self.now(),
+                self.next_row,
+                scan,
+                verdict,
+                "",
+                asked.subject,
+                asked.direction,
+                scan in self.opened_scans,
+                self.history(asked.subject),
+                doubt,
+                asked.utc_ms,
             ),
         )
+
+    def good_credit(self, subject: str, direction: Direction) -> bool:
+        """Whether a late yes must let this ticket in at the next scan."""
+        history, route = self.history(subject), self.settings.route
+        credit = history.credit
+        if credit is None or history.pending or route.check_first:
+            return False
+        return credit.direction is direction and self.now().utc_ms < credit.until_utc_ms
 
     def hear(self, scan: int) -> Verdict:
         """The vendor decides, once; whether its word gets through is another matter."""
@@ -295,8 +340,7 @@ class Venue:
                 case Ask():
                     assert effect.scan in self.safe, "an ask is recorded before it is sent"
                     assert isinstance(after.state, Asking)
-                    scan = after.state.scan
-                    self.asked[effect.scan] = Asked(name, scan.subject, scan.direction)
+                    self.asked[effect.scan] = self.to_ask[effect.scan]
                 case Tell():
                     told = True
         self.check_answered(name, event, after, told)
@@ -308,6 +352,11 @@ class Venue:
         if movement is not None and movement.act is Act.PASSED:
             assert isinstance(before.state, Open)
             self.walked[movement.subject, movement.direction, before.setup.perimeter] += 1
+        state = self.lanes[name].state
+        if record.kind is Kind.ASK and isinstance(state, Recording) and state.scan is not None:
+            scan = state.scan
+            asked = Asked(name, scan.subject, scan.direction, scan.moment.utc_ms)
+            self.to_ask[record.scan] = asked
         self.write(name, record)
 
     def unlocked(self, before: Lane, after: Lane, event: Event, direction: Direction | None) -> None:
