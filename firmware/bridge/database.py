@@ -6,6 +6,7 @@ the whole ledger first: the numbers of changes have to become visible in their o
 writer would wait at the end instead of at the start, and could meet another one in a deadlock.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -113,6 +114,8 @@ class Database:
     def __init__(self, url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Open, and bring its tables up to this release. Raises `LedgerLost`, `ForeignLedger`."""
         self._engine = _engine(url, busy_timeout_s)
+        self._busy_timeout_s = busy_timeout_s
+        self._turn = threading.Lock()
         self.name = self._engine.url.render_as_string(hide_password=True)
         try:
             with self.transaction() as connection:
@@ -147,8 +150,22 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction, which holds the write lock from its start. Raises `LedgerLost`, `NeverTaken`."""
-        with self._begun(self._engine) as connection:
+        with self._in_turn(), self._begun(self._engine) as connection:
             yield connection
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """The threads of this process write one after the other.
+
+        PostgreSQL lets them queue. SQLite has each look again from time to time, up to 100 ms apart, and
+        takes whoever looks first: where several write all the time, one waited until its time was over.
+        """
+        taken = not self.shared and self._turn.acquire(timeout=self._busy_timeout_s)
+        try:  # without its turn too: SQLite then says what is wrong
+            yield
+        finally:
+            if taken:
+                self._turn.release()
 
     @property
     def shared(self) -> bool:
@@ -158,7 +175,7 @@ class Database:
     @contextmanager
     def brief(self) -> Iterator[Connection]:
         """One transaction that writes what has no change number, and in PostgreSQL waits for no writer."""
-        with self._begun(self._engine.execution_options(**{NO_TURN: True})) as connection:
+        with self._in_turn(), self._begun(self._engine.execution_options(**{NO_TURN: True})) as connection:
             yield connection
 
     @contextmanager

@@ -3,6 +3,7 @@
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,7 +23,15 @@ from sqlalchemy.exc import (
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.database import MEND, Database, ForeignLedger, LedgerLost, NeverTaken, insert_many
+from firmware.bridge.database import (
+    MEND,
+    Database,
+    ForeignLedger,
+    LedgerLost,
+    NeverTaken,
+    insert_many,
+    take_numbers,
+)
 from firmware.bridge.relay import IDLE_S
 from tests.bridge.ledgers import ledger_at
 from tests.bridge.relays import TapeSession, desk, topic
@@ -228,6 +237,28 @@ def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:
             broken_disk(database)
         with database.look() as connection:
             assert "much" not in connection.scalars(select(schema.state.c.name)).all()
+
+
+def test_writers_of_one_process_take_turns_and_one_that_fails_gives_its_turn_on(tmp_path: Path) -> None:
+    threads, times = 4, 10
+    with Database(ledger_at(tmp_path / "ledger.db")) as database, ThreadPoolExecutor(threads) as pool:
+
+        def fail() -> None:
+            with database.transaction() as connection:
+                take_numbers(connection, 1)
+                raise KeyError
+
+        def count(_: int) -> None:
+            for _ in range(times):
+                with pytest.raises(KeyError):
+                    fail()
+                with database.transaction() as connection:
+                    take_numbers(connection, 1)
+
+        list(pool.map(count, range(threads)))
+        with database.transaction() as connection:
+            assert take_numbers(connection, 1) == threads * times + 1
+        assert not database._turn.locked()
 
 
 def test_rows_that_the_database_never_takes_hold_up_no_other_gate(tmp_path: Path) -> None:
