@@ -4,9 +4,12 @@ Gates are played by a few connections of this process; broker, vendor and bridge
 An ask counts from the moment at which it is handed to the connection, to the arrival of its answer.
 """
 
+import http.client
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,13 +19,14 @@ from firmware.mqtt import Arrived, Line, Publication, Session
 from tests.bench import site
 from tests.bench.bridge_child import DEADLINE_MS
 from tests.bench.figures import PACE, SCRATCH, Figure, figure, median, quantile, single
-from tests.brokers import QUICK, until
+from tests.brokers import ANYBODY, QUICK, mosquitto_broker, until
 
 NAME = "asks through a bridge"
 VENDOR_MS = 50
 GATES = 20
 LINES = 4  # connections that play them: one alone would wait for its own window
 RATE, LONG_S = 100, 20  # the target's rate, for so long
+SIZE = f"{RATE}/s for {LONG_S} s, vendor {VENDOR_MS} ms, 1 process"
 RATES, SHORT_S = (200, 300, 400, 500, 600, 800, 1000), 5
 ADDED_MS_MAX = 100  # of the 99th of a hundred
 LAST_S = 5.0  # after the last ask: what is not answered by then is lost
@@ -95,22 +99,27 @@ def run(_count: int) -> Iterator[Figure]:
         yield figure_of_none
         return
     for bridges in (1, 2):
-        with venue(bridges) as (gates, processes, _):
+        with venue(bridges) as (gates, processes, port, _):
             if bridges == 1:
-                yield from _at_target(gates, processes[0])
+                bare = _bare(port)
+                yield figure("the same vendor asked without us", SIZE, bare, "ms", note="above its 50 ms")
+                yield from _at_target(gates, processes[0], median(bare))
             yield _breaking(gates, bridges)
-    with venue(1) as (gates, _, vendor):
+    with venue(1) as (gates, _, _, vendor):
         yield from _silence(gates, vendor)
 
 
 @contextmanager
-def venue(bridges: int) -> Iterator[tuple[list[Gates], list[site.Child], site.Child]]:
+def venue(bridges: int) -> Iterator[tuple[list[Gates], list[site.Child], int, site.Child]]:
     """Broker, vendor, so many bridges that share the asks, and the gates."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=SCRATCH)))
-        broker = stack.enter_context(site.broker_in(folder / "broker"))
+        broker = stack.enter_context(
+            mosquitto_broker(folder, f"{ANYBODY}set_tcp_nodelay true\n")
+        )  # as in deploy/
         vendor = stack.enter_context(site.child("tests.bench.asked_vendor", str(VENDOR_MS)))
-        url = f"http://127.0.0.1:{vendor.hear()['port']}"
+        port = int(vendor.hear()["port"])
+        url = f"http://127.0.0.1:{port}"
         processes = []
         for number in range(bridges):
             place = folder / f"bridge-{number}"
@@ -129,7 +138,7 @@ def venue(bridges: int) -> Iterator[tuple[list[Gates], list[site.Child], site.Ch
             stack.enter_context(group.line)
             groups.append(group)
         until(lambda: all(len(group.reachable) == len(group.names) for group in groups))
-        yield groups, processes, vendor
+        yield groups, processes, port, vendor
 
 
 def _drive(groups: Sequence[Gates], rate: int, seconds: int, first: int) -> list[float]:
@@ -151,19 +160,40 @@ def _drive(groups: Sequence[Gates], rate: int, seconds: int, first: int) -> list
     return [group.took_ms[key] if group.words.get(key) is wire.Word.ACCEPTED else late for group, key in keys]
 
 
-def _at_target(groups: Sequence[Gates], bridge: site.Child) -> Iterator[Figure]:
+def _bare(port: int) -> list[float]:
+    """The same rate of plain requests from this process: what the machine adds today, without any of ours."""
+    taken = list[float]()
+    left = threading.local()
+
+    def one() -> None:
+        if not hasattr(left, "line"):
+            left.line = http.client.HTTPConnection("127.0.0.1", port)
+        began_s = time.perf_counter()
+        left.line.request("POST", "/ask", b'{"code": "1"}')
+        left.line.getresponse().read()
+        taken.append((time.perf_counter() - began_s) * 1000 - VENDOR_MS)
+
+    with ThreadPoolExecutor(16) as pool:
+        began_s = time.perf_counter()
+        for number in range(RATE * SHORT_S):
+            if (left_s := began_s + number / RATE - time.perf_counter()) > 0:
+                PACE.wait(left_s)
+            pool.submit(one)
+    return taken
+
+
+def _at_target(groups: Sequence[Gates], bridge: site.Child, bare_ms: float) -> Iterator[Figure]:
     _drive(groups, RATE, 2, 1)  # connections to the vendor are made, and threads
     before_s = bridge.cpu_s
     taken = _drive(groups, RATE, LONG_S, 1_000_000)
     used_ms = (bridge.cpu_s - before_s) * 1000 / len(taken)
     lost = sum(took == float("inf") for took in taken)
-    size = f"{RATE}/s for {LONG_S} s, vendor {VENDOR_MS} ms, 1 process"
-    yield single("asks lost at a bridge", size, lost, "asks", "0")
+    yield single("asks lost at a bridge", SIZE, lost, "asks", "0")
     added = [took - VENDOR_MS for took in taken if took != float("inf")]
-    yield figure(
-        "added to a vendor's answer by broker and bridge", size, added, "ms", None, "p99 at most 100"
-    )
-    yield single("processor time of a bridge for an ask", size, used_ms, "ms", "stated")
+    peers = {"the same vendor asked without us": bare_ms}
+    name = "added to a vendor's answer by broker and bridge"
+    yield figure(name, SIZE, added, "ms", peers, "p99 at most 100")
+    yield single("processor time of a bridge for an ask", SIZE, used_ms, "ms", "stated")
 
 
 def _breaking(groups: Sequence[Gates], bridges: int) -> Figure:
