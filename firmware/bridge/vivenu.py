@@ -299,7 +299,7 @@ class Vivenu:
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
-            return Refused(Verdict.REFUSED, str(error))
+            return Refused(Verdict.REFUSED, "vivenu rejects the request", str(error))
         device = self._device
         assert device is not None, "the look-up asked for it"
         if refusal := self._refusal(found, event, question.direction, device):
@@ -331,7 +331,7 @@ class Vivenu:
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
-            return Refused(Verdict.REFUSED, str(error))
+            return Refused(Verdict.REFUSED, "vivenu rejects the request", str(error))
         if answer.granted is None:
             raise Lost(f"{self._set.name}: {what}: the answer is neither GRANTED nor DENIED")
         if answer.granted:

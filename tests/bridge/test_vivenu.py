@@ -309,6 +309,7 @@ def test_a_scan_that_vivenu_rejects_is_refused_and_one_without_a_word_is_for_sta
     ticket = reply(row())
     rejected = Talk(vivenu().ask(question("A", EVENT), {}), answering(ticket=ticket, scan=reply({}, 400)))
     assert isinstance(rejected.result, Refused)
+    assert rejected.result.fault, "that is no word about the ticket"
     at_once = Talk(vivenu().ask(question("A", EVENT), {}), answering(ticket=reply({}, 400)))
     assert isinstance(at_once.result, Refused)
     odd = answering(ticket=ticket, scan=reply({"access": "MAYBE"}))
