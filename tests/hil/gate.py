@@ -208,9 +208,9 @@ class Gate:
         """The number of the newest event."""
         return int(self.machine.call("trace.mark"))
 
-    def events(self, mark: int) -> list[Event]:
-        """What the kernel saw since."""
-        events: list[Event] = self.machine.call("trace.since", mark)
+    def events(self, mark: int, *kinds: str) -> list[Event]:
+        """What the kernel saw since; of these kinds only, where the line to the guest is a slow one."""
+        events: list[Event] = self.machine.call("trace.since", mark, *kinds)
         return events
 
     def written(self, mark: int, line: int, seconds: float = WAIT_S, value: int = 1) -> Event:
@@ -220,7 +220,7 @@ class Gate:
 
     def writes(self, mark: int, line: int) -> list[int]:
         """The levels written to this line since."""
-        return [one["value"] for one in self.events(mark) if (one["kind"], one["line"]) == ("set", line)]
+        return [one["value"] for one in self.events(mark, "set") if one["line"] == line]
 
     def levels(self, *lines: int) -> tuple[int, ...]:
         """The levels that these lines have now."""

@@ -17,6 +17,7 @@ from tests.hil.machine import Machine
 from tests.hil.test_endings import towards_unlocked
 
 SCANNER = 0  # of those made inside the guest
+OF_LINES = ("set", "out", "in", "freed")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def set_up(machine: Machine) -> Iterator[Gate]:
     gate.bring(own_site.CODES)
     mark = gate.mark()
     gate.start()
-    gate.started = gate.events(mark)
+    gate.started = gate.events(mark, *OF_LINES)
     machine.call("rows.follow", DATA)
     gate.wait_until_read("/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_LEFT-event-kbd")
     yield gate
@@ -109,7 +110,7 @@ def test_promise_6_a_stop_makes_no_edge_towards_unlocked_and_frees_every_line(ow
     own.stop()
     for line in own_site.LOCKED:
         wait_until_freed(own, mark, line)
-    assert towards_unlocked(own.events(mark), own_site.LOCKED) == []
+    assert towards_unlocked(own.events(mark, *OF_LINES), own_site.LOCKED) == []
     state_when_freed(own, own_site.LOCKED)
 
 

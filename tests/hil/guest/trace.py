@@ -164,11 +164,11 @@ def go_on() -> None:
     recorder.reading.set()
 
 
-def since(mark: int) -> list[Event]:
-    """All events after this mark."""
+def since(mark: int, *kinds: str) -> list[Event]:
+    """The events after this mark; of these kinds, where some are named."""
     (recorder,) = RECORDERS
     with recorder.grown:
-        return recorder.events[mark:]
+        return [event for event in recorder.events[mark:] if not kinds or event["kind"] in kinds]
 
 
 def wait(mark: int, kind: str, line: int, value: int, seconds: float) -> Event:
