@@ -15,7 +15,7 @@ from firmware.core.movements import Act
 from firmware.core.ticket import ADMITTING, Direction, Perimeter, Verdict
 from firmware.venue_key import digest_of, keyed
 from tests.uplinks import rows_of
-from tests.whole.books import Ledger, scan_in
+from tests.whole.books import SETTLING, Ledger, scan_in
 from tests.whole.lives import INNER_IN, INNER_OUT
 
 WAYS = {
@@ -25,6 +25,9 @@ WAYS = {
     (Perimeter.INNER, Direction.OUT): "inner-out",
 }
 NOBODY_KNOWS = (None, Verdict.NO_ANSWER, Verdict.CALL_STAFF, Verdict.FREE, Verdict.OUT_OF_ORDER)
+
+# The lane serves another person, or nobody at all: his late yes stands, and he comes again.
+NOT_HIS_TURN = (Verdict.BUSY, Verdict.NOT_CONFIGURED)
 
 Scan = tuple[str, str, str, int]  # gate, digest of the code, way, time
 Person = tuple[bytes, Direction, str]  # a code, and the lane at which it is held
@@ -79,6 +82,8 @@ def story_of(journals: Mapping[str, Sequence[Path]]) -> Story:
                 elif row.kind == "answer" and row.scan in found:
                     found[row.scan] = found[row.scan]._replace(decided=stored.id, verdict=row.verdict)
                     verdicts[str(row.verdict)] += 1
+                elif row.kind == "unsettled" and row.scan in found and not found[row.scan].decided:
+                    found[row.scan] = found[row.scan]._replace(decided=stored.id)  # its gate died meanwhile
                 elif row.kind == "late" and row.scan in found:
                     found[row.scan] = found[row.scan]._replace(late=row.verdict)
                 elif row.kind == "scan":
@@ -138,12 +143,14 @@ def turned_away(journals: Mapping[str, Sequence[Path]]) -> Iterator[str]:
             credits: dict[Person, int] = {}
             for stored, row in rows_of(folder):
                 scan, movement = scan_in(row), row.movement
+                if movement is not None and movement.act in SETTLING:  # a walk anywhere uses a credit up
+                    credits = {who: late for who, late in credits.items() if who[0].hex() != movement.subject}
                 if row.kind == "late" and movement is not None and movement.act is Act.CREDITED:
                     credits[asked[row.scan]] = stored.id
                 elif row.kind == "ask" and scan is not None:
                     asked[stored.id] = scan.digest, scan.direction, row.lane
                 elif row.kind == "answer" or (row.kind == "scan" and scan is not None):
                     person = (scan.digest, scan.direction, row.lane) if scan else asked[row.scan]
-                    late = credits.pop(person, None)
+                    late = credits.get(person) if row.verdict not in NOT_HIS_TURN else None
                     if late is not None and row.verdict not in ADMITTING:
                         yield f"gate {gate}, row {stored.id}: {row.verdict}, after a late yes in row {late}"
