@@ -10,6 +10,7 @@ one; `--table` has those of `deploy/scale.md`, and prints its table.
 
 import argparse
 import queue
+import signal
 import sys
 import tempfile
 import time
@@ -297,7 +298,7 @@ class Sales:
         self._codes = iter(sandbox.codes(SALES_MAX + 10, sold=False))
 
     def sell(self) -> list[float]:
-        """Milliseconds from the vendor's answer that tells of it to each gate."""
+        """Milliseconds from the vendor's answer that tells of it to each gate; the limit where it never came."""
         code = next(self._codes)
         found = self._sandbox.ticket(code)
         ticket = f"{site.ACCOUNT}:{found.id}"
@@ -307,9 +308,8 @@ class Sales:
         self._sandbox.sell(code)
         told_ns = self._told_ns(str(found.session.id))
         seen_ns = self._crowd.seen(ticket)
-        if len(seen_ns) < self._crowd.size:
-            raise RuntimeError(f"only {len(seen_ns)} gates heard of a sale within {ANSWER_S:g} s")
-        return [(at_ns - told_ns) / 1e6 for at_ns in seen_ns]
+        missing = self._crowd.size - len(seen_ns)
+        return [(at_ns - told_ns) / 1e6 for at_ns in seen_ns] + [ANSWER_S * 1000] * missing
 
     def _told_ns(self, session: str) -> int:
         while True:
@@ -424,6 +424,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--hears", action="store_true", help="gates hear each other, as those of a venue do")
     parser.add_argument("--whole", action="store_true", help="all gates fetch the whole list first")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so end what was started
     database = "postgresql" if chosen.postgresql or chosen.bridges > 1 else "sqlite"
     one = Shape(
         chosen.gates, chosen.rows_s, chosen.minutes * 60, chosen.bridges, database, chosen.hears, chosen.whole
