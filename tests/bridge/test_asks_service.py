@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -100,6 +101,15 @@ def bridge_at(
         vendor=lambda _: Oracle(oracle.url, devices=devices),
     ) as bridge:  # fmt: skip
         until(lambda: bridge.line.session)
+        yield bridge
+
+
+@contextmanager
+def bridge_beside(folder: Path, broker: RunningBroker, oracle: OracleServer) -> Iterator[Bridge]:
+    """Another one of the same ledger, with the same key."""
+    (folder / "beside").mkdir(mode=0o700)
+    copy(folder / "data" / "key", folder / "beside" / "key")
+    with bridge_at(folder, broker, oracle, data="beside") as bridge:
         yield bridge
 
 
@@ -224,6 +234,28 @@ def test_an_account_that_nobody_has_is_not_waited_for(
         until(lambda: door.answers("north"))
         (answer,) = door.answers("north")
         assert (answer.word, answer.doubt) == (wire.Word.UNANSWERED, False)
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_two_bridges_send_an_ask_that_comes_to_both_once_and_share_one_device(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with (
+        bridge_at(tmp_path, broker, oracle) as one,
+        bridge_beside(tmp_path, broker, oracle) as other,
+        door_at(broker) as door,
+    ):
+        door.born("north")
+        until(lambda: len(one.asks._devices["acme"].perimeters("north")) == 2)
+        until(lambda: len(other.asks._devices["acme"].perimeters("north")) == 2)
+        assert len(oracle.devices) == 2
+        for _ in range(6):
+            door.ask("north", 1, "slow")
+        until(lambda: one.asks.counts()["acme"].asked + other.asks.counts()["acme"].asked == 2)
+        until(lambda: oracle.asked)
+        oracle.release.set()
+        until(lambda: door.answers("north"))
+        assert oracle.asked == ["slow"]
 
 
 # --- in the ledger -----------------------------------------------------------------------------------------

@@ -15,7 +15,17 @@ import pytest
 from firmware.bridge import driver as driver_module
 from firmware.bridge.driver import BODY_BYTES_MAX, NAP_S, REST_S_MAX, Driver
 from firmware.bridge.ingresse import Ingresse
-from firmware.bridge.vendor import Flow, Lost, Misconfigured, NotSent, Outage, Page, VendorTicket, manner
+from firmware.bridge.vendor import (
+    Flow,
+    Lost,
+    Misconfigured,
+    NotSent,
+    NoTurn,
+    Outage,
+    Page,
+    VendorTicket,
+    manner,
+)
 from tests.bridge.conversation import SETTINGS
 
 PATIENCE_S = 30.0  # of a test for what has to come, on a loaded machine
@@ -359,7 +369,7 @@ def test_requests_keep_to_the_rate_after_a_first_burst() -> None:
 def test_a_request_whose_turn_is_too_far_is_not_sent() -> None:
     clock = Clock()
     with server(say(answer(GOOD))) as far, a_driver(clock, requests_per_s=0.1) as driver:
-        assert driver.run(several(*(get(far.port, patience_s=5) for _ in range(2)))) == [200, NotSent]
+        assert driver.run(several(*(get(far.port, patience_s=5) for _ in range(2)))) == [200, NoTurn]
         assert len(far.requests) == 1
 
 
@@ -408,7 +418,7 @@ def test_an_update_does_not_stand_in_line_for_long_and_says_how_long_it_would() 
     busy = say(answer(b"", "Retry-After: 120", status="429 Too Many Requests"))
     with server(busy) as far, a_driver() as driver:
         assert driver.run(several(post(far.port))) == [429]
-        with pytest.raises(NotSent, match="left alone") as caught:
+        with pytest.raises(NoTurn, match="left alone") as caught:
             driver.run(one(post(far.port)))
         assert caught.value.retry_after_s == pytest.approx(120, abs=1)
         assert len(far.requests) == 1
@@ -434,7 +444,7 @@ def test_once_stopped_nothing_more_is_sent_and_the_flow_can_say_what_it_knows() 
 
     with server(far_stops) as far, a_driver() as driver:
         found = driver.run(several(get(far.port), get(far.port)), stop=lambda: bool(stopped))
-    assert found == [200, NotSent]
+    assert found == [200, NoTurn]
 
 
 def test_threads_share_one_driver() -> None:
