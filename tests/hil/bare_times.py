@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tests.hil import keyboard, site
 from tests.hil.gate import PYTHON, Event, Gate
+from tests.hil.processors import Others
 
 SCANS = 40
 CODES = ("GOOD-1", "GOOD-2")
@@ -40,8 +41,10 @@ def bare_times(gate: Gate) -> list[float]:
     try:
         machine.call("shell.wait_for", [ready])
         mark = gate.mark()
+        others = Others(*machine.processes).begin()
         for scan in range(SCANS):
             gate.type_alone(CODES[scan % 2])
+        gate.others = others.share()
         gate.machine.call("trace.wait", gate.mark() - 2, "set", site.LEFT_IN, 0, 30)
         return [whole for whole, _ in enter_to_edge(gate.events(mark))]
     finally:

@@ -32,6 +32,7 @@ class Gate:
         self.settings = ""
         self._seen = 0  # the process whose readers were seen at work
         self.floor: list[float] = []  # ms that the bare program takes, before the gate has ever run
+        self.others = 0.0  # what others took of this machine's processors meanwhile
         self.started: list[Event] = []  # what the kernel saw of its first start
 
     def measure(self) -> None:

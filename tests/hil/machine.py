@@ -7,6 +7,7 @@ then the serial log is shown.
 
 import importlib.util
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -200,6 +201,11 @@ class Machine:
                     waiting.put(answer)
         for waiting in list(self._answers.values()):
             waiting.put({"error": "the machine is gone", "trace": ""})
+
+    @property
+    def processes(self) -> tuple[int, int]:
+        """Those that work for it on this machine: qemu, and the one that asks."""
+        return self._qemu.pid, os.getpid()
 
     def begin(self, function: str, *arguments: object) -> "queue.SimpleQueue[dict[str, Any]]":
         """Send a call and do not wait; `result` waits."""

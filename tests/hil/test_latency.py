@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from tests.hil import keyboard, site
 from tests.hil.bare_times import CODES, SCANS, enter_to_edge
 from tests.hil.cache import say
 from tests.hil.gate import DATA, Event, Gate
+from tests.hil.processors import BUSY, OTHERS_MAX, TICKS_A_SECOND, Others, busy_s, process_s
 
 TIMES_MAX = 10  # under emulation, where every instruction costs the same
 
@@ -25,6 +28,7 @@ def figures(name: str, values: Sequence[float]) -> str:
 def test_from_the_last_key_to_the_relay_takes_a_few_times_what_a_bare_program_takes(gate: Gate) -> None:
     mark = gate.mark()
     gate.machine.call("rows.stop")  # it looks into the journal's file all the time
+    others = Others(*gate.machine.processes).begin()
     try:
         for scan in range(SCANS):
             before = gate.mark()
@@ -32,6 +36,7 @@ def test_from_the_last_key_to_the_relay_takes_a_few_times_what_a_bare_program_ta
             gate.written(before, site.LEFT_IN)
             gate.walk(site.LEFT_SENSOR)
             gate.wait_for_levels({site.LEFT_IN: 0})
+        busiest = max(others.share(), gate.others)
     finally:
         gate.machine.call("rows.follow", DATA)
     times = enter_to_edge(gate.events(mark))
@@ -42,6 +47,8 @@ def test_from_the_last_key_to_the_relay_takes_a_few_times_what_a_bare_program_ta
     say(figures("gate, without the disk", without_disk))
     say(figures("gate, the synced commit", [disk for _, disk in times]))
     say(figures("gate, all", [whole for whole, _ in times]))
+    if busiest > OTHERS_MAX:  # who waits for a processor five times waits longer than who waits once
+        pytest.skip(f"not judged: others took {busiest:.0%} of the processors; it needs a quiet machine")
     assert middle(without_disk) <= TIMES_MAX * middle(floor)
     assert p99(without_disk) <= TIMES_MAX * p99(floor)
 
@@ -54,3 +61,11 @@ def test_an_edge_before_the_last_key_is_not_counted() -> None:
     events = [event("set", edge, 1), event("key", enter, 10_000), event("write", 0, 11_000)]
     events += [event("synced", 0, 13_000), event("set", edge, 15_000), event("set", edge, 16_000)]
     assert enter_to_edge(events) == [(5.0, 2.0)]
+
+
+def test_what_others_take_is_everything_but_waiting_and_what_this_takes_itself() -> None:
+    fields = [10 ** (number + 1) * TICKS_A_SECOND for number in range(10)]
+    stat = f"cpu  {' '.join(map(str, fields))}\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
+    assert busy_s(stat) == sum(10 ** (number + 1) for number in BUSY)
+    of_process = f"7 (a) name) S {' '.join(str(number * TICKS_A_SECOND) for number in range(4, 20))}"
+    assert process_s(of_process) == 14 + 15
