@@ -11,11 +11,12 @@ import pytest
 from firmware import wire
 from firmware.core.ticket import Direction, Perimeter, Verdict
 from firmware.shots import Shot
+from firmware.uplink import BESIDE_ASKS_BYTES, BESIDE_ASKS_MESSAGES
 from firmware.uplink.vendors import NO_BROKER, NO_CLOCK, NOT_HEARD, SILENT, SILENT_ASKS
 from tests.asking import ACME, AnsweringBridge, answering, asking, no, none, silence, yes
 from tests.brokers import LIMIT_S, RunningBroker, iotcore_broker, mosquitto_broker
 from tests.gate_bench import data_directory
-from tests.uplinks import RunningGate, fill_catalogue, gate_at_work, rows_of
+from tests.uplinks import RunningGate, bridge_at, fill_catalogue, gate_at_work, rows_of
 
 SHORT = "deadline_ms = 400"
 LONG = "deadline_ms = 10000"  # longer than any test wants to wait
@@ -208,6 +209,25 @@ def test_who_got_a_late_yes_is_let_in_at_any_gate_once(data: Path, tmp_path: Pat
         bridge.decide = no
         subject = next(row.movement.subject for _, row in a.rows() if row.movement)
         b.until(lambda: b.unit.journal.history(subject).credit)
+
+
+def test_rows_that_wait_by_the_thousand_do_not_hold_up_a_question(
+    data: Path, broker: RunningBroker, bridge: AnsweringBridge
+) -> None:
+    with (
+        bridge_at(broker.address) as ledger,
+        gate_at_work(data / "a", "a", broker.port, asking(LONG)) as gate,
+    ):
+        ledger.answer = lambda *_: None  # it takes them, and says nothing
+        gate.until(partial(can_ask, gate))
+        gate.write(*(f"{number} {'x' * 200}" for number in range(3000)))
+        assert shot_of(gate, "V1").verdict is Verdict.ADMITTED
+        ask = bridge.asked(1)
+        sizes = [sum(len(row.body) for row in batch.rows) for batch in ledger.batches]
+        assert max(sizes) <= BESIDE_ASKS_BYTES
+        last_s = {batch.rows[-1].row for batch in ledger.batches}
+        assert len(last_s) <= BESIDE_ASKS_MESSAGES + 1
+        assert max(last_s) < ask.scan, "the question was first"
 
 
 @pytest.mark.parametrize("answered_late", [True, False])

@@ -186,12 +186,14 @@ def test_a_full_window_refuses_and_keeps_nothing(venue: RunningBroker) -> None:
         bridge.session(), gate.session()
         os.kill(venue.process_id, signal.SIGSTOP)  # it takes bytes, and answers nothing
         sent = [gate.session().publish(Publication(JOURNAL, b"%d" % number)) for number in range(20)]
+        urgent = [gate.session().publish(Publication(JOURNAL, b"now"), urgent=True) for _ in range(8)]
         os.kill(venue.process_id, signal.SIGCONT)
-        gate.wait(lambda: gate.taken == 16)
+        gate.wait(lambda: gate.taken == 20)
         assert gate.session().publish(Publication(JOURNAL, b"last"))
         bridge.wait(lambda: bridge.payloads[-1:] == [b"last"])
     assert sent == [True] * 16 + [False] * 4
-    assert bridge.payloads == [*(b"%d" % number for number in range(16)), b"last"]
+    assert urgent == [True] * 4 + [False] * 4, "mosquitto takes 20"
+    assert bridge.payloads == [*(b"%d" % number for number in range(16)), *[b"now"] * 4, b"last"]
 
 
 def test_many_threads_may_publish_at_once(venue: RunningBroker) -> None:

@@ -69,6 +69,37 @@ def judged(scan: Scanned, text: str = "") -> str:
     return reason(LANE, scan, judge(LANE, scan), text, LISBON)
 
 
+ASKED = Route("acme", authority=Authority.VENDOR)
+UNREACHED = ASKED._replace(reachable=False, trouble="no broker")
+
+
+@pytest.mark.parametrize(
+    ("route", "verdict", "text", "expected"),
+    [
+        (ASKED, Verdict.USED, "ALREADY_ENTERED", 'used; the vendor says "ALREADY_ENTERED"'),
+        (ASKED, Verdict.NO_ANSWER, "no reply in 3 s", 'no answer from the vendor; "no reply in 3 s"'),
+        (UNREACHED, Verdict.NO_ANSWER, "", "no answer from the vendor: no broker"),
+        (
+            UNREACHED,
+            Verdict.ADMITTED_OFFLINE,
+            "",
+            "no answer from the vendor, admitted by policy: no broker",
+        ),
+        (UNREACHED, Verdict.USED, "", "used; the vendor was not asked: no broker"),
+        (
+            ASKED._replace(configured=False, trouble="no clock"),
+            Verdict.NOT_CONFIGURED,
+            "",
+            "the vendor is not set up at this gate: no clock",
+        ),
+    ],
+)
+def test_what_the_vendor_said_and_why_it_was_not_asked_is_in_the_reason(
+    route: Route, verdict: Verdict, text: str, expected: str
+) -> None:
+    assert reason(LANE, scanned(None, route=route), verdict, text, LISBON) == expected
+
+
 # --- lamp and buzzer ---------------------------------------------------------------------------------
 
 
