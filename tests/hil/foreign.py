@@ -6,6 +6,7 @@ root, and the arrangement ends with the step.
 """
 
 import os
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +53,7 @@ def run_for(architecture: str, *command: str | Path) -> str:
     if architecture == OURS:
         return run(*command)
     words = [str(word) for word in command]
-    apart = ["unshare", "--user", "--mount", "--pid", "--fork", "--kill-child"]
+    apart = ["unshare", "--user", "--mount", "--pid", "--fork"]
     step = subprocess.Popen(
         [*apart, "sh", "-c", PRELUDE, "sh", *words],
         env=inside() | {"HIL_FORMAT": FORMATS[architecture]},
@@ -61,6 +62,7 @@ def run_for(architecture: str, *command: str | Path) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,
     )
     with step:
         try:
@@ -71,7 +73,7 @@ def run_for(architecture: str, *command: str | Path) -> str:
                     Path(f"/proc/{step.pid}/{name}").write_text(USERS)
             said += step.communicate("named\n", timeout=STEP_SECONDS_MAX)[0]
         except BaseException:
-            step.kill()
+            os.killpg(step.pid, signal.SIGKILL)  # the first process of the namespace, and with it all others
             raise
     if step.returncode:
         raise failed(words, step.returncode, said)
