@@ -298,7 +298,7 @@ class Sales:
         self._codes = iter(sandbox.codes(SALES_MAX + 10, sold=False))
 
     def sell(self) -> list[float]:
-        """Milliseconds from the vendor's answer that tells of it to each gate; the limit where it never came."""
+        """Milliseconds from the vendor's answer that tells of it to each gate; the limit where none came."""
         code = next(self._codes)
         found = self._sandbox.ticket(code)
         ticket = f"{site.ACCOUNT}:{found.id}"
