@@ -14,6 +14,7 @@ from firmware.bridge.ledger.derive import UNANSWERED_MS
 from firmware.bridge.vendor import Accepted, Refused, Unsure, VendorTicket
 from firmware.core.movements import Act
 from firmware.core.ticket import Verdict
+from firmware.row import decode
 from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
 from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import ACCOUNTS, VENDOR_DECIDES, VENUE, Books, ModelGate, books
@@ -61,6 +62,18 @@ def test_what_policy_let_in_after_an_ask_that_never_left_is_told_with_the_code_o
     kept.store(at.gate)
     (one,) = claim(kept)
     assert (one.told.code, one.told.doubt) == ("CODE", False)
+
+
+def test_what_policy_let_in_after_an_ask_is_told_with_the_time_of_the_scan(
+    kept: Books, at: AskedLane
+) -> None:
+    scan = at.scan(OPEN)
+    (asked,) = [each for each in at.gate.rows if each.number == scan]
+    at.answer(scan, Verdict.NO_ANSWER)
+    at.walk()
+    kept.store(at.gate)
+    (one,) = claim(kept)
+    assert one.told.at_utc_ms == decode(asked.body).moment.utc_ms
 
 
 def test_what_policy_let_in_without_asking_is_told_with_its_own_time(kept: Books, at: AskedLane) -> None:

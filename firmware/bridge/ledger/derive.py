@@ -36,6 +36,7 @@ from firmware.bridge.ledger.facts import (
 from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, of_epoch, report_untimed
 from firmware.config.values import NAME
+from firmware.core.effects import Kind
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import Direction, Moment, Perimeter
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
@@ -329,6 +330,11 @@ class Derivation:
     ) -> Admission:  # fmt: skip
         """A scan's line in the table of admissions."""
         row, facts = each.row, scan.facts
+        moment = row.moment
+        # A scan that the vendor was asked about has the time of that ask, so that both books have the same.
+        # Of an ask before a restart only where it is certain: its monotonic clock was another one.
+        if facts.asked_at is not None and (facts.asked_at.trusted or row.kind == Kind.ANSWER.value):
+            moment = facts.asked_at
         line = {
             "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
             "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": scan.subject,
@@ -336,11 +342,11 @@ class Derivation:
             "event": facts.event, "session": facts.session,
             "direction": scan.direction.value, "perimeters": perimeters,
             "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
-            "monotonic_ms": row.moment.monotonic_ms, "utc_ms": row.moment.utc_ms,
-            "trusted": row.moment.trusted, "state": state, "scan": row.scan, "decided": facts.decided,
+            "monotonic_ms": moment.monotonic_ms, "utc_ms": moment.utc_ms,
+            "trusted": moment.trusted, "state": state, "scan": row.scan, "decided": facts.decided,
         }  # fmt: skip
         admission = Admission(
-            number, each.branch, epoch.id, account, scan.subject, row.moment, state,
+            number, each.branch, epoch.id, account, scan.subject, moment, state,
             Perimeter.OUTER in perimeters, facts.decided, stored=False, line=line,
         )  # fmt: skip
         self._new.append(admission)

@@ -47,6 +47,7 @@ class Facts(NamedTuple):
     reentry: str = ""
     asked: bool = False  # the vendor decided, or was to decide
     decided: str = GATE  # who did, as in the ledger's column
+    asked_at: Moment | None = None  # the scan's own time, which is the one that the vendor was told
 
 
 class AskEnded(NamedTuple):
@@ -204,7 +205,8 @@ def _facts(scan: Scanned) -> Facts:
         listed.session if listed is not None else "",
     )
     _check_names(texts)
-    return Facts(*texts, policy.reentry.value, asked=route.authority is Authority.VENDOR)
+    asked = route.authority is Authority.VENDOR
+    return Facts(*texts, policy.reentry.value, asked=asked, asked_at=scan.moment if asked else None)
 
 
 def _check_names(texts: Iterable[str]) -> None:
