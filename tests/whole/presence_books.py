@@ -81,6 +81,8 @@ def story_of(journals: Mapping[str, Sequence[Path]]) -> Story:
                     found[stored.id] = Asked(key, gate, stored.id)
                 elif row.kind == "answer" and row.scan in found:
                     found[row.scan] = found[row.scan]._replace(decided=stored.id, verdict=row.verdict)
+                    if row.verdict is Verdict.ADMITTED_OFFLINE:
+                        offline[found[row.scan].key] = stored.id
                     verdicts[str(row.verdict)] += 1
                 elif row.kind == "unsettled" and row.scan in found and not found[row.scan].decided:
                     found[row.scan] = found[row.scan]._replace(decided=stored.id)  # its gate died meanwhile

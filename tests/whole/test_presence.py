@@ -26,15 +26,18 @@ ROUTE = """
 [[route]]
 vendor = "hall"
 authority = "vendor"
+length_max = 64
 deadline_ms = {deadline_ms}
-without_answer = "closed"
+without_answer = "{without_answer}"
 """
 
 
 @contextmanager
-def hall(*names: str, deadline_ms: int = PATIENT_MS, **rules: Any) -> Iterator[World]:
+def hall(
+    *names: str, deadline_ms: int = PATIENT_MS, without_answer: str = "closed", **rules: Any
+) -> Iterator[World]:
     """A world whose gates have both rings, each a computer of its own, and ask Presence."""
-    route = ROUTE.format(deadline_ms=deadline_ms)
+    route = ROUTE.format(deadline_ms=deadline_ms, without_answer=without_answer)
     # Within 2 s Presence calls the same ticket a duplicate; here people come again sooner than that. Nor do
     # they go home when a bridge's hours go by, which move the gates' clocks.
     known = Rules(**{"duplicate_ms": 0, "after_ms": 10_000 * HOUR_MS, **rules})
@@ -149,6 +152,28 @@ def test_an_hour_without_presence_lets_nobody_in_and_is_over_by_itself() -> None
             assert gate.scan(code) == "admitted"
         story = audit(world)
         assert story.verdicts == {"no_answer": 7, "admitted": 9}
+
+
+def test_people_who_were_let_in_offline_by_order_are_uploaded_with_their_own_times() -> None:
+    with hall("a", without_answer="open_and_upload") as world:
+        gate, codes = world.gates["a"], world.codes(4)
+        with presence(world).refused():
+            assert gate.scan(codes[0]) == "no_answer", "the bridge has no word of Ticketmaster's on uploads"
+        world.use(Haste.RETRIES, offline="upload")
+        presence(world).misbehave("lost", "enter", chance=1.0)
+        # Once it is configured anew, for other settings: asked, and nobody knows.
+        world.until(lambda: gate.scan(codes[1]) == "admitted_offline")
+        world.until(lambda: ready(gate))
+        presence(world).behave()
+        world.settle(vendors=False)
+        with presence(world).refused():
+            walked = [gate.scan(code, lane) for code in codes[2:] for lane in (INNER_IN, INNER_OUT, OUT)]
+            assert set(walked) == {"admitted_offline"}
+        story = audit(world)
+        assert len(story.offline) == 7
+        uploaded = [change for change in presence(world).history() if change.how == "uploaded"]
+        assert len(uploaded) == 6
+        assert len(world.ledger().texts("uncertain")) == 1, "what was asked is not uploaded"
 
 
 @pytest.mark.slow
