@@ -338,7 +338,7 @@ class Feed:
             said = _states(connection)
             self._check_key(said)
             found = window(connection, after, int(said[NUMBER]), live=True)
-        if not found.items and not found.more:
+        if not found.items and not found.more and found.upto - after <= wire.ITEMS_MAX:
             return None
         return self._changes(said, after, found)
 

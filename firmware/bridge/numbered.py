@@ -66,6 +66,8 @@ def window(connection: Connection, after: int, head: int, *, live: bool) -> Wind
     most = wire.ITEMS_MAX + 1  # one more tells whether there is more
     tickets = _TICKETS.where(_ticket.number > after, _ticket.number <= head).order_by(_ticket.number)
     moves = _MOVEMENTS.where(_movement.number > after, _movement.number <= head).order_by(_movement.number)
+    if live:
+        moves = moves.where(_movement.gate.is_(None))
     numbered = merge(
         ((row[0], _listed, row) for row in connection.execute(tickets.limit(most))),
         ((row[0], _moved, row) for row in connection.execute(moves.limit(most))),
@@ -75,8 +77,7 @@ def window(connection: Connection, after: int, head: int, *, live: bool) -> Wind
     upto, size = after, HEAD_BYTES
     for looked, (number, made, row) in enumerate(numbered):
         item = made(row)
-        own = isinstance(item, wire.Moved) and item.gate != ""
-        wanted = not (live and own) and (after > 0 or not isinstance(item, wire.Gone))
+        wanted = after > 0 or not isinstance(item, wire.Gone)
         if wanted:
             sent = _encode(item)
             wanted = _is_fit(sent)
