@@ -36,8 +36,7 @@ from firmware.bridge import schema
 from firmware.bridge.migrations import LaterRelease, migrate
 
 BUSY_TIMEOUT_S = 10  # another process holds the ledger: a consistent copy of a large file takes seconds
-# A bridge that hangs in the midst of its turn loses it after as many times `BUSY_TIMEOUT_S`: the others wait.
-HANGS = 2
+HANG_S = 20  # a bridge that hangs in the midst of its turn loses it after that: the others wait
 CONNECT_S = 5  # a PostgreSQL that answers at all does so within milliseconds
 STATEMENT_S = (
     60  # no statement is for more than a page or a batch; a whole list of a million takes a few of 10 s
@@ -363,7 +362,7 @@ def _engine(url: str, busy_timeout_s: float) -> Engine:
 def _postgresql(url: URL, busy_ms: int, **more: Any) -> Engine:
     options = {
         "lock_timeout": busy_ms,
-        "idle_in_transaction_session_timeout": HANGS * busy_ms,
+        "idle_in_transaction_session_timeout": HANG_S * 1000,
         "statement_timeout": STATEMENT_S * 1000,
         "synchronous_commit": "on",
         "tcp_keepalives_idle": KEEPALIVE_S,
