@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import (
+    HANG_S,
     MEND,
     Database,
     ForeignLedger,
@@ -215,6 +216,9 @@ def test_a_server_that_ends_in_the_midst_of_lines_is_lost_and_found_again(
 def stand_still_in_its_turn(database: Database, other: Database) -> None:
     with database.transaction() as connection:
         insert_many(connection, schema.report, [{"kind": "a", "key": "1", "text": "", "at_ms": 1}])
+        found = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+        assert found == f"{HANG_S}s"
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 200")
         with other.transaction() as theirs:
             insert_many(theirs, schema.report, [{"kind": "b", "key": "1", "text": "", "at_ms": 1}])
         insert_many(connection, schema.report, [{"kind": "a", "key": "2", "text": "", "at_ms": 1}])
@@ -224,7 +228,7 @@ def test_a_bridge_that_hangs_in_its_turn_loses_it_and_the_others_go_on(
     tmp_path: Path, on_postgresql: None
 ) -> None:
     url = ledger_at(tmp_path / "ledger.db")
-    with Database(url, busy_timeout_s=0.2) as hanging, Database(url, busy_timeout_s=60) as other:
+    with Database(url) as hanging, Database(url, busy_timeout_s=60) as other:
         with pytest.raises(LedgerLost):
             stand_still_in_its_turn(hanging, other)
         with other.look() as connection:
