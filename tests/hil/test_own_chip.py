@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hil import own_site
+from tests.hil import own_site, site
 from tests.hil.cache import say
 from tests.hil.gate import DATA, PROGRAM, WAIT_S, Event, Gate
 from tests.hil.hardware import OwnChip
@@ -34,7 +34,6 @@ def set_up(machine: Machine) -> Iterator[Gate]:
     gate.start()
     gate.started = gate.events(mark, *OF_LINES)
     machine.call("rows.follow", DATA)
-    gate.wait_until_read("/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_LEFT-event-kbd")
     yield gate
     machine.call("rows.stop")
     gate.stop()
@@ -42,10 +41,12 @@ def set_up(machine: Machine) -> Iterator[Gate]:
 
 @pytest.fixture
 def own(set_up: Gate, request: pytest.FixtureRequest) -> Gate:
-    """The same gate, running and locked."""
+    """The same gate, running, locked and with its readers."""
     say(request.node.name)
     if set_up.show("ActiveState") != "active":
         set_up.start()
+    for reader in (site.KEYBOARD, set_up.machine.scanners[SCANNER]):  # it is ready before they are
+        set_up.wait_until_read(reader)
     return set_up
 
 
