@@ -389,7 +389,7 @@ def line(found: Measured) -> str:
         f"{shape.rows_s:g} for {shape.seconds:g} s",
         bridges,
         f"{found.rows:,}",
-        f"{quantiles(late)}, {max(late):,.0f}",
+        f"{quantiles(late)}, {max(late, default=0):,.0f}",
         f"{found.late:,}",
         f"{memory[0]:.0f} to {memory[-1]:.0f}, most {max(memory):.0f}" if memory else "",
         f"{found.slope:+.2f}",

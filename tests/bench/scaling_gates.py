@@ -321,7 +321,9 @@ class Desk:
         }
 
     def bring(self, said: Said) -> dict[str, object]:
-        """Begin to let people come."""
+        """Begin to let people come. Rows from before waited for the connection, and are no load."""
+        for gate in self.gates.gates:
+            gate.lateness_s.clear()
         self.gates.bring(map(Person._make, self._folk), len(self._folk), said.seconds)
         return {}
 
