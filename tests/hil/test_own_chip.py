@@ -96,7 +96,7 @@ def test_promise_6_a_start_drives_every_line_inactive_with_its_level_first(own: 
 
 def test_a_good_code_typed_on_a_usb_keyboard_switches_the_chips_line_once(own: Gate) -> None:
     if (name := own.machine.hardware.name) == "raspi3b":
-        pytest.skip(f"{name}: its USB keyboard is taken, but this check was not seen to pass; nobody knows why")
+        pytest.skip(f"{name}: its USB keyboard is taken, but this check was not seen to pass yet")
     mark, row = own.mark(), own.rows()
     own.type("BAD-1")
     assert own.row(row, kind="scan", code="BAD-1")["verdict"] == "unknown"
