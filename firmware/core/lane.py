@@ -97,9 +97,10 @@ def permanent(lane: Lane) -> Signal:
 
 def decide(lane: Lane, scan: Scanned) -> Step:
     """A code at a lane that is ready."""
-    if _shows(lane, scan):
+    asks = scan.route.authority is Authority.VENDOR
+    if _shows(lane, scan) and not (asks and _has_credit(lane.setup, scan)):
         return _again(lane)
-    if scan.route.authority is Authority.VENDOR:
+    if asks:
         return _decide_by_vendor(lane, scan)
     return _answer(lane, scan, judge(lane.setup, scan), Kind.SCAN, scan.row)
 
@@ -108,13 +109,14 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
     route = scan.route
     if scan.fault:
         return _answer(lane, scan, Verdict.UNREADABLE, Kind.SCAN, scan.row)
-    if not route.configured:
+    credit = _has_credit(lane.setup, scan)  # the vendor's yes, given when it could be asked
+    if not (route.configured or credit):
         return _answer(lane, scan, Verdict.NOT_CONFIGURED, Kind.SCAN, scan.row)
     if route.check_first:
         verdict = judge(lane.setup, scan)
         if not verdict.admits:
             return _answer(lane, scan, verdict, Kind.SCAN, scan.row)
-    if _has_credit(scan):
+    if credit:
         return _answer(lane, scan, Verdict.ADMITTED_CREDIT, Kind.SCAN, scan.row)
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
@@ -219,7 +221,7 @@ def answered(lane: Lane, event: Answered) -> Step:
     scan = state.scan._replace(moment=event.moment, history=event.history)
     if verdict is Verdict.NO_ANSWER:
         return _unanswered(lane, scan, event.row, text, event.doubt)
-    if not verdict.admits and _has_credit(scan):
+    if not verdict.admits and _has_credit(lane.setup, scan):
         verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
     elif not verdict.admits and _is_unsure(scan):
         verdict = Verdict.CALL_STAFF
@@ -253,7 +255,7 @@ def late(lane: Lane, event: Answered) -> Step:
 
 def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
     """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
-    if _has_credit(scan):
+    if _has_credit(setup, scan):
         return Verdict.ADMITTED_CREDIT
     match scan.route.without_answer:
         case WithoutAnswer.CLOSED:
@@ -279,11 +281,13 @@ def _has_just_entered(setup: Setup, scan: Scanned) -> bool:
     return 0 <= scan.moment.utc_ms - entered_utc_ms(scan.history, setup.perimeter) < DUPLICATE_MS
 
 
-def _has_credit(scan: Scanned) -> bool:
+def _has_credit(setup: Setup, scan: Scanned) -> bool:
+    """Whether the vendor said yes to this very way: a yes at the outer ring opens no inner one."""
     credit = scan.history.credit
     if credit is None or scan.history.pending:
         return False
-    return credit.direction is scan.direction and scan.moment.utc_ms < credit.until_utc_ms
+    way = (credit.direction, credit.perimeter)
+    return way == (scan.direction, setup.perimeter) and scan.moment.utc_ms < credit.until_utc_ms
 
 
 def _is_unsure(scan: Scanned) -> bool:

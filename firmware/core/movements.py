@@ -66,7 +66,8 @@ def fold(history: History, movement: Movement) -> History:
         case Act.NOTED:
             return _moved(history, movement.direction, movement.perimeters, movement.utc_ms, own=False)
         case Act.CREDITED:
-            credit = Credit(movement.direction, movement.until_utc_ms)
+            perimeter = next(iter(movement.perimeters), Perimeter.OUTER)
+            credit = Credit(movement.direction, movement.until_utc_ms, perimeter)
             return history._replace(credit=credit, unsure_until_utc_ms=0, unsure_row=0)
         case Act.UNSURE:
             return _doubted(history, movement)

@@ -222,10 +222,11 @@ class Pending(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """A vendor's yes that came too late: good for one admission without asking, until then."""
+    """A vendor's yes that came too late: good for one admission there without asking, until then."""
 
     direction: Direction
     until_utc_ms: int
+    perimeter: Perimeter = Perimeter.OUTER
 
 
 class History(NamedTuple):

@@ -159,6 +159,10 @@ def test_a_credit_ends_the_doubt_and_is_used_by_the_admission_that_settles() -> 
         assert reduce(fold, [OPENED, OPENED._replace(act=used)], credited).credit is None
 
 
+def test_a_credit_is_one_of_the_ring_that_was_asked_for() -> None:
+    assert history_of(CREDITED._replace(perimeters=(INNER,))).credit == Credit(IN, 5000, INNER)
+
+
 def test_a_doubt_ends_with_the_vendors_answer_or_a_settled_admission() -> None:
     assert history_of(UNSURE) == History(unsure_until_utc_ms=5000)
     assert history_of(UNSURE, UNSURE._replace(act=Act.SURE, until_utc_ms=0)) == NO_HISTORY

@@ -28,6 +28,7 @@ from firmware.core.ticket import (
     Exits,
     History,
     Pending,
+    Perimeter,
     Policy,
     Spend,
     Status,
@@ -373,6 +374,27 @@ def test_a_credit_admits_while_the_vendor_cannot_be_reached() -> None:
 
 def test_a_credit_is_good_for_its_own_direction() -> None:
     check(ready(), credited(1, OUT), *ASKS)
+
+
+def test_a_credit_of_the_outer_ring_opens_no_inner_lane_and_the_other_way_round() -> None:
+    inner = ready()._replace(setup=SETUP._replace(perimeter=Perimeter.INNER))
+    check(inner, credited(1), *ASKS)
+    of_the_inner = Credit(IN, NOON_MS + 1, Perimeter.INNER)
+    check(ready(), ASKED_SCAN._replace(history=History(credit=of_the_inner)), *ASKS)
+    lane, effects = step(inner, ASKED_SCAN._replace(history=History(credit=of_the_inner)))
+    assert isinstance(lane.state, Recording)
+    assert [e.verdict for e in effects if isinstance(e, Record)] == [Verdict.ADMITTED_CREDIT]
+
+
+def test_a_credit_admits_also_where_the_device_is_not_configured_yet() -> None:
+    check(ready(), credited(1)._replace(route=VENDOR._replace(configured=False)), BY_CREDIT)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NO_ANSWER, Verdict.CALL_STAFF])
+def test_a_credit_admits_also_while_the_refusal_of_before_is_still_shown(verdict: Verdict) -> None:
+    shows = ready()._replace(shown=Shown(b"one", verdict, "", 3000, IN))
+    check(shows, ASKED_SCAN, Tell(verdict))
+    check(shows, credited(1), BY_CREDIT)
 
 
 def test_a_credit_is_not_used_twice_at_once() -> None:
