@@ -171,6 +171,23 @@ def test_the_window_is_filled_and_never_exceeded(broker: RunningBroker) -> None:
     assert bridge.payloads == [b"%d" % number for number in range(500, 0, -1)], "in order, each once"
 
 
+def test_messages_are_acknowledged_in_the_order_in_which_they_came(broker: RunningBroker) -> None:
+    bridge, gate = Ear(hold=True), Ear()
+    with line_to(broker, "bridge", bridge, ALL_JOURNAL):
+        session = bridge.session()
+        with line_to(broker, "gate", gate):
+            for number in range(3):
+                gate.session().publish(Publication(JOURNAL, b"%d" % number))
+            bridge.wait(lambda: len(bridge.heard) == 3)
+            for arrived in (bridge.heard[1], bridge.heard[2], bridge.heard[1], bridge.heard[0]):
+                session.acknowledge(arrived)
+            for number in range(3, 2 * RECEIVE_MESSAGES):
+                assert gate.session().publish(Publication(JOURNAL, b"%d" % number))
+                bridge.wait(partial(has_heard, bridge, number + 1))
+                session.acknowledge(bridge.heard[number])
+    assert len(bridge.sessions) == 1, "a strict broker ends a connection that acknowledges in another order"
+
+
 @pytest.mark.parametrize(("allowed", "window"), [(5, 5), (100, wire.WINDOW_MESSAGES)])
 def test_a_broker_with_a_smaller_window_is_obeyed(tmp_path: Path, allowed: int, window: int) -> None:
     gate = Counting(100)

@@ -74,6 +74,7 @@ class Session:
         self._open = True
         self._sent: dict[int, str] = {}  # topics of what is not acknowledged, by packet id
         self._waiting: dict[int, int] = {}  # packet ids of what we have not acknowledged, by our number
+        self._done: set[int] = set()  # numbers of these whose PUBACK waits for an earlier one
         self._arrivals = 0
 
     def publish(self, publication: Publication, urgent: bool = False) -> bool:
@@ -100,11 +101,17 @@ class Session:
             return True
 
     def acknowledge(self, arrived: Arrived) -> None:
-        """Send the PUBACK of a message, which makes room for the next. Twice is fine; so is too late."""
+        """Send the PUBACK of a message, which makes room for the next. Twice is fine; so is too late.
+
+        They go out in the order in which the messages came (MQTT 5, 4.6): some brokers end a connection where
+        they do not. So a PUBACK may wait until what came before is acknowledged too.
+        """
         with self._lock:
-            packet_id = self._waiting.pop(arrived.number, None)
-            if self._open and packet_id is not None:
-                self._link.acknowledge(packet_id)
+            if arrived.number in self._waiting:
+                self._done.add(arrived.number)
+            while self._waiting and (first := next(iter(self._waiting))) in self._done:
+                self._done.remove(first)
+                self._link.acknowledge(self._waiting.pop(first))
 
     @property
     def in_flight(self) -> int:
@@ -116,6 +123,7 @@ class Session:
         with self._lock:
             self._open = False
             self._waiting.clear()
+            self._done.clear()
 
     def _taken(self, packet_id: int) -> str:
         """The topic of a publication that was acknowledged; its place is free."""
