@@ -245,6 +245,16 @@ class Tickets:
             ticket.holder, ticket.transferred = self._person(ticket), True
             return self._keep(ticket, "transferred", self.log.now(), SELLER)
 
+    def again(self, change: Change) -> Change:
+        """Another holder, or an update of ours, as it was."""
+        with self.lock:
+            ticket = self.at(self.index_of(change.ticket_id))
+            if change.what == "transferred":
+                return self.transfer(ticket.index)
+            session, inside = ticket.session, change.what == "checkin"
+            self.update(change.code, session.id, session.event, inside, change.said_ms, change.operator)
+            return self.at(ticket.index).history[-1]
+
     def _move(self, ticket: Ticket, what: str, said_ms: int, operator: Operator) -> Ticket:
         ticket.inside = what == "checkin"
         ticket.moved = self._keep(ticket, what, said_ms, operator)

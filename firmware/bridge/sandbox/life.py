@@ -10,7 +10,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from firmware.bridge.sandbox.desk import Desk, Seen, Violation
-from firmware.bridge.sandbox.history import Books, Change, Log
+from firmware.bridge.sandbox.history import ELSEWHERE, Books, Change, Log
 from firmware.bridge.sandbox.server import Server
 from firmware.bridge.sandbox.trouble import ANY, Trouble
 
@@ -49,6 +49,9 @@ class Tickets(Protocol):
 
     def move(self, index: int, inside: bool) -> Change:
         """Somebody enters or leaves at a door of another company."""
+
+    def again(self, change: Change) -> Change:
+        """What happens at this vendor's only, and scans of ours, as they were."""
 
     def index_of(self, which: str) -> int:
         """The number of a ticket, by its id or a code that it has. Raises `KeyError`."""
@@ -153,6 +156,25 @@ class Life:
     def _live(self, every_s: float) -> None:
         while not self._over.wait(every_s):
             self.live()
+
+    def again(self, change: Change) -> Change:
+        """Let one thing happen as it did, for a vendor that goes on with its former books.
+
+        The clock has to tell the times of then. Raises `ValueError` or `KeyError` where it cannot happen.
+        """
+        tickets, ticket = self.tickets, change.ticket_id
+        with tickets.lock:
+            match change.what:
+                case "sold":
+                    return tickets.sell(tickets.index_of(ticket))
+                case "refunded":
+                    return tickets.refund(tickets.index_of(ticket))
+                case "code":
+                    return tickets.change_code(tickets.index_of(ticket))
+                case what if change.operator == ELSEWHERE:
+                    return tickets.move(tickets.index_of(ticket), what == "checkin")
+                case _:
+                    return tickets.again(change)
 
     # --- misbehaviour --------------------------------------------------------------------------------
 

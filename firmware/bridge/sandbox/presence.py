@@ -5,7 +5,7 @@ itself with `changes_per_minute`, and misbehaves when it is told to.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from firmware.bridge.sandbox.life import TICKETS, Life, codes_of
 from firmware.bridge.sandbox.presence_api import ENDPOINTS, SHAPES, Api
 from firmware.bridge.sandbox.presence_rules import BASE, GateRules, Rules
 from firmware.bridge.sandbox.presence_tickets import Event, Ticket, Tickets
-from firmware.bridge.sandbox.presence_venue import VENUE, Device, Gate
+from firmware.bridge.sandbox.presence_venue import VENUE, Device, Gate, Named
 from firmware.bridge.sandbox.server import LOOPBACK, Request
 from firmware.bridge.sandbox.trouble import ASKED, Troubles
 
@@ -185,6 +185,16 @@ class Sandbox:
         """No device is configured any more, as after a change at the vendor."""
         with self.tickets.lock:
             self.api.venue.forget()
+
+    def register(self, devices: Iterable[Named]) -> None:
+        """Configure devices, as `registered` had them."""
+        with self.tickets.lock:
+            for named in devices:
+                self.api.venue.configure(named, self.api.gate(named))
+
+    def registered(self) -> list[Named]:
+        """What the devices that are configured said of themselves."""
+        return [device.named for device in self.devices]
 
     # --- over the control port -----------------------------------------------------------------------
 

@@ -275,6 +275,23 @@ class Tickets:
             ticket.marked = True
             return self._sold(ticket, "marked")
 
+    def again(self, change: Change) -> Change:
+        """A mark, or a scan as it was, whatever would come of it by now; also of a token that nobody has.
+
+        Of a refused one the way is not known any more, nor when a ticket was seen: the next scan of it is no
+        duplicate.
+        """
+        with self.lock:
+            if change.what == "marked":
+                return self.mark(self.index_of(change.ticket_id))
+            inside, internal = change.what in (IN, INNER_IN), change.what in (INNER_IN, INNER_OUT)
+            scan = Scan(change.code, inside, internal, change.said_ms, change.operator)
+            ticket = self._tickets[self.index_of(change.ticket_id)] if change.ticket_id else None
+            (self._uploaded if change.how == UPLOADED else self._answered).add(key(scan))
+            if ticket is not None and change.what != DENIED:
+                return self._move(ticket, scan, change.how)
+            return self._keep(ticket, change.what, scan, change.how)
+
     def _sold(self, ticket: Ticket, what: str) -> Change:
         change = self.log.keep(ticket.id, what, ticket.code, self.log.now(), SELLER)
         ticket.history.append(change)

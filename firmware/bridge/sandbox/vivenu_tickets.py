@@ -234,6 +234,20 @@ class Tickets:
             ticket.deleted = True
             return self._keep(ticket, "deleted", self.log.now(), SELLER)
 
+    def again(self, change: Change) -> Change:
+        """Details, the end of a ticket, or a scan of ours, as it was."""
+        with self.lock:
+            index = self.index_of(change.ticket_id)
+            match change.what:
+                case "details":
+                    return self.personalise(index)
+                case "deleted":
+                    return self.delete(index)
+                case what:
+                    ok, inside = what != "denied", what == "checkin"
+                    self.upload(Entry(change.code, change.ticket_id, change.said_ms, ok, inside))
+                    return self.at(index).history[-1]
+
     def _walked(self, ticket: Ticket, inside: bool) -> None:
         self.log.inside += inside - ticket.inside
         ticket.inside = inside
