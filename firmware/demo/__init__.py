@@ -21,9 +21,10 @@ from firmware.core.ticket import Moment, Perimeter
 from firmware.demo import pipe, tickets
 from firmware.demo.desk import Desk
 from firmware.demo.lines import Feed
-from firmware.demo.orders import HELP, Orders
+from firmware.demo.orders import Orders
+from firmware.demo.plays import PLAYS, USUAL
 from firmware.demo.stage import Stage
-from firmware.demo.whole import PACE, WHOLE, Whole, check_libraries
+from firmware.demo.whole import GATE, PACE, WHOLE, Whole, check_libraries
 from firmware.faults import Faults, faults_of
 from firmware.history import decode
 from firmware.hold import hold
@@ -52,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alone",
         action="store_true",
-        help="one gate and a list of its own: no broker, bridge or vendor; the three that follow mean it too",
+        help="one gate and a list of its own: no broker, bridge or vendor; --tickets, --count and --config "
+        "mean it too",
+    )
+    parser.add_argument(
+        "--vendor",
+        choices=tuple(PLAYS),
+        help=f"whose sandbox stands behind the bridge ({USUAL}, or what --data has)",
     )
     parser.add_argument("--tickets", type=Path, metavar="FILE", help="your own list, CSV or JSON lines")
     parser.add_argument("--count", type=int, metavar="N", help=f"tickets to make ({tickets.COUNT:,})")
@@ -67,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'first lane, or JSON objects such as {"code": "…", "lane": "2", "direction": "out"}; each waits\n'
         "until its lane is ready again. Where standard output is no terminal it gets one JSON object a\n"
         "scan. Without --alone the lines of a pipe may be commands too, and there are objects with what was\n"
-        '"told": receipt, vendor, status, sell, refund, check-in, change, copy, report, ended.\n'
+        '"told": checking, receipt, vendor, status, sell, refund, check-in, change, copy, report, ended.\n'
         "Exit code 1: a list was refused, or a line was no scan."
     )
 
@@ -82,8 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
             stage = opened.enter_context(Stage())
             opened.enter_context(stage.signals())
             data = opened.enter_context(folder(arguments.data))
-            whole = opened.enter_context(Whole(data, say, stage.bell.ring))
+            vendor = vendor_of(arguments.vendor, data)
+            whole = opened.enter_context(Whole(vendor, data, say, stage.bell.ring))
             return play(arguments, stage, whole.settings, data, say, whole)
+        if arguments.vendor:
+            raise Refused("--vendor: a gate alone has none: leave it out, or what makes it a gate alone")
         settings = settings_for(arguments)._replace(brokers=())  # those of a venue are no playground
         refuse_second_reader_of_lines(settings)
         stage = opened.enter_context(Stage())
@@ -110,6 +120,19 @@ def is_alone(arguments: argparse.Namespace) -> bool:
             )
         return False
     return bool(alone or mark_of_current(arguments.data / "catalogue"))
+
+
+def vendor_of(named: str | None, data: Path) -> str:
+    """The vendor that was named, or that the data have. Raises `Refused` where these are two."""
+    path = data / WHOLE
+    had = (path.read_text("utf-8").strip() or USUAL) if path.exists() else ""
+    if had and had not in PLAYS:
+        raise Refused(f"{path}: names no vendor of the demo: choose another --data")
+    if named and had and named != had:
+        raise Refused(
+            f"{data}: has {PLAYS[had].title} for its vendor: choose another --data, or leave it out"
+        )
+    return named or had or USUAL
 
 
 def refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
@@ -245,6 +268,7 @@ def play(
                 changed=stage.changed,
                 outcome=whole.outcome if whole else lambda _: None,
                 pace=PACE if whole else None,
+                root=whole.computer(GATE) if whole else Path("/"),
             )
         )
         faults = Faults(lambda: {**faults_of(unit), **(whole.faults() if whole else {})})
@@ -254,7 +278,7 @@ def play(
         gate = opened.enter_context(stage.running(unit))
         desk = Desk(stage, gate, board, walk_ms)
         if whole and orders:
-            desk = Desk(stage, gate, board, walk_ms, orders.commands, HELP)
+            desk = Desk(stage, gate, board, walk_ms, orders.commands, orders.help())
             whole.begin(unit, partial(go_on, stage))
             for sentence in words_of_the_whole(whole, orders):
                 say(sentence)

@@ -1,42 +1,47 @@
 """The demo's bridge, in a process of its own: the real one, which tells the demo how it is."""
 
+import os
 import threading
 from pathlib import Path
 
 from firmware.bridge.database import Database, LedgerLost
-from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.service import Bridge, ledger_url, open_bridge
-from firmware.bridge.settings import AccountSettings, BridgeSettings
-from firmware.config import BrokerSettings
-from firmware.core.ticket import Choice
+from firmware.bridge.settings import BridgeSettings, parse
 from firmware.demo.child import BridgeOrder, Health, News, serve, tell
+from firmware.demo.plays import PLAYS, written_out
 from firmware.mqtt import Pace
 
 LOOK_S = 0.2  # between two looks; the person sees no more
-POLL_S = 1  # between two looks at the vendor's list: a sale is at the gate in a second or two
-RATE_MAX = 100  # requests a second; the sandbox allows any number
+# The sandbox allows any number of requests.
+SETTINGS = """
+[bridge]
+venue = {venue}
+[[broker]]
+host = "127.0.0.1"
+port = BROKER_PORT
+tls = false
+[[vendor]]
+name = {name}
+kind = {kind}
+rate_max = 100
+"""
 WAITING = frozenset({"untimed", "due", "claimed"})  # what the vendor has not answered yet
 
 
 def settings_of(order: BridgeOrder) -> BridgeSettings:
-    """As a bridge.toml would say it."""
-    vendor = IngresseSettings(
-        name=order.account,
-        key=order.key,
-        login="token",
-        token=order.token,
-        jwt=order.jwt,
-        events=((order.event, order.sessions),),
-        unsold=Choice.REFUSE,
-        api_url=order.url,
-    )
-    return BridgeSettings(
-        order.venue,
-        "",
-        (BrokerSettings("127.0.0.1", order.broker_port, tls=False),),
-        (AccountSettings(order.account, POLL_S, 24, RATE_MAX, RATE_MAX, vendor),),
-    )
+    """As a bridge.toml says it; the vendor's secrets are in files, as they must be. Raises `OSError`."""
+    play, folder = PLAYS[order.vendor], Path(order.folder).absolute()
+    values = dict(order.values)
+    for name in play.secrets:
+        path = folder / f"vendor-{name}"
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(values[name])
+        values[name] = str(path)
+    own = {"venue": order.venue, "name": order.vendor, "kind": order.vendor}
+    written = written_out(SETTINGS + play.account, {**values, **own})
+    return parse(written.replace("BROKER_PORT", str(order.broker_port)), "settings of the demo's bridge")
 
 
 def health_of(bridge: Bridge, counts: Counts) -> Health:
@@ -60,7 +65,7 @@ def work(order: BridgeOrder, over: threading.Event) -> None:
         open_bridge(settings, folder, lambda text: tell(News(say=text)), pace) as bridge,
         Database(ledger_url(settings, folder)) as database,
     ):
-        ledger = Ledger(database, order.venue, (order.account,))
+        ledger = Ledger(database, order.venue, (order.vendor,))
         tell(News(ready={}))
         known = None
         while not over.wait(LOOK_S):

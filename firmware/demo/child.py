@@ -29,25 +29,21 @@ class BrokerOrder(Struct, frozen=True):
 
 
 class VendorOrder(Struct, frozen=True):
-    """Where to answer, and the file with the books."""
+    """Which vendor, where to answer, and the file with the books."""
 
+    vendor: str
     port: int
     books: str
 
 
 class BridgeOrder(Struct, frozen=True):
-    """Where everything is. `sessions` are those of the event that are played here."""
+    """Where everything is. `values` are what the vendor has for its account; some of them are secrets."""
 
     folder: str
     venue: str
-    account: str
+    vendor: str
     broker_port: int
-    url: str
-    key: str
-    token: str
-    jwt: str
-    event: str
-    sessions: tuple[str, ...]
+    values: dict[str, str]
     retry_s_max: float
 
 

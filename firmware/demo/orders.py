@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from firmware.demo.network import LOOPBACK
 from firmware.demo.part import Part
 from firmware.demo.ways import Fact, Told
-from firmware.demo.whole import ACCOUNT, TOMORROW, TONIGHT, Whole
+from firmware.demo.whole import Whole
 from firmware.signals import visible
 
 ASK_S = 5.0  # for the vendor's control port, which is never slow
@@ -46,7 +46,7 @@ class Orders:
     """The orders, for whoever types or pipes them. What one did, or why it did nothing, is a sentence."""
 
     def __init__(self, whole: Whole) -> None:
-        self._whole = whole
+        self._whole, self._play = whole, whole.play
         self.last_code = ""
         self.commands: Mapping[str, Callable[[str], str]] = {
             "net": partial(self._choose, "net", {"cut": self._cut, "mend": self._mend}),
@@ -69,20 +69,25 @@ class Orders:
             "status": lambda _: self._status(),
         }
 
+    def help(self) -> str:
+        """The commands, and what is different with this vendor."""
+        return "\n".join(filter(None, (HELP, self._play.about)))
+
     def samples(self) -> Mapping[str, list[str]]:
-        """A few codes for each thing that the gate would say to them. Empty while the vendor is down."""
-        wanted: tuple[dict[str, str], ...] = (
-            {"session": TONIGHT, "sold": "true", "refunded": "false", "external": "false", "inside": "false"},
-            {"session": TONIGHT, "sold": "true", "inside": "true"},
-            {"session": TONIGHT, "sold": "false"},
-            {"session": TONIGHT, "refunded": "true"},
-            {"session": TOMORROW, "sold": "true", "refunded": "false"},
-        )
+        """A few codes for each thing that would be said to them. Empty while the vendor is down.
+
+        Where the vendor is asked, each scan is its word alone, and it is not asked by looking.
+        """
+        play = self._play
         try:
-            codes = [code for each in wanted for code in self._codes(**each)]
+            if play.asks:
+                every = (("good", play.good), *play.samples)
+                found = {word: self._codes(query)[:SHOWN] for word, query in every}
+            else:
+                queries = (play.good, *(query for _, query in play.samples))
+                found = self._whole.words_of([code for query in queries for code in self._codes(query)])
         except Unable:
             return {}
-        found = self._whole.words_of(codes)
         good = {"good": found.pop("good", [])}
         return {word: some[:SHOWN] for word, some in {**good, **found}.items() if some}
 
@@ -109,7 +114,8 @@ class Orders:
 
     def _cut(self) -> str:
         self._whole.network.cut()
-        return "the network is cut: the gate goes on alone"
+        alone = "nobody is let in meanwhile" if self._play.asks else "the gate goes on alone"
+        return f"the network is cut: {alone}"
 
     def _mend(self) -> str:
         self._whole.network.mend()
@@ -117,17 +123,16 @@ class Orders:
 
     def _slow(self) -> str:
         self._ask("POST", "behave")
-        self._ask("POST", "misbehave", {"kind": "slow", "chance": 1.0, "seconds": SLOW_S})
+        self._ask("POST", "misbehave", body={"kind": "slow", "chance": 1.0, "seconds": SLOW_S})
         self._whole.manner = "slow"
         return f"each of the vendor's replies takes {SLOW_S:g} s from now on"
 
     def _lossy(self) -> str:
         self._ask("POST", "behave")
-        self._ask("POST", "misbehave", {"kind": "lost", "endpoint": "update", "chance": LOST_SHARE})
+        call, words = self._play.lost
+        self._ask("POST", "misbehave", body={"kind": "lost", "endpoint": call, "chance": LOST_SHARE})
         self._whole.manner = "lossy"
-        return (
-            f"{LOST_SHARE:.0%} of the replies to check-ins get lost from now on, after the check-in was made"
-        )
+        return f"{LOST_SHARE:.0%} of the replies to {words}"
 
     def _well(self) -> str:
         self._ask("POST", "behave")
@@ -142,25 +147,22 @@ class Orders:
     # --- at the vendor ---------------------------------------------------------------------------------
 
     def _sell(self, word: str) -> str:
-        code = word or next(iter(self._codes(session=TONIGHT, sold="false")), "")
-        self._happens("sell", "sold", code)
-        return f"sold: {shown(code)}"
+        code = word or next(iter(self._codes(self._play.unsold)), "")
+        return self._happens("sell", "sold", code)
 
     def _refund(self, word: str) -> str:
         code = word or self._good()
-        self._happens("refund", "refunded", code)
-        return f"refunded: {shown(code)}"
+        return self._happens("refund", "refunded", code)
 
     def _elsewhere(self, word: str) -> str:
         code = word or self._good()
-        self._happens("check-in", "entered elsewhere", code)
-        return f"entered at a door of another company: {shown(code)}"
+        return self._happens("check-in", "entered elsewhere", code)
 
     def _copy(self, word: str) -> str:
         code, second = word or self.last_code, self._whole.second
         if not code:
             raise Unable("no code was held to the first gate yet: /copy CODE")
-        if second is None or not second.tickets:
+        if second is None or not (self._play.asks or second.unit.catalogue.count):
             raise Unable("the second gate has no tickets yet: wait a moment")
         shot = second.scan(code)
         if shot is None:
@@ -172,45 +174,46 @@ class Orders:
 
     def _good(self) -> str:
         """A code that would be let in, any of the first ones, so that two orders seldom meet."""
-        wanted = {"sold": "true", "refunded": "false", "external": "false", "inside": "false"}
-        good = self._whole.words_of(self._codes(session=TONIGHT, **wanted)).get("good", [])
+        good = self._codes(self._play.good)
+        if not self._play.asks:
+            good = self._whole.words_of(good).get("good", [])
         if not good:
             raise Unable("there is no code left that would be let in: name one")
         return random.choice(good)  # noqa: S311 - no secret
 
-    def _happens(self, act: str, what: str, code: str) -> None:
+    def _happens(self, act: str, what: str, code: str) -> str:
         """Let it happen. The reply is a change as an array: number, ticket, what, the code it has now, …"""
         if not code:
             raise Unable("the vendor has no such ticket left")
         begun_ns = time.perf_counter_ns()
-        ticket = f"{ACCOUNT}:{self._ask('GET', 'ticket', query={'ticket': code})['id']}"
-        self._whole.ways.expect(what, ticket, begun_ns)
+        found = self._ask("GET", "ticket", urlencode({"ticket": code}))
+        ticket = self._whole.id_of(found[self._play.ticket_id])
+        unheard = self._play.unheard.get(act, "")
+        if not unheard:
+            self._whole.ways.expect(what, ticket, begun_ns)
         try:
-            _, _, _, has_now, *_ = self._ask("POST", act, {"ticket": code})
+            _, _, _, has_now, *_ = self._ask("POST", act, body={"ticket": code})
         except Unable:
             self._whole.ways.forget(ticket)
             raise
         facts: dict[str, Fact] = {"told": act, "ticket": ticket, "code": code, "code_now": has_now}
         self._whole.ways.tell(Told("", facts))
+        return "; ".join(filter(None, (f"{what}: {shown(code)}", unheard)))
 
-    def _codes(self, **wanted: str) -> list[str]:
-        codes: list[str] = self._ask("GET", "codes", query={"count": str(LOOKED_AT), **wanted})
+    def _codes(self, query: str) -> list[str]:
+        """Codes that the vendor has, as a query of `PLAYS` wants them."""
+        wanted = query.format_map(self._whole.values)
+        codes: list[str] = self._ask("GET", "codes", f"count={LOOKED_AT}&{wanted}")
         return codes
 
-    def _ask(
-        self,
-        method: str,
-        name: str,
-        body: Mapping[str, object] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> Any:
+    def _ask(self, method: str, name: str, query: str = "", body: Mapping[str, object] | None = None) -> Any:
         """Ask the vendor's control port. Raises `Unable`."""
         if self._whole.vendor.state != "up":
             raise Unable("the vendor is down: /vendor start")
         port = urlsplit(self._whole.control_url).port
         connection = HTTPConnection(LOOPBACK, port, timeout=ASK_S)
         try:
-            path = f"/sandbox/{name}?{urlencode(query)}" if query else f"/sandbox/{name}"
+            path = f"/sandbox/{name}?{query}" if query else f"/sandbox/{name}"
             headers = {"Content-Type": "application/json"}
             connection.request(method, path, json.dumps(body or {}) if method == "POST" else None, headers)
             reply = connection.getresponse()

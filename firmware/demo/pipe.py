@@ -35,6 +35,10 @@ def play(
 
 
 def _write_all(stage: Stage, say: Callable[[str], None], whole: Whole | None) -> None:
+    for lane, row in stage.asked():
+        epoch, seq = epoch_and_seq(row)
+        facts = {"told": "checking", "lane": lane, "epoch": epoch, "seq": seq}
+        write(json.dumps(facts).encode() + b"\n")
     for shot in stage.take():
         write(object_of(shot, stage.reason(shot)))
         stage.shown(shot)

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from firmware.core.ticket import Authority
 from firmware.demo.desk import Desk, Walks
 from firmware.demo.stage import Stage
 from firmware.demo.ways import Told, Way, milliseconds, steps
@@ -162,6 +163,12 @@ class Picture:
             walks
         )
         shot = self._last.get(name)
+        if self._seen.stage.asks(name):
+            yield Text(" CHECKING", "bold blue").append("  the vendor is asked", "default not bold")
+            yield Text("")
+            if self._seen.whole:
+                yield Text("")
+            return
         if shot is None:
             yield Text(" no scan yet", "dim")
             yield Text("")
@@ -208,7 +215,8 @@ def code_of(shot: Shot) -> str:
 
 def times_of(shot: Shot) -> str:
     """How long it took, counted from when the text was there."""
-    words = [f"decided {span(shot.decided_ns - shot.read_ns)}"]
+    asked = shot.scan.route.authority is Authority.VENDOR and shot.row not in (0, shot.scan.row)
+    words = [f"{'answered' if asked else 'decided'} {span(shot.decided_ns - shot.read_ns)}"]
     if shot.durable_ns is not None:
         words.append(f"on disk {span(shot.durable_ns - shot.read_ns)}")
     elif shot.row:

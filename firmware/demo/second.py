@@ -20,40 +20,36 @@ JOIN_S_MAX = 10.0
 class SecondGate:
     """A whole gate on a fake board of its own, on threads of this process. People walk through at once."""
 
-    def __init__(self, settings: Settings, data: Path, pace: Pace) -> None:
-        """Open it and let it work. Raises what a gate raises."""
+    def __init__(self, settings: Settings, data: Path, pace: Pace, root: Path) -> None:
+        """Open it and let it work; its computer is at `root`. Raises what a gate raises."""
         self._lane = settings.lanes[0].setup.name
         self._last: Shot | None = None
         self._news = threading.Condition()
         self._asking = threading.Lock()
         with ExitStack() as opened:
             board = open_board("fake", {**board_settings(settings), "after_ms": 0})
-            self._unit: Unit = opened.enter_context(
-                open_unit(settings, data, board=board, trusted=lambda: True, watch=self._watch, pace=pace)
+            unit = open_unit(
+                settings, data, board=board, trusted=lambda: True, watch=self._watch, pace=pace, root=root
             )
-            self._unit.gate.start()
-            self._thread = threading.Thread(target=self._unit.gate.run, name="second gate", daemon=True)
+            self.unit: Unit = opened.enter_context(unit)
+            self.unit.gate.start()
+            self._thread = threading.Thread(target=self.unit.gate.run, name="second gate", daemon=True)
             self._thread.start()
             opened.callback(self._stop)
             self._opened = opened.pop_all()
-
-    @property
-    def tickets(self) -> int:
-        """How many are in its catalogue."""
-        return self._unit.catalogue.count
 
     def scan(self, code: str) -> Shot | None:
         """Hold a code to it on the way in. `None` where no answer came in time."""
         with self._asking, self._news:
             self._last = None
-            self._unit.gate.scan(self._lane, Code(code), "in")
+            self.unit.gate.scan(self._lane, Code(code), "in")
             self._news.wait_for(lambda: self._last is not None, ANSWER_S)
             return self._last
 
     def reason(self, shot: Shot) -> str:
         """Why the scan got its verdict, in words."""
-        setup = self._unit.gate.lane(shot.lane).setup
-        return reason(setup, shot.scan, shot.verdict, shot.text, self._unit.settings.timezone)
+        setup = self.unit.gate.lane(shot.lane).setup
+        return reason(setup, shot.scan, shot.verdict, shot.text, self.unit.settings.timezone)
 
     def close(self) -> None:
         """End it. Twice is fine."""
@@ -73,5 +69,5 @@ class SecondGate:
             self._news.notify_all()
 
     def _stop(self) -> None:
-        self._unit.gate.stop()
+        self.unit.gate.stop()
         self._thread.join(JOIN_S_MAX)

@@ -16,6 +16,7 @@ from typing import Self
 
 from firmware.core.lane import GRACE_MS
 from firmware.core.movements import inside
+from firmware.core.states import Asking
 from firmware.core.ticket import Perimeter, Verdict
 from firmware.gate import Gate
 from firmware.shots import Shot
@@ -78,6 +79,8 @@ class Stage:
         self._entering: dict[str, tuple[str, bool]] = {}  # lane -> ticket, and whether it was inside before
         self._rest = threading.Condition()
         self._awaited: tuple[str, str] | None = None
+        self._asking: dict[str, int] = {}  # lane -> row of the last scan about which a vendor was asked
+        self._asked: deque[tuple[str, int]] = deque(maxlen=SHOTS_MAX)
         self._crash: BaseException | None = None
 
     # --- in the loop -----------------------------------------------------------------------------
@@ -98,6 +101,11 @@ class Stage:
     def changed(self, lane: str) -> None:
         """Something happened to a lane."""
         assert self._unit is not None, "the loop runs only while the unit is here"
+        state = self._unit.gate.lane(lane).state
+        if isinstance(state, Asking) and self._asking.get(lane) != state.scan.row:
+            self._asking[lane] = state.scan.row
+            self._asked.append((lane, state.scan.row))
+            self.bell.ring()
         if self._unit.gate.at_rest(lane):
             if entered := self._entering.pop(lane, None):
                 ticket, before = entered
@@ -121,6 +129,15 @@ class Stage:
         """The scans that were finished since."""
         while self._shots:
             yield self._shots.popleft()
+
+    def asked(self) -> Iterator[tuple[str, int]]:
+        """Lanes that have begun to wait for a vendor since, each with the row of its scan."""
+        while self._asked:
+            yield self._asked.popleft()
+
+    def asks(self, lane: str) -> bool:
+        """Whether this lane waits for a vendor's answer."""
+        return self._unit is not None and isinstance(self._unit.gate.lane(lane).state, Asking)
 
     def shown(self, shot: Shot) -> None:
         """This scan has been written or drawn, so the next one may come."""

@@ -1,4 +1,4 @@
-"""The demo's vendor, in a process of its own: the Ingresse sandbox, which here also remembers.
+"""The demo's vendor, in a process of its own: a sandbox, which here also remembers.
 
 Every change is in a file before the reply that tells of it leaves, so a vendor that was killed comes back
 with the same books. The file is not flushed to the disk: it outlives processes, not power cuts.
@@ -14,40 +14,60 @@ from typing import BinaryIO
 
 import msgspec
 
+from firmware.bridge.sandbox import presence
+from firmware.bridge.sandbox.command import SANDBOXES, Sandbox
 from firmware.bridge.sandbox.control import control_of
-from firmware.bridge.sandbox.history import ELSEWHERE, Change, utc_ms
-from firmware.bridge.sandbox.ingresse import Sandbox
-from firmware.bridge.sandbox.ingresse_tickets import Tickets
+from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, Change, utc_ms
+from firmware.bridge.sandbox.presence_venue import Named
 from firmware.bridge.sandbox.server import LOOPBACK, Answer, Reply, Request, Server
 from firmware.demo.child import News, VendorOrder, serve, tell
+from firmware.demo.plays import PLAYS, USUAL
 
 SEED = 1
 TICKETS = 4000  # a thousand a session: there at once, and more than anybody types
-HEAD = msgspec.json.encode({"seed": SEED, "tickets": TICKETS}) + b"\n"
+LONG_AGO_MS = 0  # where a vendor begins whose events have dates: its books may be older than today
+ELSEWHERE_OR_SOLD = (ELSEWHERE, SELLER)  # what they do is said as it happens, so the clock is asked twice
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first line of the books: whose they are."""
+
+    seed: int = SEED
+    tickets: int = TICKETS
+    vendor: str = USUAL
 
 
 class Clock:
-    """The machine's clock, or the times at which things happened while they are told again."""
+    """The machine's clock, or times at which things happened; the last of these stays until it is over."""
 
     def __init__(self) -> None:
         self.told: deque[int] = deque()
 
     def __call__(self) -> int:
         """UTC milliseconds."""
-        return self.told.popleft() if self.told else utc_ms()
+        if len(self.told) > 1:
+            return self.told.popleft()
+        return self.told[0] if self.told else utc_ms()
 
 
 class Books:
-    """All that happened at this vendor, a line each. One process has them at a time."""
+    """All that happened at this vendor, a line each. One process has them at a time.
 
-    def __init__(self, file: BinaryIO, sandbox: Sandbox, clock: Clock) -> None:
-        self._file, self._sandbox = file, sandbox
+    Devices that were configured there are in a file beside it, `devices`.
+    """
+
+    def __init__(self, file: BinaryIO, devices: Path, vendor: str, sandbox: Sandbox, clock: Clock) -> None:
+        self._file, self._sandbox, self._clock = file, sandbox, clock
         self._lock = threading.Lock()
-        self._kept = self._read(clock)
+        self._head = msgspec.json.encode(Head(vendor=vendor)) + b"\n"
+        self._kept = self._read()
+        self._devices = Devices(devices, sandbox) if isinstance(sandbox, presence.Sandbox) else None
 
     def keep(self) -> None:
         """Write down what is new."""
         with self._lock:
+            if self._devices is not None:
+                self._devices.keep()
             if self._sandbox.books().changes == self._kept:
                 return
             changes = self._sandbox.history()
@@ -55,46 +75,56 @@ class Books:
                 self._file.write(msgspec.json.encode(change) + b"\n")
             self._kept = len(changes)
 
-    def _read(self, clock: Clock) -> int:
+    def _read(self) -> int:
         """Let everything happen again; returns how much there was. A last line that was cut is dropped."""
         head, *lines = self._file.read().split(b"\n")
-        if head + b"\n" != HEAD:
+        if not is_head(head, self._head):
             self._file.truncate(0)
-            self._file.write(HEAD)
+            self._file.write(self._head)
             return 0
-        whole = len(HEAD)
-        tickets = self._sandbox.tickets
+        whole = len(head) + 1
         for line in lines[:-1]:
-            change = msgspec.json.decode(line, type=Change)
-            again(tickets, change, clock)
+            self._again(msgspec.json.decode(line, type=Change))
             whole += len(line) + 1
         self._file.truncate(whole)
         return len(lines) - 1
 
+    def _again(self, change: Change) -> None:
+        """Let one thing happen as it did."""
+        both = change.operator in ELSEWHERE_OR_SOLD
+        self._clock.told.extend((change.said_ms, change.at_ms) if both else (change.at_ms,))
+        found = self._sandbox.life.again(change)
+        self._clock.told.clear()
+        if found != change:
+            raise ValueError(f"the vendor's books do not fit: {change} came out as {found}: remove them")
 
-def again(tickets: Tickets, change: Change, clock: Clock) -> None:
-    """Let one thing happen as it did."""
-    index = tickets.index_of(change.ticket_id)
-    here = change.what in {"checkin", "checkout"} and change.operator != ELSEWHERE
-    clock.told.extend((change.at_ms,) if here else (change.said_ms, change.at_ms))
-    match change.what:
-        case "sold":
-            found = tickets.sell(index)
-        case "refunded":
-            found = tickets.refund(index)
-        case "code":
-            found = tickets.change_code(index)
-        case "transferred":
-            found = tickets.transfer(index)
-        case what if here:
-            session = tickets.ticket(change.ticket_id).session
-            inside = what == "checkin"
-            tickets.update(change.code, session.id, session.event, inside, change.said_ms, change.operator)
-            found = tickets.ticket(change.ticket_id).history[-1]
-        case what:
-            found = tickets.move(index, what == "checkin")
-    if found != change:
-        raise ValueError(f"the vendor's books do not fit: {change} came out as {found}: remove them")
+
+def is_head(line: bytes, wanted: bytes) -> bool:
+    """Whether these are the books of the same tickets."""
+    try:
+        return msgspec.json.decode(line, type=Head) == msgspec.json.decode(wanted, type=Head)
+    except msgspec.MsgspecError:
+        return False
+
+
+class Devices:
+    """The devices that were configured at Presence; the vendor forgets none by being restarted."""
+
+    def __init__(self, path: Path, sandbox: presence.Sandbox) -> None:
+        self._path, self._sandbox = path, sandbox
+        self._kept: list[Named] = []
+        if path.exists():
+            self._kept = msgspec.json.decode(path.read_bytes(), type=list[Named])
+            sandbox.register(self._kept)
+
+    def keep(self) -> None:
+        """Write them down where they are others by now."""
+        devices = self._sandbox.registered()
+        if devices != self._kept:
+            unfinished = self._path.with_suffix(".new")
+            unfinished.write_bytes(msgspec.json.encode(devices))
+            unfinished.rename(self._path)
+            self._kept = devices
 
 
 @contextmanager
@@ -118,16 +148,30 @@ def kept(answer: Answer, books: Books) -> Answer:
     return answer_and_keep
 
 
+@contextmanager
+def remembering(vendor: str, path: Path) -> Iterator[tuple[Sandbox, Books]]:
+    """The vendor's sandbox, and its books, after all in them has happened again."""
+    clock, play = Clock(), PLAYS[vendor]
+    if play.tonight is not None:
+        clock.told.append(LONG_AGO_MS)
+    with opened(path) as file, SANDBOXES[vendor](tickets=TICKETS, seed=SEED, clock=clock) as sandbox:
+        clock.told.clear()
+        books = Books(file, path.with_name("devices.json"), vendor, sandbox, clock)
+        if play.tonight is not None:
+            play.tonight(sandbox, utc_ms())
+        yield sandbox, books
+
+
 def work(order: VendorOrder, over: threading.Event) -> None:
     """Be the vendor until told to end. What the sandbox serves itself is known to nobody: it has no books."""
-    clock = Clock()
-    with opened(Path(order.books)) as file, Sandbox(tickets=TICKETS, seed=SEED, clock=clock) as sandbox:
-        books = Books(file, sandbox, clock)
+    with remembering(order.vendor, Path(order.books)) as (sandbox, books):
         control = control_of(sandbox)
         control.answer = kept(control.answer, books)
-        with Server(kept(sandbox.api.answer, books), clock, LOOPBACK, order.port) as server, control:
-            ready = {"url": server.url, "control": control.url, "key": sandbox.key}
-            tell(News(ready={**ready, "token": sandbox.token, "jwt": sandbox.jwt}))
+        answer, clock = kept(sandbox.life.desk.answer, books), sandbox.life.server.clock
+        with Server(answer, clock, LOOPBACK, order.port) as server, control:
+            values = PLAYS[order.vendor].values(sandbox).items()
+            found = {name: value.replace(sandbox.url, server.url) for name, value in values}
+            tell(News(ready={**found, "control": control.url}))
             over.wait()
 
 

@@ -10,7 +10,7 @@ What they keep lies beside the gate's own data:
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -18,10 +18,11 @@ from typing import NamedTuple, Self
 from firmware import wire
 from firmware.config import BrokerSettings, Settings, parse
 from firmware.core.rules import judge
-from firmware.core.ticket import Direction, Verdict
+from firmware.core.ticket import Direction, Moment, Verdict
 from firmware.demo.child import BridgeOrder, BrokerOrder, Health, News, VendorOrder
 from firmware.demo.network import LOOPBACK, Network, free_port
 from firmware.demo.part import Part
+from firmware.demo.plays import PLAYS, Play, Values, written_out
 from firmware.demo.second import SecondGate
 from firmware.demo.ways import Fact, Told, Ways
 from firmware.files import sync_folder
@@ -32,11 +33,13 @@ from firmware.signals import WORDS
 from firmware.unit import Refused, Unit
 from firmware.uplink import Uplink
 from firmware.venue_key import venue_key
+from hal.watch import monotonic_ms
 
 BOOKS = "vendor/books.jsonl"  # in the data directory
-WHOLE = "demo-whole"  # an empty file in the data directory: it belongs to a whole demo
-VENUE, GATE, SECOND, ACCOUNT = "demo", "gate-1", "gate-2", "ingresse"
-EVENT, TONIGHT, TOMORROW = "28180", "43058", "43059"  # of the sandbox: an event and its two sessions
+WHOLE = "demo-whole"  # a file in the data directory that belongs to a whole demo: which vendor it has
+VENUE, GATE, SECOND = "demo", "gate-1", "gate-2"
+# Two gates on one computer are two computers to a vendor that knows its devices by their network card.
+CARDS = {GATE: "02:00:5e:00:53:01", SECOND: "02:00:5e:00:53:02"}
 RETRY_S_MAX = 1.0  # between tries to connect: a person waits for it to heal
 PACE = Pace(retry_least_s=0.1, retry_most_s=RETRY_S_MAX, steady_s=0.0)
 START_S = 60.0  # for a part to be up, and for the first catalogue; a few seconds on an idle machine
@@ -57,15 +60,13 @@ record_ms = 5000  # this disk is not the gate's alone: better late than out of o
 [policy]
 reentry = "after_exit"
 exits = "only_if_inside"
-[[event]]
-id = "{EVENT}"
-sessions = ["{TONIGHT}"]
 """
 
 
-def settings_of(name: str, port: int) -> Settings:
+def settings_of(name: str, port: int, play: Play, values: Values) -> Settings:
     """A gate of the demo's venue, whose broker is at this port."""
-    settings = parse(SETTINGS.format(name=name), "settings of the demo")
+    own = written_out(play.gate, values)
+    settings = parse(f"{SETTINGS.format(name=name)}{own}", "settings of the demo")
     return settings._replace(brokers=(BrokerSettings(LOOPBACK, port, tls=False),))
 
 
@@ -93,11 +94,11 @@ class Status(NamedTuple):
 class Whole:
     """All that stands around the gate. Entering starts broker, vendor and bridge; `begin` the second gate.
 
-    `say` gets sentences for people; `ring` wakes whoever shows.
+    `vendor` is one of `PLAYS`; `say` gets sentences for people; `ring` wakes whoever shows.
     """
 
-    def __init__(self, data: Path, say: Callable[[str], None], ring: Callable[[], None]) -> None:
-        self._data, self._say = data, say
+    def __init__(self, vendor: str, data: Path, say: Callable[[str], None], ring: Callable[[], None]) -> None:
+        self._vendor, self.play, self._data, self._say = vendor, PLAYS[vendor], data, say
         self._broker_port, self._vendor_port = free_port(), free_port()
         self.network = Network(self._broker_port)
         self.ways = Ways(VENUE, GATE, self._broker_port, PACE, ring)
@@ -106,8 +107,7 @@ class Whole:
         self.bridge = Part("bridge", "firmware.demo.bridge", data / "bridge.log", self._heard, self._part)
         self.second: SecondGate | None = None
         self.manner = "well"
-        self.settings = settings_of(GATE, self.network.port)
-        self._account: Mapping[str, str] = {}
+        self.values: Values = {}  # what the vendor has, from its start on
         self._health = Health()
         self._unit: Unit | None = None
         self._status = Status("cut", "down", "down", 0, 0, 0)
@@ -159,7 +159,7 @@ class Whole:
         key = venue_key(self._data / "bridge")
         for folder in (self._data / "catalogue", self._data / "second" / "catalogue"):
             place_key(key, folder)
-        (self._data / WHOLE).touch()
+        (self._data / WHOLE).write_text(self._vendor, "utf-8")
 
     def _stop_watching(self) -> None:
         self._over.set()
@@ -177,14 +177,43 @@ class Whole:
         self._unit = unit
         self.ways.begin(unit.uplink)
         self._thread.start()
-        second = settings_of(SECOND, self._broker_port)
-        self.second = self._opened.enter_context(SecondGate(second, self._data / "second", PACE))
-        if unit.catalogue.count == 0:
+        second = self._settings_of(SECOND, self._broker_port)
+        opening = SecondGate(second, self._data / "second", PACE, self.computer(SECOND))
+        self.second = self._opened.enter_context(opening)
+        if self.play.asks:
+            self._say(f"{self.play.title} is asked, through broker and bridge")
+        elif unit.catalogue.count == 0:
             self._say("the tickets come from the vendor, through bridge and broker")
         until = time.monotonic() + START_S
-        while not (unit.catalogue.count and unit.catalogue.stamp_utc_ms and self.second.tickets):
+        while not (self._is_ready(unit) and self._is_ready(self.second.unit)):
             if time.monotonic() > until or not wait(LOOK_MS):
                 break
+
+    def _is_ready(self, unit: Unit) -> bool:
+        """Whether the vendor's list is there, or the vendor can be asked."""
+        if not self.play.asks:
+            return bool(unit.catalogue.count and unit.catalogue.stamp_utc_ms)
+        link, settings = unit.gate.facts.link, unit.settings
+        assert link is not None, "a gate that asks has a broker"
+        now = Moment(monotonic_ms(), time.time_ns() // 1_000_000, True)
+        found = link.look(settings.route_for("any code", None), settings.lanes[0].setup.perimeter, now)
+        return found.configured and found.reachable
+
+    @property
+    def settings(self) -> Settings:
+        """The gate's, from the vendor's start on."""
+        return self._settings_of(GATE, self.network.port)
+
+    def _settings_of(self, name: str, port: int) -> Settings:
+        return settings_of(name, port, self.play, self.values)
+
+    def computer(self, name: str) -> Path:
+        """The files that say what a gate's computer is."""
+        root = self._data / "computers" / name
+        card = root / "sys/class/net/eth0"
+        card.mkdir(parents=True, exist_ok=True)
+        (card / "address").write_text(CARDS[name])
+        return root
 
     def start_broker(self) -> None:
         """Raises `OSError`, as all of these do."""
@@ -193,23 +222,17 @@ class Whole:
     def start_vendor(self) -> None:
         """With the books that it had."""
         self.manner = "well"
-        self.vendor.start(VendorOrder(self._vendor_port, str(self._data / BOOKS)))
+        self.vendor.start(VendorOrder(self._vendor, self._vendor_port, str(self._data / BOOKS)))
 
     def start_bridge(self) -> None:
         """On the ledger that it had."""
-        account = self._account
         self.bridge.start(
             BridgeOrder(
                 folder=str(self._data / "bridge"),
                 venue=VENUE,
-                account=ACCOUNT,
+                vendor=self._vendor,
                 broker_port=self._broker_port,
-                url=account["url"],
-                key=account["key"],
-                token=account["token"],
-                jwt=account["jwt"],
-                event=EVENT,
-                sessions=(TONIGHT, TOMORROW),
+                values=dict(self.values),
                 retry_s_max=RETRY_S_MAX,
             )
         )
@@ -226,12 +249,16 @@ class Whole:
 
     def _sold(self, news: News) -> None:
         if news.ready is not None:
-            self._account = news.ready
+            self.values = news.ready
+
+    def id_of(self, ticket: str) -> str:
+        """A ticket of the vendor, as the gates know it."""
+        return f"{self._vendor}:{ticket}"
 
     @property
     def control_url(self) -> str:
         """Where things happen at the vendor."""
-        return self._account["control"]
+        return self.values["control"]
 
     def _part(self, sentence: str) -> None:
         if sentence:
@@ -253,11 +280,13 @@ class Whole:
     def status(self) -> Status:
         """Looked at now; reads the journal."""
         assert self._unit is not None, "asked for when the gate is at work"
-        up = self.vendor.state == "up"
+        vendor = self.vendor.state
+        if vendor == "up" and self.play.asks and not self._is_ready(self._unit):
+            vendor = "not asked"  # as far as the gate has heard
         return Status(
             "connected" if self.uplink.connected_to else "cut",
             self._bridge_state(),
-            self.manner if up and self.manner != "well" else self.vendor.state,
+            self.manner if vendor == "up" and self.manner != "well" else vendor,
             self.uplink.waiting() if self._unit.journal.committed > self.uplink.receipt else 0,
             self._health.waiting,
             self._unit.catalogue.count,
@@ -287,6 +316,8 @@ class Whole:
 
     def list_words(self) -> str:
         """The gate's catalogue, in a few words."""
+        if self.play.asks:
+            return "no list: each scan is asked"
         age_s = self.age_s()
         return "no tickets yet" if age_s is None else f"{self._status.tickets:,} tickets, {age_s} s old"
 
@@ -344,6 +375,7 @@ class Whole:
         """What to know of the parts."""
         parts = (self.broker, self.bridge, self.vendor)
         ids = ", ".join(f"{part.name} {part.process_id}" for part in parts)
+        yield f"the vendor is {self.play.title}'s sandbox{f'; {self.play.about}' if self.play.about else ''}"
         yield f"processes: {ids} (kill -9 pulls the plug of one); /help lists what can be done"
 
     def last_words(self, kept: bool) -> str:

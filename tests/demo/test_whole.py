@@ -39,7 +39,10 @@ class Venue:
         assert found
         self.ids = dict(zip(("broker", "bridge", "vendor"), map(int, found.groups()), strict=True))
         self.good = demo.hears("  good").split()[2:]
-        self.wrong = demo.hears("  wrong session").split()[3:]
+
+    def codes(self, word: str) -> list[str]:
+        """Codes to try of which this is said."""
+        return self.demo.hears(f"  {word}  ").partition(f"  {word}  ")[2].split()
 
     def scan(self, code: str) -> Scan:
         """Hold a code to the gate."""
@@ -54,8 +57,8 @@ class Venue:
 
 
 @contextmanager
-def venue(data: Path) -> Iterator[Venue]:
-    with Piped("--data", data) as demo:
+def venue(data: Path, *arguments: str) -> Iterator[Venue]:
+    with Piped("--data", data, *arguments) as demo:
         yield Venue(demo)
 
 
@@ -98,14 +101,15 @@ def test_a_scan_goes_to_the_vendor_and_back_and_a_sale_comes_to_the_gate(tmp_pat
     data = tmp_path / "data"
     with venue(data) as here:
         demo, (good, second) = here.demo, here.good
+        wrong = here.codes("wrong session")[0]
         scan = here.scan(good)
         assert (scan["verdict"], scan["opened"]) == ("admitted", True)
         receipt = demo.told(told="receipt", code=good)
         assert 0 < receipt["sent_ms"] <= receipt["receipt_ms"]
         word = demo.told(told="vendor", code=good, result="accepted")
         assert (word["epoch"], word["seq"]) == (scan["epoch"], scan["seq"])
-        assert here.scan(here.wrong[0])["verdict"] == "wrong_session"
-        demo.told(told="receipt", code=here.wrong[0])
+        assert here.scan(wrong)["verdict"] == "wrong_session"
+        demo.told(told="receipt", code=wrong)
 
         demo.type("/sell")
         sold = demo.told(told="sell")
