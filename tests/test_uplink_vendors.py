@@ -120,6 +120,7 @@ def test_nobody_is_let_in_to_be_told_of_later_where_the_vendor_takes_no_such_sca
     route = ROUTE._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)
     assert Desk().look(route).without_answer is WithoutAnswer.OPEN_AND_UPLOAD
     assert Desk(account(uploads=False)).look(route).without_answer is WithoutAnswer.CLOSED
+    assert Desk(None).look(route).without_answer is WithoutAnswer.CLOSED, "nor where that is not known yet"
     listed = ROUTE._replace(without_answer=WithoutAnswer.LIST)
     assert Desk(account(uploads=False)).look(listed).without_answer is WithoutAnswer.LIST
 

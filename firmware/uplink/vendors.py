@@ -112,17 +112,20 @@ class Vendors:
     def look(self, route: Route, perimeter: Perimeter, moment: Moment) -> Route:
         """The route of a scan, with what is known of its vendor at this moment."""
         accounts = self._accounts
-        deadline_ms = route.deadline_ms
-        if accounts is None:
-            trouble = NOT_HEARD if self._session else NO_BROKER
-            return route._replace(reachable=False, trouble=trouble, deadline_ms=deadline_ms or DEADLINE_MS)
+        deadline_ms, without_answer = route.deadline_ms, route.without_answer
+        if accounts is None:  # whether it takes uploads, and knows this gate, is not known either
+            return route._replace(
+                reachable=False,
+                trouble=NOT_HEARD if self._session else NO_BROKER,
+                deadline_ms=deadline_ms or DEADLINE_MS,
+                without_answer=_without_uploads(without_answer),
+            )
         account = accounts.get(route.vendor)
         if account is None:
             text = f'the bridge has no vendor named "{route.vendor}"'
             return route._replace(configured=False, trouble=text, deadline_ms=deadline_ms or DEADLINE_MS)
-        without_answer = route.without_answer
-        if without_answer is WithoutAnswer.OPEN_AND_UPLOAD and not account.uploads:
-            without_answer = WithoutAnswer.CLOSED
+        if not account.uploads:
+            without_answer = _without_uploads(without_answer)
         missing = _missing(account, perimeter, moment)
         why = missing or self._unreachable(account)
         return route._replace(
@@ -176,6 +179,10 @@ class Vendors:
             with self._lock:
                 self._sent.pop(scan, None)
         return why
+
+
+def _without_uploads(policy: WithoutAnswer) -> WithoutAnswer:
+    return WithoutAnswer.CLOSED if policy is WithoutAnswer.OPEN_AND_UPLOAD else policy
 
 
 def _missing(account: wire.Account, perimeter: Perimeter, moment: Moment) -> str:
