@@ -184,6 +184,7 @@ def test_messages_are_acknowledged_in_the_order_in_which_they_came(broker: Runni
             for number in range(3, 2 * RECEIVE_MESSAGES):
                 assert gate.session().publish(Publication(JOURNAL, b"%d" % number))
                 bridge.wait(partial(has_heard, bridge, number + 1))
+                gate.wait(lambda: gate.taken >= len(bridge.heard))
                 session.acknowledge(bridge.heard[number])
     assert len(bridge.sessions) == 1, "a strict broker ends a connection that acknowledges in another order"
 
