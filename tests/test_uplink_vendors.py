@@ -9,7 +9,18 @@ import pytest
 from firmware import wire
 from firmware.asks import Question
 from firmware.core.effects import Ask
-from firmware.core.ticket import Authority, Moment, Perimeter, Route, Ticket, Verdict, WithoutAnswer
+from firmware.core.ticket import (
+    Authority,
+    History,
+    Moment,
+    Pending,
+    Perimeter,
+    Route,
+    Spend,
+    Ticket,
+    Verdict,
+    WithoutAnswer,
+)
 from firmware.uplink.vendors import (
     DEADLINE_MS,
     NO_BROKER,
@@ -171,6 +182,14 @@ def test_what_is_asked_has_the_tickets_event_and_the_time_that_is_left() -> None
     late = Ask(3, "acme", b"one", IN, int(desk.now_s * 1000))
     assert desk.vendors.ask(Question(late, ASKED_SCAN, "V1", OUTER, b""))
     assert len(desk.session.sent) == 2
+
+
+def test_a_ticket_that_is_being_let_in_elsewhere_is_in_no_doubt() -> None:
+    desk, until_ms = Desk(), ASKED_SCAN.moment.utc_ms + 1
+    going_in = Pending(-1, IN, (OUTER,), ASKED_SCAN.moment.utc_ms, Spend.OPENING)
+    assert desk.ask(1, history=ASKED_SCAN.history._replace(unsure_until_utc_ms=until_ms)) == ""
+    assert desk.ask(2, history=History(pending=(going_in,), unsure_until_utc_ms=until_ms)) == ""
+    assert [sent.again for sent in desk.session.sent] == [True, False]
 
 
 def test_after_some_questions_without_a_word_only_one_now_and_then_is_asked() -> None:

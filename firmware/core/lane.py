@@ -223,7 +223,7 @@ def answered(lane: Lane, event: Answered) -> Step:
         return _unanswered(lane, scan, event.row, text, event.doubt)
     if not verdict.admits and _has_credit(lane.setup, scan):
         verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
-    elif not verdict.admits and _is_unsure(scan):
+    elif not verdict.admits and is_unsure(scan):
         verdict = Verdict.CALL_STAFF
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text))
 
@@ -290,7 +290,7 @@ def _has_credit(setup: Setup, scan: Scanned) -> bool:
     return way == (scan.direction, setup.perimeter) and scan.moment.utc_ms < credit.until_utc_ms
 
 
-def _is_unsure(scan: Scanned) -> bool:
+def is_unsure(scan: Scanned) -> bool:
     """Whether the vendor may have spent the ticket for nothing; not while it is being let in elsewhere."""
     return not scan.history.pending and scan.moment.utc_ms < scan.history.unsure_until_utc_ms
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from firmware import wire
 from firmware.asks import Question
+from firmware.core.lane import is_unsure
 from firmware.core.ticket import Moment, Perimeter, Route, Verdict, WithoutAnswer
 from firmware.mqtt import Publication, Session, TooLarge
 
@@ -212,7 +213,7 @@ def ask_of(question: Question, left_ms: int) -> wire.Ask:
         perimeter=question.perimeter,
         at_utc_ms=scan.moment.utc_ms,
         left_ms=min(left_ms, wire.DEADLINE_MS_MAX),
-        again=scan.history.unsure_until_utc_ms > scan.moment.utc_ms,
+        again=is_unsure(scan),
     )
 
 

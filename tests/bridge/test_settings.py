@@ -484,6 +484,7 @@ def test_a_driver_without_the_library_under_it_is_told_in_the_same_words(
 ) -> None:
     (tmp_path / "psycopg.py").write_text('raise ImportError("no pq wrapper available")\n')
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "psycopg", raising=False)  # the real one, if a test before this used it
     (told,) = problems('[bridge]\nledger = "postgresql+psycopg://u:hidden@h/d"\n' + BROKER)
     assert told.startswith(
         '2: bridge.ledger: its driver psycopg cannot be used here: install "psycopg[binary]"'
