@@ -587,5 +587,5 @@ def test_a_broker_that_is_killed_in_the_midst_of_rows_and_pages_costs_time_only(
                 if arrived.topic == topic(wire.PAGE, "west")
             )
         )
-        assert at.relay.rows == len(gate.rows)
+        until(lambda: at.relay.rows == len(gate.rows))
         assert at.relay.odd.counts() == {}
