@@ -24,7 +24,10 @@ BATCH_BYTES_MAX = 60_000  # of bodies and codes in it, so that the whole stays b
 ROW_BYTES_MAX = (
     49_152  # of one body; the longest that a gate writes has 64 events and a code of 7,089 characters
 )
-ACCOUNTS_MAX = 64  # vendors of one bridge; an entry has at most 320 bytes of text
+ACCOUNTS_MAX = 64  # vendors of one bridge; an entry has at most 320 bytes of text, and its keys
+EVENT_KEYS_MAX = 2  # of one vendor: an account serves one event, and a new key comes beside the old one
+EVENT_ID_MAX = 64  # characters of an event in a key; the longest of the vendors' have 36
+KEY_CHARACTERS_MAX = 256  # of a public key as PEM; one of P-256 has 178. All keys fill no whole payload
 DEADLINE_MS_MAX = 60_000  # nobody stands longer before a closed lane
 ITEMS_MAX = 800  # of a page or a change message: about 60 bytes each
 WINDOW_MESSAGES = 16  # sent and not yet acknowledged; Debian's mosquitto allows 20
@@ -194,6 +197,13 @@ class Answer(Message, frozen=True):
     doubt: bool = False
 
 
+class EventKey(Item, frozen=True):
+    """The public key (PEM) with which an event's signed codes are checked, and the event as codes name it."""
+
+    event: Annotated[str, Meta(min_length=1, max_length=EVENT_ID_MAX)]
+    public_key: Annotated[str, Meta(min_length=1, max_length=KEY_CHARACTERS_MAX)]
+
+
 class Account(Item, frozen=True):
     """How one vendor is, for one gate.
 
@@ -201,6 +211,7 @@ class Account(Item, frozen=True):
     gate at which it takes scans (a vendor that knows no devices takes them at both); `deadline_ms`: how long
     it may take by its own rules, for routes that name no other. `text` says what is wrong. `uploads`: it
     takes scans that were let in without it; `clock`: it takes none of a gate whose clock is not trusted.
+    `keys` prove its signed codes; none while the bridge has not got them: a gate goes on with those it has.
     """
 
     account: Name
@@ -211,6 +222,7 @@ class Account(Item, frozen=True):
     text: Text = ""
     uploads: bool = True
     clock: bool = False
+    keys: Annotated[tuple[EventKey, ...], Meta(max_length=EVENT_KEYS_MAX)] = ()
 
 
 class Vendors(Message, frozen=True):

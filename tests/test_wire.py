@@ -22,8 +22,10 @@ from firmware.wire_table import page
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "wire"
-SHORTER = {"presence-birth", "presence-will"}  # of releases whose births said nothing of the device
+# Of releases whose births said nothing of the device, and whose vendors had no keys.
+SHORTER = {"presence-birth", "presence-will", "vendors"}
 UTC_MS = 1_790_000_000_000
+PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 ROW = (7 << 32) + 42
 MESSAGES = [topic.message for topic in wire.TOPICS]
 
@@ -104,6 +106,12 @@ EXAMPLES: dict[str, wire.Message] = {
             wire.Account("other", False, False, (), 0),
         )
     ),
+    "vendors-keys": wire.Vendors(
+        accounts=(
+            wire.Account("main", False, True, (Perimeter.OUTER,), 0, keys=(wire.EventKey("3334", PEM),)),
+            wire.Account("other", False, False, (), 0),
+        )
+    ),
     "catalogue-request": wire.CatalogueRequest(feed="f1", cursor=1200, pages=32),
     "catalogue-page": wire.CataloguePage(
         feed="f1",
@@ -159,7 +167,8 @@ def test_every_message_and_item_of_the_wire_has_a_golden_file() -> None:
 
 def items_of(message: wire.Message) -> list[wire.Item]:
     found = [value for value in msgspec.structs.astuple(message) if isinstance(value, tuple)]
-    return [item for values in found for item in values if isinstance(item, wire.Item)]
+    items = [item for values in found for item in values if isinstance(item, wire.Item)]
+    return items + [key for item in items if isinstance(item, wire.Account) for key in item.keys]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -190,6 +199,7 @@ def wrong(name: str, **changed: Any) -> bytes:
 
 
 ITEM = ["t", bytes(16), "main:1"]
+KEYLESS = ["main", False, True, ["outer"], 0, "", True, False]
 MOVE = ["m", "south", 1, b"", 1, "opened", "main:1", "in", ["outer"], 1]
 UNFIT = [
     ("receipt", b""),
@@ -228,6 +238,9 @@ UNFIT = [
     ("vendors", wrong("vendors", accounts=[["main", True, True, ["outer"], 3000]] * 65)),
     ("vendors", wrong("vendors", accounts=[["main", True, True, ["outer"] * 3, 3000]])),
     ("vendors", wrong("vendors", accounts=[["main", True, True, [], -1]])),
+    ("vendors-keys", wrong("vendors-keys", accounts=[[*KEYLESS, [["1", SECRET * 30]]]])),
+    ("vendors-keys", wrong("vendors-keys", accounts=[[*KEYLESS, [["", SECRET]]]])),
+    ("vendors-keys", wrong("vendors-keys", accounts=[[*KEYLESS, [["1", SECRET]] * 3]])),
     ("presence-device", wrong("presence-device", trusted=1)),
     ("catalogue-request", wrong("catalogue-request", pages=0)),
     ("catalogue-request", wrong("catalogue-request", pages=65)),
@@ -273,8 +286,9 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.integers(low, high if high is not None else (above or 0) - 1)
         case inspect.StrType(pattern=str(pattern)):
             return st.from_regex(pattern)
-        case inspect.StrType(max_length=most):
-            return st.text(st.characters(exclude_categories=["Cs"]), max_size=min(most or 0, 300))
+        case inspect.StrType(min_length=least, max_length=most):
+            letters = st.characters(exclude_categories=["Cs"])
+            return st.text(letters, min_size=least or 0, max_size=min(most or 0, 300))
         case inspect.BytesType(min_length=least, max_length=most):
             return st.binary(min_size=least or 0, max_size=min(most or 0, 300))
         case inspect.EnumType(cls=cls):
@@ -357,6 +371,15 @@ def test_the_page_of_topics_is_made_from_the_messages() -> None:
     for struct in (*MESSAGES, *wire.Item.__subclasses__()):
         assert f"\n## `{struct.__name__}`" in written
         assert all(f"\n| `{field.name}` | " in written for field in msgspec.structs.fields(struct))
+
+
+def test_as_many_vendors_and_keys_as_allowed_go_into_one_message() -> None:
+    key = wire.EventKey("e" * wire.EVENT_ID_MAX, "k" * wire.KEY_CHARACTERS_MAX)
+    most = wire.Account(
+        "v" * 32, False, True, tuple(Perimeter), 3000, "t" * 256, keys=(key,) * wire.EVENT_KEYS_MAX
+    )
+    vendors = wire.Vendors(accounts=(most,) * wire.ACCOUNTS_MAX)
+    assert wire.decode(wire.encode(vendors), wire.Vendors) == vendors
 
 
 def test_all_values_of_a_verdict_and_of_a_status_go_over_the_wire() -> None:
