@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from firmware.bridge.sandbox import (
+    bam,
+    bam_api,
     ingresse,
     ingresse_api,
     ingresse_shapes,
@@ -23,8 +25,8 @@ from firmware.bridge.sandbox.ingresse_tickets import TICKETS_MAX
 from firmware.bridge.sandbox.server import LOOPBACK, Server
 from firmware.bridge.sandbox.trouble import KINDS, Trouble
 
-Sandbox = ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox
-Started = TypeVar("Started", Server, ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox)
+Sandbox = ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox | bam.Sandbox
+Started = TypeVar("Started", Server, ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox | bam.Sandbox)
 
 PORT = 8480
 TICKETS = 1000
@@ -118,12 +120,34 @@ PLAYS: Mapping[str, Play] = MappingProxyType(
                 ),
             },
         ),
+        "bam": Play(
+            bam.COMMANDS,
+            bam.KINDS,
+            bam_api.ENDPOINTS,
+            bam_api.SHAPES,
+            {
+                "none": (),
+                "some": (
+                    *SOME,
+                    Trouble("lost", "commit", chance=0.01),
+                    Trouble("slow", "commit", chance=0.02, seconds=15.0),
+                ),
+                "much": (
+                    *MUCH,
+                    Trouble("shuffled", "qr_codes", chance=0.2),
+                    Trouble("lost", "commit", chance=0.05),
+                    Trouble("status", "commit", chance=0.02),
+                ),
+            },
+        ),
     }
 )
 SANDBOXES: Mapping[str, type[Sandbox]] = MappingProxyType(
-    {"ingresse": ingresse.Sandbox, "vivenu": vivenu.Sandbox, "presence": presence.Sandbox}
+    {"ingresse": ingresse.Sandbox, "vivenu": vivenu.Sandbox, "presence": presence.Sandbox, "bam": bam.Sandbox}
 )
-NAMES = MappingProxyType({"ingresse": "Ingresse", "vivenu": "vivenu", "presence": "Presence"})
+NAMES = MappingProxyType(
+    {"ingresse": "Ingresse", "vivenu": "vivenu", "presence": "Presence", "bam": "B.A.M."}
+)
 LEVELS = ("none", "some", "much")
 
 
@@ -241,6 +265,8 @@ def introduction(sandbox: Sandbox, control: Server) -> Iterator[str]:
             yield from _vivenu(sandbox)
         case presence.Sandbox():
             yield from _presence(sandbox)
+        case bam.Sandbox():
+            yield from _bam(sandbox)
 
 
 def _ingresse(sandbox: ingresse.Sandbox) -> Iterator[str]:
@@ -279,6 +305,21 @@ def _presence(sandbox: presence.Sandbox) -> Iterator[str]:
     yield f"unsold     {'  '.join(sandbox.codes(CODES_SHOWN, sold=False))}"
     yield f"refunded   {'  '.join(sandbox.codes(CODES_SHOWN, refunded=True))}"
     yield f"marked     {'  '.join(sandbox.codes(CODES_SHOWN, marked=True))}"
+
+
+def _bam(sandbox: bam.Sandbox) -> Iterator[str]:
+    yield f"tenant     {sandbox.tenant_url} ({sandbox.tenant})"
+    yield f"office     {sandbox.email} {sandbox.password}"
+    for event, validator in zip(sandbox.events, sandbox.validators, strict=False):
+        yield f'event      {event.id} "{event.title}"'
+        yield f"  qr       {sandbox.qr(validator)}"
+        for code in sandbox.codes(CODES_SHOWN, event=event.id, status="issued", slot=False):
+            yield f"  issued   {code}"
+    for status in ("activated", "reserved", "confirmed", "available"):
+        for code in sandbox.codes(1, status=status):
+            yield f"{status:<10} {code}"
+    for code in sandbox.codes(1, refunded=True):
+        yield f"refunded   {code}"
 
 
 def say(line: str) -> None:
