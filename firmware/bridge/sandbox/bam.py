@@ -38,7 +38,7 @@ KINDS = {
 # What its control port can do besides what it can do at every vendor's.
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "GET codes": "codes; ?count=5&event=3334&status=issued&sold=true&refunded=false&inside=false&slot=true",
+        "GET codes": "codes; ?count=5&event=3334&status=issued&refunded=false&inside=true&slot=true",
         "GET tickets": "tickets with their states; likewise",
         "GET validators": "the validators, and the text of each one's QR code",
         "POST validator": 'another validator; {"event": 3334, "expires_ms": 0}',

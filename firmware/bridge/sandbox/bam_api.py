@@ -71,7 +71,7 @@ Act = Callable[[Due], object]
 
 
 class Api:
-    """All endpoints, of both hosts. `answer` may run on several threads; the tickets' lock puts them in a row.
+    """All endpoints, of both hosts. `find` may run on several threads; acts have the tickets' lock.
 
     `tenant_port` and `url` are known when the sockets are open.
     """
@@ -282,7 +282,7 @@ class Api:
                 if ticket.config is config and ticket.status in self.rules.listed
             ]
             if "shuffled" in due:
-                rows.sort(key=lambda row: self.troubles.below(1 << 30))
+                rows.sort(key=lambda _: self.troubles.below(1 << 30))
             configs.append({**described(config), "ticket": rows})
         return self.data(configs, due)
 

@@ -1,4 +1,4 @@
-"""Keys, codes and wallets of the B.A.M. sandbox. They come from its seed, so that each start has the same ones.
+"""Keys, codes and wallets of the B.A.M. sandbox. They come from its seed: each start has the same.
 
 That makes them worthless as secrets, on purpose: whoever reads this file can sign the sandbox's tickets.
 """

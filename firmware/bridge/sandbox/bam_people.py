@@ -19,7 +19,7 @@ from firmware.bridge.sandbox.desk import Says, wrong
 from firmware.bridge.sandbox.history import Operator
 
 TENANT, ORGANIZER, ORGANIZER_ID = "org1", "nightworks", 17
-EMAIL, PASSWORD = "office@example.com", "sandbox-password"  # noqa: S105 - known to everybody
+EMAIL, PASSWORD = "office@example.com", "sandbox-password"
 FIRST_VALIDATOR = 501
 VALIDATORS_MAX = CHALLENGES_MAX = 1000  # of challenges the oldest makes room
 

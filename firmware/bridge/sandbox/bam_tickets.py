@@ -243,9 +243,10 @@ class Tickets:
     def reserve(self, index: int, owner: str = "", form: str = "") -> Change:
         """Hold a ticket for somebody. Raises `ValueError` where it is not available."""
         with self.lock:
-            change = self._turned(index, RESERVED, RESERVED, {AVAILABLE})
             ticket = self._tickets[index]
-            ticket.owner, ticket.format = owner or ticket.owner, form or ticket.format
+            owner, form = owner or ticket.owner, form or ticket.format
+            change = self._turned(index, RESERVED, RESERVED, {AVAILABLE}, f"{form} {owner}")
+            ticket.owner, ticket.format = owner, form
             return change
 
     def free(self, index: int) -> Change:
@@ -287,13 +288,15 @@ class Tickets:
         """What happens at this vendor's only, as it was."""
         with self.lock:
             acts = {
-                RESERVED: self.reserve,
                 "freed": self.free,
                 CONFIRMED: self.confirm,
                 ISSUED: self.issue,
                 ACTIVATED: self.activate,
                 "transferred": self.transfer,
             }
+            if change.what == RESERVED:
+                form, _, owner = change.how.partition(" ")
+                return self.reserve(self.index_of(change.ticket_id), owner, form)
             if act := acts.get(change.what):
                 return act(self.index_of(change.ticket_id))
             if change.what == "denied":
@@ -302,17 +305,19 @@ class Tickets:
                 )
             return self._use(self._tickets[self.index_of(change.ticket_id)], change.said_ms, change.operator)
 
-    def _turned(self, index: int, what: str, status: str, before: set[str]) -> Change:
+    def _turned(self, index: int, what: str, status: str, before: set[str], how: str = "") -> Change:
         with self.lock:
             ticket = self._tickets[index]
             if ticket.status not in before:
                 raise ValueError(f"ticket {ticket.id} is {ticket.status}")
             ticket.status = status
-            return self._kept(ticket, what, SELLER)
+            return self._kept(ticket, what, SELLER, how=how)
 
-    def _kept(self, ticket: Ticket, what: str, operator: Operator, said_ms: int | None = None) -> Change:
+    def _kept(
+        self, ticket: Ticket, what: str, operator: Operator, said_ms: int | None = None, how: str = ""
+    ) -> Change:
         told_ms = self.log.now() if said_ms is None else said_ms
-        change = self.log.keep(ticket.id, what, ticket.code, told_ms, operator)
+        change = self.log.keep(ticket.id, what, ticket.code, told_ms, operator, how)
         ticket.updated_ms = change.at_ms
         ticket.history.append(change)
         return change

@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vendor", choices=tuple(PLAYS), help="whose API it speaks")
     parser.add_argument(
         "--port",
-        type=between(0, 65_534),
+        type=between(0, 65_535 - bam.TENANT_PORT_AFTER),
         default=PORT,
         metavar="N",
         help=f"where it answers, on {LOOPBACK} ({PORT}); the control port is the next one; 0 takes any two",

@@ -25,8 +25,8 @@ Act = Callable[
 class Kept(Protocol):
     """A ticket, as far as any vendor's is alike."""
 
-    code: str
-
+    @property
+    def code(self) -> str: ...
     @property
     def history(self) -> list[Change]: ...
 
