@@ -56,7 +56,7 @@ class Asks:
         self._devices: dict[str, Devices] = {}
         parts = []
         for name, vendor, rate_max in accounts:
-            if not (vendor.asks or vendor.devices):
+            if not (vendor.asks or vendor.devices or vendor.signs):
                 continue
             most = ASKS_AT_ONCE + CONNECTIONS_MORE
             driver = self._stack.enter_context(Driver(name, vendor, rate_max, connections_max=most))

@@ -83,6 +83,7 @@ class Bulletin:
                     whole_text(asking.breaker.why)[:TEXT_CHARACTERS_MAX],
                     vendor.uploads,
                     vendor.devices,
+                    tuple(wire.EventKey(event, key) for event, key in vendor.keys.items()),
                 )
                 for vendor, asking, devices in self._accounts
             )

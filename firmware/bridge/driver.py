@@ -21,7 +21,18 @@ from urllib.parse import quote, quote_plus
 import httpx
 
 from firmware.bridge.connections import ERRORS, Transport
-from firmware.bridge.vendor import Flow, Lost, NotSent, NoTurn, Outage, Page, Result, Vendor, read_json
+from firmware.bridge.vendor import (
+    Flow,
+    Lost,
+    Note,
+    NotSent,
+    NoTurn,
+    Outage,
+    Page,
+    Result,
+    Vendor,
+    read_json,
+)
 
 CONNECTIONS_MAX = 8  # an account has two threads, and a test or probe may come on top
 KEEP_ALIVE_S = 30.0  # below the 60 s after which most servers hang up
@@ -64,6 +75,10 @@ def silence(_record: logging.LogRecord) -> bool:
 
 def no_pages(_page: Page) -> None:
     """For flows that list nothing."""
+
+
+def no_notes(_note: Note) -> None:
+    """For flows that nobody takes up again."""
 
 
 def never() -> bool:
@@ -114,11 +129,13 @@ class Driver:
         flow: Flow[Result],
         sink: Callable[[Page], None] = no_pages,
         stop: Callable[[], bool] = never,
+        write: Callable[[Note], None] = no_notes,
     ) -> Result:
-        """Run to the end; pages go to `sink`. Once `stop` says so, every further request is `NotSent`.
+        """Run to the end; pages go to `sink`, notes to `write`.
 
-        Raises what the flow raises, `Outage` and `Misconfigured`, without secrets in its text; an `Outage`
-        says how long the vendor asked to be left alone.
+        Once `stop` says so, every further request is `NotSent`. Raises what the flow raises, `Outage` and
+        `Misconfigured`, without secrets in its text; an `Outage` says how long the vendor asked to be left
+        alone.
         """
         answer: httpx.Response | Outage | None = None
         try:
@@ -127,6 +144,8 @@ class Driver:
                 answer = None
                 if isinstance(asked, Page):
                     sink(asked)
+                elif isinstance(asked, Note):
+                    write(asked)
                 else:
                     answer = self._answer(asked, stop)
         except StopIteration as end:
@@ -214,7 +233,12 @@ class Driver:
             request.url,
             headers=request.headers,
             content=request.content,
-            extensions={"timeout": timeout, "whole_s": WHOLE_REPLY * timeout["read"], "trace": trace},
+            extensions={
+                "timeout": timeout,
+                "whole_s": WHOLE_REPLY * timeout["read"],
+                "trace": trace,
+                "bytes_max": request.extensions.get("bytes_max", BODY_BYTES_MAX),
+            },
         )
         for name, value in (("Accept", "application/json"), ("Accept-Encoding", "gzip, deflate")):
             sent.headers.setdefault(name, value)
@@ -237,13 +261,14 @@ class Driver:
     def _read(self, request: httpx.Request) -> httpx.Response:
         """The whole reply. Raises `ValueError` where it is too long or cut."""
         reply = self._client.send(request, stream=True)
+        most = int(request.extensions.get("bytes_max", BODY_BYTES_MAX))
         try:
             chunks, length = [], 0
             for chunk in reply.iter_bytes():
                 chunks.append(chunk)
                 length += len(chunk)
-                if length > BODY_BYTES_MAX:
-                    raise ValueError(f"a reply of more than {BODY_BYTES_MAX} bytes")
+                if length > most:
+                    raise ValueError(f"a reply of more than {most} bytes")
         finally:
             reply.close()
         coded = ("content-encoding", "content-length", "transfer-encoding")

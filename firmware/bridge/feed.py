@@ -32,7 +32,7 @@ from firmware.bridge.tickets import (
 )
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.movements import Act
-from firmware.core.ticket import Direction, Perimeter, Spend
+from firmware.core.ticket import Direction, Perimeter, Spend, Status
 from firmware.venue_key import digest_of, key_mark, keyed
 
 TAKE_ROWS = 2000  # tickets in one transaction: it holds the ledger's write lock for some 50 ms
@@ -223,8 +223,11 @@ class Feed:
             last_number(connection)
             self._go_on(connection, _states(connection), run, now_utc_ms)
         whole = run.whole and listing.whole
-        doubt = self._doubt(run, listing.skipped) if whole else _Doubt()
-        highest = self._drop_unseen(run.account, run.number) if whole and not doubt.text else 0
+        doubt = self._doubt(run, listing) if whole else _Doubt()
+        if whole and not doubt.text:
+            highest = self._drop_unseen(run.account, run.number, listing.unseen)
+        else:
+            highest = 0
         with self._database.transaction() as connection:
             last_number(connection)
             self._go_on(connection, _states(connection), run, now_utc_ms)
@@ -441,10 +444,16 @@ class Feed:
         moves = _foreign_moves(connection, run, listed)
         return _stored(connection, store(connection, before, after, moves))
 
-    def _doubt(self, run: Run, skipped: int) -> _Doubt:
+    def _doubt(self, run: Run, listing: Listing) -> _Doubt:
         """Whether it is believed that the tickets which this whole list did not have are gone."""
         table = schema.ticket.c
-        unseen = (table.account == run.account, table.gone.is_(False), table.seen < run.number)
+        unseen = (
+            table.account == run.account,
+            table.gone.is_(False),
+            table.seen < run.number,
+            table.status != (listing.unseen or ""),
+        )
+        skipped = listing.skipped
         with self._database.look() as connection:
             lost = connection.execute(select(func.count()).where(*unseen)).scalar_one()
             doubted = _states(connection).get(_DOUBT + run.account, "")
@@ -457,11 +466,16 @@ class Feed:
             return _Doubt(f"{stay}, because {skipped:,} entries of the list could not be read")
         return _Doubt()
 
-    def _drop_unseen(self, account: str, number: int) -> int:
-        """Tickets that no run since this one had are gone; the highest number made, or 0."""
+    def _drop_unseen(self, account: str, number: int, become: Status | None = None) -> int:
+        """Tickets that no run since this one had are gone, or `become` that; the highest number, or 0."""
         table = schema.ticket.c
         # An expression, so that no database takes the account's index and sorts all of it for each step.
-        unseen = ((table.account + "") == account, table.seen < number, table.code != "")
+        unseen = (
+            (table.account + "") == account,
+            table.seen < number,
+            table.code != "",
+            table.status != (become or ""),
+        )
         last_id, highest = "", 0
         while True:
             query = select(table.ticket_id).where(table.ticket_id > last_id, *unseen)
@@ -475,7 +489,8 @@ class Feed:
                 dropped = rows_where(connection, table.ticket_id.in_(ids), table.seen < number)
                 codes = {row.code for row in dropped.values()} - {""}
                 before = rows_where(connection, table.code.in_(codes)) | dropped
-                after = before | {i: row._replace(code="", gone=True) for i, row in dropped.items()}
+                changed = {"status": become.value} if become else {"code": "", "gone": True}
+                after = before | {i: row._replace(**changed) for i, row in dropped.items()}
                 give_back(after, codes)
                 highest = max(highest, _stored(connection, store(connection, before, after, ())))
 

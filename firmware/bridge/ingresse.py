@@ -35,6 +35,7 @@ from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSetti
 from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
 from firmware.bridge.vendor import (
     LATE_S,
+    NOTHING_KEPT,
     Accepted,
     Again,
     Device,
@@ -84,6 +85,7 @@ class Ingresse:
         self.inner = False
         self.books_exits = True
         self.uploads = True
+        self.compares, self.signs, self.keys, self.tellers = False, False, NOTHING_KEPT, 1
 
     def secrets(self) -> Sequence[str]:
         """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""

@@ -25,6 +25,7 @@ from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
 from firmware.bridge.presence_replies import BAD_REQUEST, NOT_FOUND, Said
 from firmware.bridge.presence_requests import NOBODY, OKAY, PresenceSettings, Requests, Scan, check, mac_of
 from firmware.bridge.vendor import (
+    NOTHING_KEPT,
     Accepted,
     Again,
     Device,
@@ -61,6 +62,10 @@ class Presence:
     devices = True
     inner = True
     books_exits = True
+    compares = False
+    signs = False
+    tellers = 1
+    keys: Mapping[str, str] = NOTHING_KEPT
 
     def __init__(self, settings: PresenceSettings) -> None:
         """Raises `ValueError`, which names the setting and the mend."""

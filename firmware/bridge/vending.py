@@ -58,7 +58,8 @@ class Account:
 
     `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
     were; `found` with what a vendor's first answers say, once. While `rows_wait` says that rows of gates wait
-    to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave.
+    to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave. Where a
+    vendor is told by several at once, each is an `Account`, and only the first one reads.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Account:
         wait: Wait = threading.Event.wait,
         rows_wait: Callable[[], bool] = lambda: False,
         kept: Callable[[str, Perimeter], Mapping[str, str]] = lambda _gate, _perimeter: NOTHING_KEPT,
+        teller: int = 1,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -95,7 +97,7 @@ class Account:
         self._kept = kept
         self._poll_s = poll_s
         self._whole_every_ms = whole_every_h * HOUR_MS
-        self._whole_at_ms = now_utc_ms() + WHOLE_AFTER_MS
+        self._whole_at_ms = now_utc_ms() + (0 if vendor.compares else WHOLE_AFTER_MS)
         self._probed = False
         self._short = 0  # whole lists in a row that lacked some
         self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
@@ -109,7 +111,8 @@ class Account:
         """When the vendor last answered as it should; 0 for never since the start."""
         self.runs = 0
         """How often its list was read to the end."""
-        self.telling = Worker(f"telling {name}", self._tell_turn, faults, wait=wait)
+        thing = f"telling {name}" if teller == 1 else f"telling {name} ({teller})"
+        self.telling = Worker(thing, self._tell_turn, faults, wait=wait)
         self.reading = Worker(f"reading {name}", self._read_turn, faults, wait=wait)
 
     # --- rows to the vendor ------------------------------------------------------------------------
@@ -132,6 +135,7 @@ class Account:
             outcomes = self._driver.run(
                 self._vendor.tell([self._with_device(each.told) for each in claimed]),
                 stop=lambda: self.telling.stopping,
+                write=lambda note: self._ledger.write(claimed[note.at], note.text),
             )
             assert len(outcomes) == len(claimed), "a vendor has an outcome for each movement"
         except (Outage, Misconfigured) as error:

@@ -1,8 +1,8 @@
 """What a vendor is to the bridge: a class whose methods are generators, without socket, clock or retry.
 
-A generator yields an `httpx.Request` and is sent the `httpx.Response`; it yields a `Page` of tickets and is
-sent `None`; it returns its result. Where a reply did not come, the driver throws `NotSent` or `Lost` into it
-at that place. What a vendor calls things stays inside that vendor's file.
+A generator yields an `httpx.Request` and is sent the `httpx.Response`; it yields a `Page` of tickets, or a
+`Note` to be written down, and is sent `None`; it returns its result. Where a reply did not come, the driver
+throws `NotSent` or `Lost` into it at that place. What a vendor calls things stays inside that vendor's file.
 
 A request carries how it is to be sent, made by `manner`: its name for logs and errors (a URL may hold
 secrets), its time-out, and for one that changes nothing how often it may be tried.
@@ -97,6 +97,8 @@ class Told(NamedTuple):
     With `refused` it was none: a gate did not let this ticket through. Only some vendors hear of it.
     With `unanswered` it was none either: the vendor was asked, no answer came, and nobody was let in. So it
     is looked up, and never sent. `kept` is what configuring the device of this gate and perimeter gave.
+    `note` is the last `Note` of an earlier try, "" for none; with `entered` the vendor has taken an earlier
+    entry of this ticket that a gate of ours saw.
     """
 
     ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
@@ -111,6 +113,8 @@ class Told(NamedTuple):
     perimeter: Perimeter = Perimeter.OUTER
     unanswered: bool = False
     kept: Mapping[str, str] = NOTHING_KEPT
+    note: str = ""
+    entered: bool = False
 
 
 class Question(NamedTuple):
@@ -170,10 +174,21 @@ class Page(NamedTuple):
     skipped: int = 0
 
 
+class Note(NamedTuple):
+    """What `tell` has to have written down about a movement before it goes on, for a later try to read.
+
+    `at` is the movement's place in the call, from 0 on.
+    """
+
+    at: int
+    text: str
+
+
 class Listing(NamedTuple):
     """The end of a run through the vendor's list. `since` begins the next delta.
 
-    `whole` says that every ticket of the account was listed, so that one that was not seen is gone.
+    `whole` says that every ticket of the account was listed, so that one that was not seen is gone; or
+    `unseen`, where the list has unused tickets only, and that is what others have become.
     `skipped` entries could not be read, and are in no page; `text` says what else was odd.
     """
 
@@ -181,10 +196,11 @@ class Listing(NamedTuple):
     whole: bool
     skipped: int = 0
     text: str = ""
+    unseen: Status | None = None
 
 
 Result = TypeVar("Result")
-Flow = Generator[httpx.Request | Page, httpx.Response | None, Result]
+Flow = Generator[httpx.Request | Page | Note, httpx.Response | None, Result]
 
 
 def manner(name: str, timeout_s: float, tries: int = 1, patience_s: float = 5.0) -> dict[str, Any]:
@@ -236,6 +252,19 @@ class Vendor(Protocol):
 
     uploads: bool
     """Whether it is told of what gates let in without asking it."""
+
+    tellers: int
+    """Calls of `tell` that are under way at once, each for other tickets."""
+
+    compares: bool
+    """Whether it finds what changed by what it remembers: then the first list after a start is whole."""
+
+    signs: bool
+    """Whether its codes are signed, so that gates get its keys."""
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """By event, the public key (PEM) that its codes are signed for, as far as known by now."""
 
     def secrets(self) -> Sequence[str]:
         """What must never stand in a log, as far as it is known by now."""

@@ -82,6 +82,10 @@ class Vivenu:
         self.inner = False
         self.books_exits = False  # whether its online scan can check out is not known
         self.uploads = True
+        self.compares = False
+        self.signs = False
+        self.tellers = 1
+        self.keys: Mapping[str, str] = vendor.NOTHING_KEPT
 
     def secrets(self) -> Sequence[str]:
         """The token."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from firmware.bridge.service import open_bridge, vendor_of
 from firmware.bridge.settings import AccountSettings, load
 from firmware.bridge.vendor import (
+    NOTHING_KEPT,
     Accepted,
     Device,
     Flow,
@@ -41,6 +42,10 @@ class AtOnce:
     inner = False
     books_exits = True
     uploads = True
+    compares = False
+    signs = False
+    tellers = 1
+    keys: Mapping[str, str] = NOTHING_KEPT
 
     def secrets(self) -> Sequence[str]:
         """None."""

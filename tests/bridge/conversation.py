@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import httpx
 
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
-from firmware.bridge.vendor import Flow, Outage, Page, Result, Told, VendorTicket
+from firmware.bridge.vendor import Flow, Note, Outage, Page, Result, Told, VendorTicket
 from firmware.core.ticket import Choice, Direction
 
 Reply = httpx.Response | Outage
@@ -32,6 +32,7 @@ class Talk(Generic[Result]):
     def __init__(self, flow: Flow[Result], answer: Callable[[httpx.Request], Reply]) -> None:
         self.requests: list[httpx.Request] = []
         self.pages: list[Page] = []
+        self.notes: list[Note] = []
         reply: Reply | None = None
         try:
             while True:
@@ -39,6 +40,8 @@ class Talk(Generic[Result]):
                 reply = None
                 if isinstance(asked, Page):
                     self.pages.append(asked)
+                elif isinstance(asked, Note):
+                    self.notes.append(asked)
                 else:
                     self.requests.append(asked)
                     reply = answer(asked)

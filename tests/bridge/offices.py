@@ -10,6 +10,7 @@ from firmware.bridge.vending import (
     Account,
 )
 from firmware.bridge.vendor import (
+    NOTHING_KEPT,
     Accepted,
     Device,
     Flow,
@@ -37,6 +38,10 @@ class Script:
     inner = False
     books_exits = True
     uploads = True
+    compares = False
+    signs = False
+    tellers = 1
+    keys: Mapping[str, str] = NOTHING_KEPT
 
     def __init__(self, batch_max: int = 20) -> None:
         self.batch_max = batch_max

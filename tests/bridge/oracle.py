@@ -11,6 +11,7 @@ import httpx
 
 from firmware.bridge.vendor import (
     LATE_S,
+    NOTHING_KEPT,
     Accepted,
     Device,
     Flow,
@@ -125,6 +126,10 @@ class Oracle:
     inner = True
     books_exits = True
     uploads = True
+    compares = False
+    signs = False
+    tellers = 1
+    keys: Mapping[str, str] = NOTHING_KEPT
 
     def __init__(self, url: str, deadline_ms: int = 60_000, devices: bool = False) -> None:
         self.url = url

@@ -217,6 +217,11 @@ class Ledger:
         with self._database.transaction() as connection:
             telling.give_back(connection, claimed, doubt=doubt, next_utc_ms=max(next_utc_ms, now_utc_ms))
 
+    def write(self, claimed: Claimed, note: str) -> None:
+        """Write down how far the telling of this has come; there to stay when this returns."""
+        with self._database.transaction() as connection:
+            telling.write(connection, claimed, note)
+
     def outcomes_to_tell(
         self, worker: str, now_utc_ms: int, limit: int
     ) -> list[tuple[str, wire.Outcome, int]]:

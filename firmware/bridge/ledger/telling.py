@@ -72,7 +72,7 @@ def claim(
     return found
 
 
-def _ready(state: str, since: Column[int]) -> Select[tuple[int, str, bool, int, int, int]]:
+def _ready(state: str, since: Column[int]) -> Select[tuple[int, str, bool, int, int, int, str]]:
     """Work in this state whose time has come, with none of the same ticket in front of it.
 
     Made once: to build these statements for each batch took longer than to carry them out.
@@ -87,7 +87,7 @@ def _ready(state: str, since: Column[int]) -> Select[tuple[int, str, bool, int, 
         )
     )
     return (
-        select(work.id, work.state, work.doubt, work.attempts, work.admission, work.at_utc_ms)
+        select(work.id, work.state, work.doubt, work.attempts, work.admission, work.at_utc_ms, work.text)
         .where(
             work.account == bindparam("of"),
             work.state == state,
@@ -102,12 +102,23 @@ def _ready(state: str, since: Column[int]) -> Select[tuple[int, str, bool, int, 
 
 _DEAD = _ready("claimed", schema.work.c.lease_ms)
 _DUE = _ready("due", schema.work.c.next_ms)
+_EARLIER, _ENTRY = schema.work.alias("earlier"), schema.admission.alias("entry")
 _FACTS = (
     select(
         schema.admission.c.id, schema.admission.c.row, schema.admission.c.digest, schema.admission.c.subject,
         schema.admission.c.code, schema.admission.c.event, schema.admission.c.session,
         schema.admission.c.direction, schema.gate.c.name, schema.admission.c.state,
         schema.admission.c.perimeters,
+        exists(
+            select(_EARLIER.c.id)
+            .join(_ENTRY, _ENTRY.c.id == _EARLIER.c.admission)
+            .where(
+                _EARLIER.c.account == schema.admission.c.account,
+                _EARLIER.c.subject == schema.admission.c.subject,
+                _EARLIER.c.result == "accepted",
+                _ENTRY.c.direction == Direction.IN.value,
+            )
+        ).label("entered"),
     )
     .join(schema.gate, schema.gate.c.id == schema.admission.c.gate)
     .where(schema.admission.c.id.in_(bindparam("wanted", expanding=True)))
@@ -160,7 +171,7 @@ def release(connection: Connection, workers: Collection[str]) -> None:
 
 def _take(
     connection: Connection,
-    which: Select[tuple[int, str, bool, int, int, int]],
+    which: Select[tuple[int, str, bool, int, int, int, str]],
     wanted: dict[str, object],
     until_ms: int,
     worker: str,
@@ -179,7 +190,7 @@ def _take(
             ticket_id if front == account else "", of.code, of.event, of.session,
             Direction(of.direction), line.at_utc_ms, of.name, line.doubt or line.state == "claimed",
             of.state == "refused", Perimeter(of.perimeters.partition(",")[0] or Perimeter.OUTER),
-            of.state == "unanswered",
+            of.state == "unanswered", note=line.text, entered=of.entered,
         )  # fmt: skip
         found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
     connection.execute(
@@ -244,6 +255,15 @@ def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool
             .values(state="due", doubt=doubt, next_ms=next_utc_ms, worker="", lease_ms=0),
             [{"work": each.work, "holder": each.worker, "tried": each.attempts} for each in claimed],
         )
+
+
+def write(connection: Connection, claimed: Claimed, note: str) -> None:
+    """Keep a note with work that is not done yet; whoever takes it next reads it."""
+    connection.execute(
+        update(schema.work)
+        .where(schema.work.c.id == claimed.work, schema.work.c.state != "done")
+        .values(text=whole_text(note)[:TEXT_CHARACTERS_MAX])
+    )
 
 
 _UNTOLD = (schema.work.c.state == "done") & schema.work.c.told.is_(False)
