@@ -9,8 +9,8 @@ from firmware.bridge.addresses import LOOPBACK
 from firmware.config import Complaints, Table
 from firmware.config.values import Key, Name, Number, OneOf, Only, Section, Text
 
-KIND_NAMES = ("ingresse", "vivenu", "presence")
-LISTED = Only("kind", ("ingresse", "vivenu"))  # the others have no list
+KIND_NAMES = ("ingresse", "vivenu", "presence", "bam")
+LISTED = Only("kind", ("ingresse", "vivenu", "bam"))  # the others have no list
 VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two
 EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
 SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from firmware import wire
 from firmware.bridge.asking import AskCounts
 from firmware.bridge.asks import Asks
+from firmware.bridge.bam import Bam, BamSettings
 from firmware.bridge.database import Database
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import ANNOUNCE_MS, Feed
@@ -143,6 +144,8 @@ def vendor_of(settings: AccountSettings) -> Vendor:
             return Vivenu(settings.vendor)
         case PresenceSettings():
             return Presence(settings.vendor)
+        case BamSettings():
+            return Bam(settings.vendor)
 
 
 def mark_of(settings: AccountSettings) -> str:
@@ -198,15 +201,16 @@ def open_bridge(
         def freed() -> None:
             announcing.wake()
             for account in accounts:
-                account.telling.wake()
                 account.reading.wake()
+            for teller in tellers:
+                teller.telling.wake()
 
         sign = stack.enter_context(database.sign_of_life(life))
         peers = Peers(name, sign, ledger, feed, freed)
 
         def stored(reported: bool) -> None:
-            for account in accounts:
-                account.telling.wake()
+            for teller in tellers:
+                teller.telling.wake()
             if reported:
                 clerking.wake()
 
@@ -230,7 +234,7 @@ def open_bridge(
         relay = Relay(
             settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, connected, asks.take, asks.born
         )
-        accounts = tuple(
+        tellers = tuple(
             _account(
                 each,
                 vendors[each.name],
@@ -246,9 +250,13 @@ def open_bridge(
                 name,
                 lambda: relay.behind,
                 asks,
+                number,
             )
             for each in settings.accounts
+            for number in range(1, vendors[each.name].tellers + 1)
         )
+        first = {teller.name: teller for teller in reversed(tellers)}
+        accounts = tuple(first[each.name] for each in settings.accounts)
         workers: Sequence[Worker] = (
             relay.storing,
             relay.paging,
@@ -256,7 +264,8 @@ def open_bridge(
             clerking,
             Worker("other bridges", peers.turn, faults),
             *asks.workers,
-            *(worker for account in accounts for worker in (account.telling, account.reading)),
+            *(account.reading for account in accounts),
+            *(teller.telling for teller in tellers),
         )
         stack.enter_context(asks)
         client = f"gatepost-bridge-{os.urandom(4).hex()}"
@@ -290,6 +299,7 @@ def _account(
     worker: str,
     rows_wait: Callable[[], bool],
     asks: Asks,
+    teller: int,
 ) -> Account:
     driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
@@ -309,6 +319,7 @@ def _account(
         wait=wait,
         rows_wait=rows_wait,
         kept=partial(asks.kept, settings.name),
+        teller=teller,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from firmware.bridge.bam_requests import BamSettings
+from firmware.bridge.bam_settings import BAM, bam
 from firmware.bridge.checked import (
     EVENT,
     EVENTS_MAX,
@@ -183,7 +185,7 @@ INGRESSE_EVENT = Section(
     (Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),),
 )
 
-SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, PRESENCE, EVENT, INGRESSE_EVENT, BROKER)
+SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, PRESENCE, BAM, EVENT, INGRESSE_EVENT, BROKER)
 
 # What each kind of account has besides, and each of its events.
 KINDS: Mapping[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = MappingProxyType(
@@ -191,6 +193,7 @@ KINDS: Mapping[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = MappingProxyType(
         "ingresse": (INGRESSE.keys, INGRESSE_EVENT.keys),
         "vivenu": (VIVENU.keys, ()),
         "presence": (PRESENCE.keys, ()),
+        "bam": (BAM.keys, ()),
     }
 )
 assert tuple(KINDS) == KIND_NAMES
@@ -215,7 +218,7 @@ class AccountSettings(NamedTuple):
     whole_every_h: int
     rate_max: int
     ask_rate_max: int
-    vendor: IngresseSettings | VivenuSettings | PresenceSettings
+    vendor: IngresseSettings | VivenuSettings | PresenceSettings | BamSettings
 
 
 class BridgeSettings(NamedTuple):
@@ -289,13 +292,15 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
         once(complaints, vendor, "name", names)
         played = _events(complaints, entry, path)
         values = vendor.values
-        settings: IngresseSettings | VivenuSettings | PresenceSettings | None = None
+        settings: IngresseSettings | VivenuSettings | PresenceSettings | BamSettings | None = None
         if values["kind"] == "ingresse":
             settings = _ingresse(complaints, vendor, played)
         elif values["kind"] == "vivenu":
             settings = vivenu(complaints, vendor, played)
         elif values["kind"] == "presence":
             settings = presence(complaints, vendor)
+        elif values["kind"] == "bam":
+            settings = bam(complaints, vendor, played)
         if settings is not None:
             accounts.append(
                 AccountSettings(

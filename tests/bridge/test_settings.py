@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from firmware.bridge import bam_identity
+from firmware.bridge.bam_requests import BamSettings
+from firmware.bridge.bam_settings import BAM
 from firmware.bridge.checked import SECRET_BYTES_MAX, VENDOR
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.presence_requests import PresenceSettings
@@ -25,6 +28,8 @@ from firmware.config import FILE_BYTES_MAX, SettingsError
 from firmware.config.__main__ import page
 from firmware.config.values import Key, Section
 from firmware.core.ticket import Choice, Verdict
+from tests.bridge.bam_talk import IDENTITY
+from tests.bridge.bam_talk import files as bam_files
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "deploy" / "bridge.toml"
@@ -69,6 +74,23 @@ def scanners(secret: Path, name: str = "p", **more: str) -> str:
     return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
 
 
+BAM_EVENT = '[[vendor.event]]\nid = "3334"\n'
+
+
+def validator(secret: Path, name: str = "b", **more: str) -> str:
+    """A `[[vendor]]` of B.A.M. with all that must be given."""
+    identity, key = bam_files(secret.parent)
+    lines = {
+        "name": f'"{name}"',
+        "kind": '"bam"',
+        "url": '"https://api.example"',
+        "tenant_url": '"https://org1.api.example"',
+        "validator_file": f'"{identity}"',
+        "key_file": f'"{key}"',
+    } | more
+    return "[[vendor]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
+
+
 def problems(text: str) -> list[str]:
     """What is said of a text that is refused, without the file's name."""
     with pytest.raises(SettingsError) as refused:
@@ -89,17 +111,23 @@ def test_the_page_of_all_settings_is_the_one_in_the_repository() -> None:
 
 def at_home(text: str, secret: Path) -> str:
     """An example with its files on this machine."""
+    identity, key = bam_files(secret.parent)
+    text = text.replace("/etc/gatepost/bam-validator-key", str(key))
+    text = text.replace("/etc/gatepost/bam-validator", str(identity))
     return re.sub(r'"/etc/gatepost/[^"]+"', f'"{secret}"', text)
 
 
 def test_the_example_loads_and_is_what_it_says(secret: Path) -> None:
     found = parse(at_home(EXAMPLE.read_text("utf-8"), secret), "x")
     assert found.venue == "arena"
-    boxoffice, guests, festival, hall = found.accounts
+    boxoffice, guests, festival, hall, club = found.accounts
     assert isinstance(boxoffice.vendor, IngresseSettings)
     assert isinstance(guests.vendor, IngresseSettings)
     assert isinstance(festival.vendor, VivenuSettings)
     assert isinstance(hall.vendor, PresenceSettings)
+    assert club.vendor == BamSettings(
+        IDENTITY, "https://api.bam.example", "https://nightworks.api.bam.example", "3334", "club"
+    )
     assert (hall.vendor.key, hall.vendor.venue) == (SECRET, "KovZpZAFF17J")
     assert (festival.vendor.token, festival.vendor.send_again) == (SECRET, False)
     assert (boxoffice.name, boxoffice.vendor.login, boxoffice.vendor.unsold) == (
@@ -126,12 +154,14 @@ def test_the_example_has_every_setting_and_its_comments_show_the_defaults(secret
     assert kinds["vivenu"] == {key.name for section in (VENDOR, VIVENU) for key in section.keys}
     both = {key.name for section in (VENDOR, PRESENCE) for key in section.keys}
     assert kinds["presence"] == both - {"poll_s", "whole_every_h"}
+    every = {key.name for section in (VENDOR, BAM) for key in section.keys}
+    assert kinds["bam"] >= every - {key.name for key in VENDOR.keys}
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Key, secret: Path) -> None:
     before = {"bridge": "", "vendor": BROKER, "vendor.event": BROKER + vendor(secret), "broker": ""}
-    kinds = {id(INGRESSE): "ingresse", id(VIVENU): "vivenu", id(PRESENCE): "presence"}
+    kinds = {id(INGRESSE): "ingresse", id(VIVENU): "vivenu", id(PRESENCE): "presence", id(BAM): "bam"}
     kind = f'kind = "{kinds[id(section)]}"\n' if id(section) in kinds else ""
     start = before[section.name] + f"{section.header}\n{kind}"
     (row,) = re.findall(rf"^\| `{key.name}` \| .* \| (.*) \| .* \|$", page("", [section]), re.MULTILINE)
@@ -147,6 +177,8 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
         given = access_user(secret)
     if section is PRESENCE:
         given = scanners(secret, offline="" if key.name == "offline" else '"upload"')
+    if section is BAM:
+        given = validator(secret)
     if key.only and key.only.values == ("password",):
         given = vendor(secret, token_file="", login='"password"', email='"a"', password_file=f'"{secret}"')
     if section.name == "broker":
@@ -156,6 +188,8 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
         rest = PLAIN_EVENT + BROKER
     if section is PRESENCE:
         rest = BROKER
+    if section is BAM:
+        rest = BAM_EVENT + BROKER
     if key.name == "username":
         given = '[[broker]]\nhost = "g"\n'
     assert parse(f"{given}{key.name} = {row.strip('`')}\n{rest}", "x") == parse(given + rest, "x")
@@ -305,7 +339,7 @@ ledger = "sqlite://"
 name = "a"
 kind = "ingress"
 ! 1: vendor[1].event: is missing: write [[vendor.event]] for each played here
-! 3: vendor[1].kind: "ingress" is not one of "ingresse", "vivenu", "presence": did you mean "ingresse"?
+! 3: vendor[1].kind: "ingress" is not one of "ingresse", "vivenu", "presence", "bam": did you mean "ingresse"?
 
 <good>
 key_fil = 1
@@ -550,3 +584,61 @@ def test_a_file_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
     path.write_text(BROKER + "# a long comment\n" * (FILE_BYTES_MAX // 16))
     with pytest.raises(SettingsError, match="is this the settings file"):
         load(path)
+
+
+# --- B.A.M. ------------------------------------------------------------------------------------------------
+
+
+def test_a_validator_is_what_the_file_says(secret: Path) -> None:
+    more = {
+        "accept": '["issued", "confirmed"]',
+        "slots": "false",
+        "margin_min": "30",
+        "used_words": '["spent"]',
+        "chain_timeout_ms": "9000",
+        "poll_s": "60",
+    }
+    (account,) = parse(validator(secret, "club", **more) + BAM_EVENT + BROKER, "x").accounts
+    assert (account.name, account.poll_s) == ("club", 60)
+    assert account.vendor == BamSettings(
+        IDENTITY,
+        "https://api.example",
+        "https://org1.api.example",
+        "3334",
+        name="club",
+        accept=("issued", "confirmed"),
+        slots=False,
+        margin_min=30,
+        used_words=("spent",),
+        chain_timeout_s=9.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"accept": '["isued"]'}, 'did you mean "issued"'),
+        ({"accept": "[]"}, "nobody would be let in"),
+        ({"accept": '["invalidated"]'}, "is no state that lets anybody in"),
+        ({"url": '"http://api.example"'}, "vendor[1].url: is no address that can be used"),
+        ({"tenant_url": '"ftp://x"'}, "vendor[1].tenant_url: is no address that can be used"),
+        ({"validator_file": '"/nowhere"'}, "fetch the identity with gatepost bam enrol"),
+    ],
+)
+def test_what_is_wrong_with_a_validator_is_said(more: dict[str, str], said: str, secret: Path) -> None:
+    assert any(said in problem for problem in problems(validator(secret, **more) + BAM_EVENT + BROKER))
+
+
+def test_an_identity_without_its_own_key_is_of_no_use(secret: Path, tmp_path: Path) -> None:
+    other = tmp_path / "key"
+    bam_identity.make_key(other)
+    (problem,) = problems(validator(secret, key_file=f'"{other}"') + BAM_EVENT + BROKER)
+    assert f"cannot be read with the key {other}" in problem
+
+
+def test_a_validator_is_of_one_event_and_of_its_own(secret: Path) -> None:
+    other = '[[vendor.event]]\nid = "9"\n'
+    (problem,) = problems(validator(secret) + other + BROKER)
+    assert "the validator is of event 3334" in problem
+    (problem,) = problems(validator(secret) + BAM_EVENT + other + BROKER)
+    assert "write a [[vendor]] for each" in problem

@@ -13,6 +13,7 @@ from firmware.bridge.settings import SECTIONS, BridgeSettings, parse, settle
 from firmware.bridge.vivenu_requests import ADMITTABLE
 from firmware.config import SettingsError
 from firmware.config.values import Flag, Key, Number, Section, Texts
+from tests.bridge.bam_talk import files as bam_files
 from tests.bridge.test_settings import EXAMPLE, SECRET, at_home
 
 
@@ -71,7 +72,7 @@ def right(section: Section) -> st.SearchStrategy[dict[str, Any]]:
 
 def whole() -> st.SearchStrategy[dict[str, Any]]:
     """Documents that are mostly right."""
-    bridge, common, ingresse, vivenu, presence, event, sessions, broker = map(right, SECTIONS)
+    bridge, common, ingresse, vivenu, presence, bam, event, sessions, broker = map(right, SECTIONS)
     login = st.sampled_from(
         [
             {"login": "token", "token_file": "/secret"},
@@ -118,9 +119,23 @@ def whole() -> st.SearchStrategy[dict[str, Any]]:
             "kind": "presence",
         }
     )
+    states = st.lists(st.sampled_from(["issued", "activated", "confirmed", "x"]), max_size=3)
+    fourth = st.tuples(common, bam, states).map(
+        lambda of: {
+            **of[0],
+            **of[1],
+            "accept": of[2],
+            "url": "https://h",
+            "tenant_url": "https://t.h",
+            "event": [{"id": "3334"}],
+            "validator_file": "/validator",
+            "key_file": "/validator-key",
+            "kind": "bam",
+        }
+    )
     return st.fixed_dictionaries(
         {"broker": st.lists(broker, min_size=1, max_size=2)},
-        optional={"vendor": st.lists(one | other | third, max_size=2), "bridge": bridge},
+        optional={"vendor": st.lists(one | other | third | fourth, max_size=2), "bridge": bridge},
     )
 
 
@@ -130,6 +145,8 @@ def here(found: object, secret: Path) -> Any:
         return {name: here(value, secret) for name, value in found.items()}
     if isinstance(found, list):
         return [here(value, secret) for value in found]
+    if found in ("/validator", "/validator-key"):
+        return str(bam_files(secret.parent)[found == "/validator-key"])
     return str(secret) if found == "/secret" else found
 
 

@@ -1,0 +1,105 @@
+"""The session of one validator at B.A.M.: made with its wallet, renewed once where it expired."""
+
+import secrets
+import threading
+from collections.abc import Callable
+
+import httpx
+
+from firmware.bridge import bam_replies as replies
+from firmware.bridge.bam_identity import Wallet
+from firmware.bridge.bam_replies import Expired, Missing, Rejected
+from firmware.bridge.bam_requests import BamSettings, Requests
+from firmware.bridge.vendor import Flow, LogInRefused, Lost, Misconfigured, NotSent, Outage
+
+OLD_MAX = 8  # sessions that are still masked in logs
+
+
+class Session:
+    """Safe to use from several threads: who finds a session replaced takes the new one."""
+
+    def __init__(self, settings: BamSettings, requests: Requests) -> None:
+        self._set = settings
+        self._requests = requests
+        self._wallet = Wallet(settings.identity)
+        self._lock = threading.Lock()
+        self._token = ""
+        self._old: tuple[str, ...] = ()
+
+    @property
+    def wallet(self) -> Wallet:
+        """What signs."""
+        return self._wallet
+
+    def tokens(self) -> tuple[str, ...]:
+        """The session in use, and the last few that were replaced."""
+        with self._lock:
+            return tuple(filter(None, (*self._old, self._token)))
+
+    def send(self, build: Callable[[str], httpx.Request], what: str) -> Flow[object]:
+        """Send with a session. Where that has expired, renew it once, and send once more.
+
+        A 401 comes before anything is carried out, so to send again is safe. Raises what `replies.read` does,
+        but never `Expired`.
+        """
+        token = self._token or (yield from self._log_in(""))
+        try:
+            return (yield from self._once(build(token), what))
+        except Expired:
+            pass
+        token = yield from self._fresh(token)
+        try:
+            return (yield from self._once(build(token), what))
+        except Expired as error:
+            refused = str(error)
+        raise Misconfigured(f"{refused}: a fresh session is refused: has the validator expired?")
+
+    def _once(self, request: httpx.Request, what: str) -> Flow[object]:
+        response = yield request
+        assert isinstance(response, httpx.Response)
+        return replies.read(response, f"{self._set.name}: {what}")
+
+    def _fresh(self, before: str) -> Flow[str]:
+        """Another session than that one: of another thread, renewed, or made anew."""
+        if self._token not in ("", before):
+            return self._token
+        try:
+            body = yield from self._open(self._requests.refresh(before), "renewal of the session")
+        except (Expired, Missing, Rejected, Misconfigured):
+            return (yield from self._log_in(before))
+        return self._keep(before, replies.token(body, f"{self._set.name}: renewal of the session"))
+
+    def _log_in(self, before: str) -> Flow[str]:
+        """A session made with the wallet."""
+        client_nonce = secrets.token_hex(16)
+        what = f"{self._set.name}: log-in"
+        try:
+            body = yield from self._open(self._requests.challenge(client_nonce), "log-in, challenge")
+            nonce = replies.nonce(body, what)
+            signed = self._wallet.challenge(nonce)
+            request = self._requests.wallet(client_nonce, nonce, signed)
+            body = yield from self._open(request, "log-in, answer")
+        except (Expired, Missing, Rejected, Misconfigured) as error:
+            why = str(error)
+        else:
+            return self._keep(before, replies.token(body, what))
+        raise LogInRefused(
+            f"{what} refused: {why}: correct `url`, or make a new validator in the dashboard, and fetch it "
+            "with gatepost bam enrol"
+        )
+
+    def _open(self, request: httpx.Request, what: str) -> Flow[object]:
+        """Send a request for a session: where its reply is lost, nothing else was carried out."""
+        try:
+            return (yield from self._once(request, what))
+        except NotSent:
+            raise
+        except Lost as error:
+            why, retry_after_s = str(error), error.retry_after_s
+        raise Outage(why, retry_after_s)
+
+    def _keep(self, before: str, token: str) -> str:
+        with self._lock:
+            self._old = tuple(filter(None, (*self._old, before)))[-OLD_MAX:]
+            self._token = token
+        return token

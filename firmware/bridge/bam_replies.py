@@ -1,0 +1,338 @@
+"""What B.A.M.'s replies mean. Pure: replies in, plain values out. Only `firmware.bridge.bam` uses it.
+
+What a ticket says about persons ends here: no value below has a place for it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from firmware.bridge.bam_codes import TicketName, ticket_of
+from firmware.bridge.bam_identity import Identity
+from firmware.bridge.lenient import (
+    CODE_LENGTH_MAX,
+    ID_LENGTH_MAX,
+    TEXT_LENGTH_MAX,
+    TYPE_LENGTH_MAX,
+    clean,
+    number_of,
+    text_of,
+    time_of,
+)
+from firmware.bridge.vendor import Lost, Misconfigured, Outage, VendorTicket, read_json
+from firmware.core.ticket import Status
+
+DIGEST = re.compile(r"[0-9a-fA-F]{64,128}")
+TOKEN_LENGTH_MAX = 8192
+SUCCESS = "SUCCESS"
+MINUTE_MS = 60_000
+
+# What each state of a ticket is where it is not one that lets in. Of a later word nothing is known.
+STATES: Mapping[str, Status] = MappingProxyType(
+    {
+        "draft": Status.BLOCKED,
+        "available": Status.BLOCKED,
+        "unavailable": Status.BLOCKED,
+        "reserved": Status.BLOCKED,
+        "confirmed": Status.BLOCKED,
+        "issued": Status.BLOCKED,
+        "activated": Status.BLOCKED,
+        "invalidated": Status.USED,
+    }
+)
+# The same for people.
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "draft": "not sold: refused",
+        "available": "not sold: refused",
+        "unavailable": "not sold: refused",
+        "reserved": "held, not issued: refused",
+        "confirmed": "paid, not on the chain yet: refused, unless `accept` names it",
+        "issued": "let in",
+        "activated": "let in",
+        "invalidated": "used: refused",
+    }
+)
+
+
+class Expired(Exception):
+    """The session is over, or never was: it was not carried out."""
+
+
+class Missing(Exception):
+    """There is no such thing: it was not carried out."""
+
+
+class Rejected(Exception):
+    """B.A.M. says no to this request; it was not carried out. The text is its own."""
+
+
+class Done(NamedTuple):
+    """The reply to a transaction's last step. `success` is `None` where it says neither."""
+
+    success: bool | None
+    text: str
+
+
+class Count(NamedTuple):
+    """How many tickets of a kind there are in each state."""
+
+    config: str
+    issued: int
+    activated: int
+    invalidated: int
+
+
+def read(response: httpx.Response, what: str) -> object:
+    """The payload of a good reply.
+
+    Raises `Expired` (401), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost` (5xx, or no JSON:
+    it may have been carried out) and `Misconfigured` (403, or a redirect).
+    """
+    try:
+        body = read_json(response)
+    except (ValueError, RecursionError):
+        body = None
+    status = response.status_code
+    said = words(body) or f"answered {status}"
+    if status == 429:
+        raise Outage(f"{what}: too many requests (429)")
+    if status >= 500 or status == 408:
+        raise Lost(f"{what}: {said} ({status})")
+    if status == 401:
+        raise Expired(f"{what}: {said} (401)")
+    if status == 404:
+        raise Missing(f"{what}: {said} (404)")
+    if status == 403:
+        mend = "the validator may not do this: make a new one in the dashboard, and use gatepost bam enrol"
+        raise Misconfigured(f"{what}: {said} (403): {mend}")
+    if status >= 400:
+        raise Rejected(f"{said} ({status})")
+    if not response.is_success:
+        raise Misconfigured(f"{what}: {said}, a redirect: correct `url` and `tenant_url`")
+    if body is None:
+        raise Lost(f"{what}: the reply is no JSON, or was cut")
+    return body["data"] if isinstance(body, dict) and "data" in body else body
+
+
+def words(body: object) -> str:
+    """The words of an error, wherever it has them."""
+    if not isinstance(body, dict):
+        return ""
+    found = [body.get(name) for name in ("message", "error", "info", "code")]
+    texts = [words(part) if isinstance(part, dict) else text_of(part) or "" for part in found]
+    return ": ".join(dict.fromkeys(filter(None, (_line(text) for text in texts))))[:TEXT_LENGTH_MAX]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:TEXT_LENGTH_MAX]
+
+
+# --- who we are ---------------------------------------------------------------------------------------------
+
+
+def identity(body: object) -> Identity | None:
+    """A validator's identity; `None` where the reply is none."""
+    if not isinstance(body, dict):
+        return None
+    wallet, organizer = body.get("wallet"), body.get("organizer")
+    if isinstance(organizer, dict):
+        organizer = organizer.get("id")
+    if not isinstance(wallet, dict):
+        return None
+    texts = (
+        body.get("event_id"),
+        organizer,
+        *map(wallet.get, ("enrollment_id", "certificate", "private_key")),
+    )
+    found = [text_of(text) for text in texts]
+    return None if None in found else Identity(*(text or "" for text in found))
+
+
+def nonce(body: object, what: str) -> str:
+    """The text to sign for a log-in. Raises `Outage`."""
+    found = text_of(body.get("nonce")) if isinstance(body, dict) else None
+    if found is None:
+        raise Outage(f"{what}: the reply has no nonce")
+    return found
+
+
+def token(body: object, what: str) -> str:
+    """A session. Raises `Outage` where the reply has none."""
+    found = body
+    if isinstance(body, dict):
+        found = next((body[name] for name in ("token", "jwt", "access_token") if name in body), None)
+    text = text_of(found) if isinstance(found, str) else None
+    if text is None or len(text) > TOKEN_LENGTH_MAX or not (text.isascii() and text.isprintable()):
+        raise Outage(f"{what}: the reply has no session")
+    return text
+
+
+# --- the event ----------------------------------------------------------------------------------------------
+
+
+def public_key(body: object, what: str) -> str:
+    """The event's key as PEM. Raises `Misconfigured` where it is no key of the curve that codes are of."""
+    text = (text_of(body.get("public_key")) if isinstance(body, dict) else None) or ""
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Misconfigured(f"{what}: the reply is no public key of the curve P-256: ask B.A.M.")
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def rows(body: object, what: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Each ticket of the list of codes, with its kind. Raises `Lost` where it is no list."""
+    if not isinstance(body, list):
+        raise Lost(f"{what}: the reply is no list")
+    for config in body:
+        tickets = config.get("ticket") if isinstance(config, dict) else None
+        if not isinstance(tickets, list):
+            raise Lost(f"{what}: an entry of the reply has no tickets")
+        for ticket in tickets:
+            yield (ticket if isinstance(ticket, dict) else {}), config
+
+
+def ticket(
+    row: Mapping[str, Any],
+    config: Mapping[str, Any],
+    event: str,
+    accept: Sequence[str],
+    margin_min: int | None,
+) -> VendorTicket | None:
+    """A ticket of the list; `None` for what cannot be read as one of this event.
+
+    `margin_min` is by how many minutes its time slot is longer here; `None` where those are not looked at.
+    """
+    content = row.get("ticket_qr_code")
+    code = text_of(content.get("content")) if isinstance(content, dict) else None
+    if code is None or len(code) > CODE_LENGTH_MAX:
+        return None
+    name = ticket_of(code)
+    if name is None or str(name.event) != event:
+        return None
+    begins_ms, ends_ms = slot(row, config, margin_min) if margin_min is not None else (None, None)
+    sector = row.get("sector")
+    where = (text_of(sector.get("name")) if isinstance(sector, dict) else None) or ""
+    return VendorTicket(
+        ticket_id=str(name),
+        code=code,
+        status=standing(row.get("status"), accept),
+        event=event,
+        type=str(name.config),
+        sector=where if len(where) <= TYPE_LENGTH_MAX else "",
+        valid_from_ms=begins_ms,
+        valid_until_ms=ends_ms,
+    )
+
+
+def standing(state: object, accept: Sequence[str]) -> Status:
+    """What a gate has to make of a state. Without one a ticket is unused, for only such are listed."""
+    word = state.strip().lower() if isinstance(state, str) else ""
+    if not word:
+        return Status.VALID if state is None else Status.BLOCKED
+    return Status.VALID if word in accept else STATES.get(word, Status.BLOCKED)
+
+
+def slot(row: Mapping[str, Any], config: Mapping[str, Any], margin_min: int) -> tuple[int | None, int | None]:
+    """From when until when a ticket is let in, as its time slot says; `None` for no bound."""
+    found = row.get("timeslot") or config.get("timeslot")
+    if not isinstance(found, dict):
+        return None, None
+    begins_ms, ends_ms = (time_of(found.get(name))[0] for name in ("start_at", "end_at"))
+    margin_ms = margin_min * MINUTE_MS
+    return (
+        None if begins_ms is None else begins_ms - margin_ms,
+        None if ends_ms is None else ends_ms + margin_ms,
+    )
+
+
+def counts(body: object, what: str) -> tuple[Count, ...]:
+    """The counters of each kind of tickets. Raises `Lost` where the reply has none."""
+    entries = list(body.values()) if isinstance(body, dict) else body
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise Lost(f"{what}: the reply is no list of counters")
+    found = []
+    for number, each in enumerate(entries, 1):
+        config = each.get("ticket_config")
+        ids = (each.get("ticket_config_id"), config.get("id") if isinstance(config, dict) else config)
+        name = next(filter(None, map(text_of, (*ids, each.get("id"), each.get("name")))), str(number))
+        figures = [
+            number_of(each.get(key, 0))
+            for key in ("issued_tickets", "activated_tickets", "invalidated_tickets")
+        ]
+        if None in figures or "invalidated_tickets" not in each:
+            raise Lost(f"{what}: an entry has no `invalidated_tickets`")
+        found.append(Count(name[:ID_LENGTH_MAX], *(figure or 0 for figure in figures)))
+    return tuple(found)
+
+
+# --- the chain ----------------------------------------------------------------------------------------------
+
+
+def digest(body: object, what: str) -> str:
+    """What has to be signed next, as hexadecimal digits.
+
+    Raises `Rejected` where the reply has a status that is not SUCCESS instead, `Lost` where it has neither.
+    """
+    said = done(body)
+    if said.success is False:
+        raise Rejected(said.text)
+    found = text_of(body.get("digest")) if isinstance(body, dict) else None
+    if found is None or not DIGEST.fullmatch(found) or len(found) % 2:
+        raise Lost(f"{what}: the reply has no digest")
+    return found
+
+
+def done(body: object) -> Done:
+    """What became of a transaction."""
+    status = text_of(body.get("status")) if isinstance(body, dict) else None
+    text = ": ".join(filter(None, (_line(status or ""), words(body))))[:TEXT_LENGTH_MAX]
+    if status is None:
+        return Done(None, text or "the reply has no status")
+    return Done(status.strip().upper() == SUCCESS, text)
+
+
+# --- the box office -----------------------------------------------------------------------------------------
+
+
+class Owned(NamedTuple):
+    """A ticket as the box office sees it."""
+
+    id: str
+    name: str
+    state: str
+    form: str
+    meaning: str
+
+
+def owned(body: object, what: str) -> tuple[Owned, ...]:
+    """Tickets of the box office. Raises `Lost` where the reply is no list of some."""
+    found = body.get("tickets", body.get("ticket")) if isinstance(body, dict) else body
+    if not isinstance(found, list):
+        raise Lost(f"{what}: the reply is no list of tickets")
+    return tuple(_owned(each) for each in found if isinstance(each, dict))
+
+
+def _owned(row: Mapping[str, Any]) -> Owned:
+    config, event = row.get("ticket_config"), row.get("event")
+    if isinstance(config, dict):
+        event = config.get("event") or event or {"id": config.get("event_id")}
+        config = config.get("id")
+    config = config if config is not None else row.get("ticket_config_id")
+    event = event.get("id") if isinstance(event, dict) else event
+    parts = [number_of(part) for part in (event, config, row.get("seq_num"))]
+    name = "" if None in parts else str(TicketName(*(part or 0 for part in parts)))
+    state = (text_of(row.get("status")) or "").lower()
+    texts = [text_of(row.get(key)) or "" for key in ("id", "format")]
+    shown = [text if clean(text) and text.isprintable() else "?" for text in (*texts, state)]
+    return Owned(shown[0], name, shown[2], shown[1], MEANINGS.get(state, "unknown: refused"))
