@@ -14,10 +14,12 @@ from firmware.core.ticket import (
     Moment,
     Perimeter,
     Policy,
-    Proof,
     Route,
     Ticket,
 )
+from firmware.signed_code import NOTHING, Proven
+
+Prove = Callable[[str, Route], Proven]
 
 NO_LINK = "this gate has no broker"
 TIME_ERROR = 5  # what adjtimex(2) answers while nothing disciplines the clock
@@ -65,6 +67,9 @@ class Tickets(Protocol):
     def get(self, digest: bytes) -> Ticket | None:
         """The ticket of a digest. Raises `CatalogueDamaged` where it cannot be read."""
 
+    def named(self, ticket_id: str) -> Ticket | None:
+        """The ticket of an id, whatever its code. Raises `CatalogueDamaged` where it cannot be read."""
+
 
 class Rulebook(Protocol):
     """The settings, as the loop reads them."""
@@ -77,12 +82,16 @@ class Rulebook(Protocol):
 
 
 class Facts(NamedTuple):
-    """Where facts come from. Without a link nobody can be asked, and no vendor is reachable."""
+    """Where facts come from. Without a link nobody can be asked, and no vendor is reachable.
+
+    `prove` is there where the codes of some route are signed.
+    """
 
     tickets: Tickets
     rulebook: Rulebook
     history: Callable[[str], History]
     link: Link | None = None
+    prove: Prove | None = None
 
     def scanned(
         self,
@@ -95,19 +104,23 @@ class Facts(NamedTuple):
     ) -> Scanned:
         """A code that was read at a lane of this perimeter, with all that is known about it.
 
-        `stale` says that the catalogue is older than the operator allows. Raises UnicodeEncodeError where the
-        code is no text that could be written, and what `Tickets` raises.
+        `stale` says that the catalogue is older than the operator allows. A code that is not listed and bears
+        a genuine signature is the ticket that it names: one ticket may have been signed more than once.
+        Raises UnicodeEncodeError where the code is no text that could be written, and what `Tickets` raises.
         """
         digest = self.tickets.digest(code)
         ticket = self.tickets.get(digest)
         route = self.rulebook.route_for(code, ticket)
+        proof, signed_id = NOTHING if self.prove is None else self.prove(code, route)
+        if signed_id and ticket is None:
+            ticket = self.tickets.named(signed_id)
         if route.authority is Authority.VENDOR:
             if self.link is None:
                 route = route._replace(reachable=False, trouble=NO_LINK)
             else:
                 route = self.link.look(route, perimeter, moment)
         event = route.event if ticket is None else ticket.event
-        subject = digest.hex() if ticket is None else ticket.ticket_id
+        subject = (signed_id or digest.hex()) if ticket is None else ticket.ticket_id
         return Scanned(
             moment,
             row,
@@ -118,7 +131,7 @@ class Facts(NamedTuple):
             self.rulebook.policy_for(event),
             ticket,
             self.history(subject),
-            Proof.NONE,
+            proof,
             stale,
         )
 

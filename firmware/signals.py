@@ -9,7 +9,7 @@ from firmware.core.effects import Signal
 from firmware.core.events import Scanned
 from firmware.core.movements import entered_utc_ms
 from firmware.core.rules import LAPSES_MAX
-from firmware.core.ticket import Authority, Direction, Setup, Status, Ticket, Verdict
+from firmware.core.ticket import Authority, Direction, Proof, Setup, Status, Ticket, Verdict
 from hal.ports import Colour, Pattern
 
 REASON_MAX = 200  # characters; two lines of a terminal
@@ -187,6 +187,12 @@ def detail_of(setup: Setup, scan: Scanned, verdict: Verdict, timezone: tzinfo) -
     match verdict:
         case Verdict.UNREADABLE:
             return FAULTS.get(scan.fault, scan.fault)
+        case Verdict.WRONG_EVENT if scan.proof is Proof.OTHER_EVENT and not scan.ticket:
+            return "the code names another one"
+        case Verdict.NOT_CONFIGURED if scan.proof is Proof.NO_KEY:
+            return "no key to check signatures with came from the bridge yet"
+        case Verdict.FORGED if scan.proof is Proof.LACKING:
+            return "every code here must bear that of the event"
         case Verdict.WRONG_EVENT:
             return ticket_is_for(ticket.event if scan.ticket else scan.route.event)
         case Verdict.WRONG_SESSION:

@@ -31,6 +31,7 @@ from hal.ports import Board, LaneParts, Reader, Way
 if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be imported
     from firmware import wire
     from firmware.mqtt import Broker, Pace
+    from firmware.proof import Proofs
     from firmware.uplink import Uplink
 
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
@@ -94,18 +95,7 @@ def open_unit(
             lanes = tuple(_lanes(settings, board, readers or {}, stack))
             left_free = unacknowledged(data / "journal", [setup for setup, _ in lanes])
 
-        known_fault = catalogue.fault
-
-        def each_second() -> None:
-            nonlocal known_fault
-            if catalogue.reload():
-                text = f"catalogue of {catalogue.count} tickets"
-                journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))
-            if catalogue.fault != known_fault:
-                known_fault = catalogue.fault
-                journal.note(
-                    Row("fault", "", clock.now(), text=known_fault or "the catalogue can be read again")
-                )
+        proofs = _proofs(settings, data)
 
         def stale(moment: Moment) -> bool:
             limit_ms = settings.catalogue_stale_ms
@@ -118,17 +108,18 @@ def open_unit(
         if settings.asks:
             with standby.kept(complain):
                 asked = asks_left(data / "journal", [setup for setup, _ in lanes])
-            if brokers:
-                from firmware.uplink.vendors import Vendors
+        if brokers and (settings.asks or proofs):
+            from firmware.uplink.vendors import Vendors
 
-                vendors = Vendors(settings.venue, settings.gate_name, answer)
+            keys = proofs.keys if proofs else None
+            vendors = Vendors(settings.venue, settings.gate_name, answer, keys=keys)
         gate = Gate(
             lanes,
             standby if board.alarm else None,
-            Facts(catalogue, settings, journal.history, vendors),
+            Facts(catalogue, settings, journal.history, vendors, proofs.prove if proofs else None),
             journal,
             clock,
-            each_second,
+            _each_second(catalogue, proofs, journal, clock),
             stale,
             settings.reader_lost_shuts,
             link=vendors,
@@ -140,9 +131,8 @@ def open_unit(
             left=asked,
         )
         hazards = tuple(f"wiring: {hazard}" for hazard in board.hazards)
-        for fault in filter(
-            None, (catalogue.fault, *hazards)
-        ):  # only now: the journal tells the gate of them
+        known = (catalogue.fault, proofs.fault() if proofs else "", *hazards)
+        for fault in filter(None, known):  # only now: the journal tells the gate of them
             journal.note(Row("fault", "", clock.now(), text=fault))
         uplink = None
         if brokers:
@@ -187,6 +177,37 @@ def _stores(
     retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=unconfirmed)
     journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
     return catalogue, stack.enter_context(journal)
+
+
+def _proofs(settings: Settings, data: Path) -> "Proofs | None":
+    """What proves signed codes, where some route is for such; others need no cryptography."""
+    if not settings.signed:
+        return None
+    from firmware.proof import EventKeys, Proofs
+
+    return Proofs(settings.signed, EventKeys(data))
+
+
+def _each_second(
+    catalogue: Catalogue, proofs: "Proofs | None", journal: Journal, clock: Clock
+) -> Callable[[], None]:
+    """Looks whether another list is in use, and what became of the faults of the list and of the keys."""
+    known_fault, known_unproved = catalogue.fault, proofs.fault() if proofs else ""
+
+    def each_second() -> None:
+        nonlocal known_fault, known_unproved
+        if catalogue.reload():
+            text = f"catalogue of {catalogue.count} tickets"
+            journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))
+        if catalogue.fault != known_fault:
+            known_fault = catalogue.fault
+            journal.note(Row("fault", "", clock.now(), text=known_fault or "the catalogue can be read again"))
+        unproved = proofs.fault() if proofs else ""
+        if unproved != known_unproved:
+            known_unproved = unproved
+            journal.note(Row("fault", "", clock.now(), text=unproved or "signatures can be checked again"))
+
+    return each_second
 
 
 def _brokers(settings: Settings) -> "tuple[Broker, ...]":

@@ -61,6 +61,9 @@ class Lists:
     def get(self, digest: bytes) -> Ticket | None:
         return self.tickets.get(digest)
 
+    def named(self, ticket_id: str) -> Ticket | None:
+        return next((each for each in self.tickets.values() if each.ticket_id == ticket_id), None)
+
 
 class Rules:
     """The settings: one policy, and a route by the first letters of a code."""

@@ -22,7 +22,7 @@ from firmware.config import (
     settle,
 )
 from firmware.config.__main__ import page
-from firmware.config.keys import ALPHABETS, READER, SECTIONS
+from firmware.config.keys import ALPHABETS, READER, ROUTE, SECTIONS
 from firmware.config.values import Key, Number, OneOf, Section, Texts
 from firmware.core.ticket import (
     Authority,
@@ -38,7 +38,9 @@ from firmware.core.ticket import (
     Ticket,
     WithoutAnswer,
 )
+from firmware.signed_code import Signature, Signing
 from hal import board, evdev_reader, frames, keys, serial_reader
+from tests.signed_codes import to_base45
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "deploy" / "gate.toml"
@@ -49,6 +51,9 @@ EVDEV = '[[lane.reader]]\nkind = "evdev"\ndevice = "/dev/input/event0"\n'
 USB = EVDEV.replace('device = "/dev/input/event0"', 'vendor = "05f9"\nproduct = "2206"')
 LINES = '[[lane.reader]]\nkind = "lines"\n'
 ASK = '[[route]]\nauthority = "vendor"\nvendor = "v"\n'
+
+BAM = '[[route]]\nvendor = "v"\nevent = "3334"\nsigned = "bam"\n'
+SIGNED = next(key for key in ROUTE.keys if key.name == "signed")
 
 KEYS = [pytest.param(s, k, id=f"{s.name}.{k.name}") for s in SECTIONS for k in s.keys]
 
@@ -78,7 +83,8 @@ def beginning(section: Section, key: Key) -> tuple[str, str]:
     if section.name == "event":
         return ("[[event]]\n" if key.name == "id" else '[[event]]\nid = "a"\n'), "event[1]"
     if section.name == "route":
-        return (ASK if key.only else "[[route]]\n"), "route[1]"
+        starts = {"authority": ASK, "signed": BAM}
+        return (starts[key.only.key] if key.only and key is not SIGNED else "[[route]]\n"), "route[1]"
     if key.name == "file":
         return '[board]\nname = "gpio"\n', "board"
     return f"{section.header}\n", section.name
@@ -137,7 +143,8 @@ def test_the_example_loads_and_is_what_it_says() -> None:
     assert [lane.setup.direction for lane in settings.lanes] == [Direction.IN, Direction.IN, Direction.OUT]
     assert settings.timezone == ZoneInfo("Europe/Lisbon")
     reentries = [policy.reentry for policy in settings.policies.values()]
-    assert reentries == [Reentry.AFTER_EXIT, Reentry.UNLIMITED]
+    assert reentries == [Reentry.AFTER_EXIT, Reentry.UNLIMITED, Reentry.NONE]
+    assert [signing for _, signing in settings.signed] == [Signing("fair", "3334", Signature.REQUIRE)]
     assert settings.route_for("123456789012", None).vendor == "boxoffice"
 
 
@@ -339,6 +346,34 @@ def test_a_ticket_of_the_catalogue_passes_by_the_routes_of_other_events() -> Non
 def test_a_route_for_unlisted_codes_leaves_the_catalogue_to_the_gate() -> None:
     assert vendor_of("listed_too = false", "1", None)
     assert not vendor_of("listed_too = false", "1", Ticket("t"))
+
+
+# --- signed codes ------------------------------------------------------------------------------------
+
+
+def test_codes_are_signed_only_where_a_route_says_so_and_ignored_signatures_are_not_checked() -> None:
+    assert parse(ASK, "x").signed == ()
+    assert parse(f'{BAM}signature = "ignore"', "x").signed == ()
+    settings = parse(BAM, "x")
+    ((route, signing),) = settings.signed
+    assert signing == Signing("v", "3334", Signature.PREFER)
+    assert settings.route_for("any code", None) is route, "that is how a proof finds its route"
+
+
+def signed(ticket_id: str) -> str:
+    """A code of this ticket, with a signature that nobody made."""
+    return to_base45(f'{{"id":"{ticket_id}"}}'.encode()) + ":::" + to_base45(b"signature")
+
+
+def test_a_signed_code_on_no_list_takes_the_route_of_the_event_that_it_names() -> None:
+    settings = parse(BAM + BAM.replace("3334", "33341") + '[[route]]\nvendor = "all"\n', "x")
+    first, second, last = (shape.route for shape in settings.routes)
+    assert settings.route_for(signed("E3334TC1T1"), None) is first
+    assert settings.route_for(signed("E33341TC1T1"), None) is second
+    assert settings.route_for(signed("E4TC1T1"), None) is first, "and is called wrong there"
+    assert settings.route_for("no signed code", None) is first
+    assert settings.route_for(signed("E4TC1T1"), Ticket("t", event="33341")) is second
+    assert settings.route_for("x", Ticket("t", event="9")) is last
 
 
 # --- anything at all ---------------------------------------------------------------------------------

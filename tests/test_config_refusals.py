@@ -371,6 +371,29 @@ id = "friday"
 event = "fryday"
 ! 4: route[1].event: "fryday" is none of the events: did you mean "friday"?
 
+[[route]]
+event = "3334"
+signed = "bam"
+! 1: route[1].vendor: is missing: the account whose event signs these codes
+
+[[route]]
+vendor = "v"
+event = "gala"
+signed = "bam"
+! 3: route[1].event: is needed with signed codes: the event's number, such as 3334
+
+[[route]]
+vendor = "v"
+event = "3334"
+signed = "bam"
+listed_too = false
+signature = "require"
+! 6: route[1].signature: with listed_too = false, listed codes go unchecked: take that out, or write "prefer"
+
+[[route]]
+signature = "require"
+! 2: route[1].signature: does nothing with signed = "": take it out, or set signed = "bam"
+
 [[event]]
 id = "a"
 [[route]]

@@ -46,7 +46,7 @@ from firmware.catalogue.store import (
     disk_takes,
 )
 from firmware.core.ticket import Ticket
-from firmware.venue_key import KeyUnusable, key_mark, keyed, venue_key
+from firmware.venue_key import KeyUnusable, digest_of, key_mark, keyed, venue_key
 
 __all__ = [
     "TICKETS_MAX",
@@ -92,6 +92,7 @@ class Catalogue:
         self._key = venue_key(folder)
         self.key_mark = key_mark(self._key)
         self._keyed = keyed(self._key)
+        self._ids_keyed = keyed(self._key, b"ticket id")
         self._store: Store | None = None
         self._mark: Mark | None = None
         self._growing = threading.Lock()
@@ -122,6 +123,26 @@ class Catalogue:
             raise CatalogueDamaged(
                 f"{store.build}: a ticket cannot be read: import the list again"
             ) from error
+
+    def named(self, ticket_id: str) -> Ticket | None:
+        """The ticket of an id, whatever its code. Raises `CatalogueDamaged` if it cannot be read.
+
+        Three look-ups, for codes that name their ticket; `get` is the way of all others.
+        """
+        store = self._store
+        if store is None:
+            return None
+        try:
+            digest = store.code_of(digest_of(self._ids_keyed, ticket_id))
+        except lmdb.Error:
+            with self._growing:
+                try:
+                    store.environment.set_mapsize(0)
+                    digest = store.code_of(digest_of(self._ids_keyed, ticket_id))
+                except lmdb.Error as error:
+                    raise CatalogueDamaged(f"{store.build}: {error}: import the list again") from error
+        ticket = None if digest is None else self.get(digest)
+        return ticket if ticket is not None and ticket.ticket_id == ticket_id else None
 
     def reload(self) -> bool:
         """Look whether another list is in use: a few microseconds if none is. True when this one is now."""
@@ -240,6 +261,7 @@ class Catalogue:
             if fault := outside_fault(build):
                 raise CatalogueDamaged(f"{build.name} {fault}")
             store = Store(build)
+            store.open_ids()
             if fault := about_fault(store.about(), self._key):
                 store.close()
                 raise CatalogueError(f"{build.name} {fault}")

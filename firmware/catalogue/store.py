@@ -95,6 +95,15 @@ class Store:
         )
         self.begin = self.environment.begin
 
+    def open_ids(self) -> None:
+        """Make `code_of` ready, before another thread has the store. Raises `lmdb.Error`."""
+        with self.begin() as transaction:  # without one it would wait for whoever writes
+            self._ids = self.environment.open_db(b"ids", txn=transaction, create=False)
+
+    def code_of(self, id_digest: bytes) -> bytes | None:
+        """The digest of a ticket's code. Raises `lmdb.Error`."""
+        return self.begin(self._ids).get(id_digest)
+
     def about(self) -> About:
         """What the build says of itself. Raises `msgspec.MsgspecError` or `lmdb.Error`."""
         return decode_about(self.begin().get(ABOUT, b""))

@@ -25,6 +25,8 @@ from firmware.config.keys import (
     ROUTE,
     SECTIONS,
 )
+from firmware.config.routes import LIST_DECIDES as LIST_DECIDES
+from firmware.config.routes import Shape, route_for, shape_of
 from firmware.config.values import Key, Section, nearest, quoted, shown, zone
 from firmware.core.ticket import (
     Authority,
@@ -40,10 +42,12 @@ from firmware.core.ticket import (
     Ticket,
     WithoutAnswer,
 )
+from firmware.signed_code import Signature, Signing
 
 FILE_BYTES_MAX = 1 << 20  # four lanes and hundreds of events are below 100 kB; more is not a settings file
 DEADLINE_MS_MIN = 200  # no network answers sooner
 PROBLEMS_MAX = 50  # told at once; a file with more is another file
+EVENT_NUMBER = re.compile("[0-9]{1,18}")  # as signed codes name it
 MINUTE_MS, HOUR_MS, DAY_MS, MIB = 60_000, 3_600_000, 86_400_000, 1 << 20
 
 Values: TypeAlias = Mapping[str, Any]
@@ -70,17 +74,6 @@ class LaneSettings(NamedTuple):
     readers: tuple[ReaderSettings, ...] = ()
 
 
-class Shape(NamedTuple):
-    """The codes that a route is for. An empty `alphabet` allows every character."""
-
-    starts: str
-    length_min: int
-    length_max: int
-    alphabet: bytes
-    listed_too: bool
-    route: Route
-
-
 class BrokerSettings(NamedTuple):
     """An MQTT broker, and who we are to it. `password_file` is read when the connection is made ready."""
 
@@ -92,9 +85,6 @@ class BrokerSettings(NamedTuple):
     key_file: str = ""
     username: str = ""
     password_file: str = ""
-
-
-LIST_DECIDES = Route()
 
 
 class Settings(NamedTuple):
@@ -120,24 +110,19 @@ class Settings(NamedTuple):
         """Whether any vendor is asked."""
         return any(shape.route.authority is Authority.VENDOR for shape in self.routes)
 
+    @property
+    def signed(self) -> tuple[tuple[Route, Signing], ...]:
+        """The routes whose codes are signed, where signatures are not ignored."""
+        found = ((shape.route, shape.signing) for shape in self.routes)
+        return tuple((r, s) for r, s in found if s is not None and s.signature is not Signature.IGNORE)
+
     def policy_for(self, event: str) -> Policy:
         """The policy of an event: the ticket's, or the route's for a code that is not in the catalogue."""
         return self.policies.get(event, self.otherwise)
 
     def route_for(self, code: str, ticket: Ticket | None) -> Route:
-        """Who decides about a code: the first route that fits, else the gate from its catalogue.
-
-        A ticket of the catalogue passes by routes of another event and routes for unlisted codes.
-        """
-        length = len(code)
-        for starts, length_min, length_max, alphabet, listed_too, route in self.routes:
-            if not length_min <= length <= length_max or not code.startswith(starts):
-                continue
-            if alphabet and not (code.isascii() and not code.encode().translate(None, alphabet)):
-                continue
-            if ticket is None or (listed_too and (not route.event or ticket.event in ("", route.event))):
-                return route
-        return LIST_DECIDES
+        """Who decides about a code; see `routes.route_for`."""
+        return route_for(self.routes, code, ticket)
 
 
 class SettingsError(Exception):
@@ -428,6 +413,8 @@ def check_routes(complaints: Complaints, routes: list[Table], events: list[Table
             complaints.add(f"{path}.starts", f"has characters that are not {values['characters']}")
         if values["authority"] == Authority.VENDOR and not values["vendor"]:
             complaints.add(f"{path}.vendor", "is missing: the vendor that is asked")
+        elif values["signed"]:
+            check_signed(complaints, route)
         if 0 < values["deadline_ms"] < DEADLINE_MS_MIN:
             complaints.add(f"{path}.deadline_ms", f"is too short: {DEADLINE_MS_MIN} at least, or 0")
         if values["without_answer"] == WithoutAnswer.OPEN_AND_UPLOAD and takes_any(values):
@@ -439,6 +426,18 @@ def check_routes(complaints: Complaints, routes: list[Table], events: list[Table
         if ids and not values["event"] and values["check_first"] and "" not in ids:
             mend = "name the event, or every code that is not in the catalogue is of the wrong one"
             complaints.add(f"{path}.event", f"is missing: with check_first = true, {mend}")
+
+
+def check_signed(complaints: Complaints, route: Table) -> None:
+    """Whose key proves signed codes, and of which event."""
+    values, path = route.values, route.path
+    if not values["vendor"]:
+        complaints.add(f"{path}.vendor", "is missing: the account whose event signs these codes")
+    if not EVENT_NUMBER.fullmatch(values["event"]):
+        complaints.add(f"{path}.event", "is needed with signed codes: the event's number, such as 3334")
+    if values["signature"] == Signature.REQUIRE and not values["listed_too"]:
+        mend = 'with listed_too = false, listed codes go unchecked: take that out, or write "prefer"'
+        complaints.add(f"{path}.signature", mend)
 
 
 def takes_any(values: Values) -> bool:
@@ -537,26 +536,6 @@ def policy_of(values: Values, conditions: Values) -> Policy:
         unlisted=Choice(values["unlisted"]),
         clock_untrusted=Choice(conditions["clock_untrusted"]),
         catalogue_stale=Choice(conditions["catalogue_stale"]),
-    )
-
-
-def shape_of(values: Values) -> Shape:
-    """A route and the codes that it is for."""
-    route = Route(
-        vendor=values["vendor"],
-        event=values["event"],
-        authority=Authority(values["authority"]),
-        deadline_ms=values["deadline_ms"],
-        without_answer=WithoutAnswer(values["without_answer"]),
-        check_first=values["check_first"],
-    )
-    return Shape(
-        starts=values["starts"],
-        length_min=values["length_min"],
-        length_max=values["length_max"],
-        alphabet=ALPHABETS[values["characters"]],
-        listed_too=values["listed_too"],
-        route=route,
     )
 
 

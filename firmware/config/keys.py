@@ -33,6 +33,7 @@ from firmware.core.ticket import (
     Spend,
     WithoutAnswer,
 )
+from firmware.signed_code import CHARACTERS, Signature
 
 LANES_MAX = 4  # what one Pi has pins for
 READERS_MAX = 4  # a lane has no room for more
@@ -48,7 +49,7 @@ ALPHABETS = {
     "any": b"",
     "digits": DIGITS,
     "alphanumeric": DIGITS + CAPITALS + CAPITALS.lower(),
-    "base45": DIGITS + CAPITALS + b" $%*+-./:",  # RFC 9285
+    "base45": CHARACTERS,
 }
 
 SETUP, POLICY_DEFAULT, ROUTE_DEFAULT = Setup(""), Policy(), Route()
@@ -57,7 +58,8 @@ ENTRIES = Only("direction", ("in", "both"))  # nobody is held inside for a secto
 SERIAL, LINES, EVDEV = (Only("kind", (kind,)) for kind in ("serial", "lines", "evdev"))
 GPIO = Only("name", ("gpio",))
 SCANNER = Only("kind", ("serial", "evdev"))
-ASKED = Only("authority", ("vendor",))
+ASKED, DECIDED = Only("authority", ("vendor",)), Only("authority", ("gate",))
+SIGNED = Only("signed", ("bam",))
 LENGTH_MIN, LENGTH_MAX = 1, 512  # of a code, where a route does not say
 NO_NAME = '`""` stands for tickets that name none.'
 FILE_OR_NONE = FullPath(or_empty=True)
@@ -306,6 +308,22 @@ ROUTE = Section(
             ROUTE_DEFAULT.check_first,
             "Whether the gate's own rules may refuse before the vendor is asked.",
             ASKED,
+        ),
+        Key(
+            "signed",
+            OneOf(("", "bam")),
+            "",
+            "How such codes are signed. `bam`: as B.A.M. Ticketing does; then `vendor` is the account and "
+            "`event` the event's number.",
+            DECIDED,
+        ),
+        Key(
+            "signature",
+            OneOf(tuple(Signature)),
+            Signature.PREFER.value,
+            "`require`: codes of the catalogue must be signed too. `prefer`: a signature proves those that "
+            "are not in it; `unlisted` of the event says whether they enter. `ignore`: it is not checked.",
+            SIGNED,
         ),
     ),
 )

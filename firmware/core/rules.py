@@ -26,13 +26,27 @@ def readable(setup: Setup, scan: Scanned) -> Verdict | None:
     return Verdict.UNREADABLE if scan.fault else None
 
 
+def genuine(setup: Setup, scan: Scanned) -> Verdict | None:
+    """Bears a genuine signature, where every code must; nobody is let in unproved while there is no key."""
+    if scan.proof is Proof.LACKING:
+        return Verdict.FORGED
+    return Verdict.NOT_CONFIGURED if scan.proof is Proof.NO_KEY else None
+
+
+UNPROVED = {
+    Proof.FORGED: Verdict.FORGED,
+    Proof.LACKING: Verdict.FORGED,
+    Proof.OTHER_EVENT: Verdict.WRONG_EVENT,
+}
+
+
 def known(setup: Setup, scan: Scanned) -> Verdict | None:
     """In the catalogue, or proved by a signature where the event allows it, or the vendor's to know."""
     if scan.ticket is not None or scan.route.authority is Authority.VENDOR:
         return None
     if scan.proof is Proof.VALID:
         return None if scan.policy.unlisted is Choice.ADMIT else Verdict.UNLISTED
-    return Verdict.FORGED if scan.proof is Proof.FORGED else Verdict.UNKNOWN
+    return UNPROVED.get(scan.proof, Verdict.UNKNOWN)
 
 
 def fresh(setup: Setup, scan: Scanned) -> Verdict | None:
@@ -147,6 +161,7 @@ def _counts_inside(setup: Setup, scan: Scanned) -> bool:
 
 ENTRY_RULES = (
     readable,
+    genuine,
     known,
     fresh,
     not_withdrawn,
@@ -161,7 +176,7 @@ ENTRY_RULES = (
 )
 
 # A way out is judged by two questions only: nobody may be held inside because a ticket was refunded,
-# its time is over, it belongs to another sector, or the list is old.
+# its time is over, it belongs to another sector, the list is old, or a signature cannot be checked.
 EXIT_RULES = (readable, known, may_leave)
 
 

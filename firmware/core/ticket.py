@@ -35,11 +35,18 @@ class Status(StrEnum):
 
 
 class Proof(StrEnum):
-    """What a signature inside the code says, before any list is asked."""
+    """What a signature inside the code says, before any list is asked.
+
+    `OTHER_EVENT`: the code says that it is another event's, which nobody checked. The last two are for codes
+    that must have a genuine signature, listed or not: `LACKING` has none, and of `NO_KEY` nobody can tell.
+    """
 
     NONE = "none"
     VALID = "valid"
     FORGED = "forged"
+    OTHER_EVENT = "other_event"
+    LACKING = "lacking"
+    NO_KEY = "no_key"
 
 
 class Authority(StrEnum):

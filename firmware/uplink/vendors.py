@@ -12,13 +12,16 @@ for `STALE_S`, and after `SILENT_ASKS` questions in a row without any word back:
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from firmware import wire
 from firmware.asks import Question
 from firmware.core.lane import is_unsure
 from firmware.core.ticket import Moment, Perimeter, Route, Verdict, WithoutAnswer
 from firmware.mqtt import Publication, Session, TooLarge
+
+if TYPE_CHECKING:  # only gates with signed codes need cryptography
+    from firmware.proof import EventKeys
 
 STALE_S = 60.0  # the bridge speaks every 20 s: three times missed is gone
 SILENT_ASKS = 3  # one may be lost, and two lanes ask at once; each costs a person the whole deadline
@@ -66,13 +69,21 @@ class Vendors:
     """The vendors of one gate's bridge; `firmware.asks.Link`."""
 
     def __init__(
-        self, venue: str, gate: str, answer: Answer, now: Callable[[], float] = time.monotonic
+        self,
+        venue: str,
+        gate: str,
+        answer: Answer,
+        now: Callable[[], float] = time.monotonic,
+        keys: "EventKeys | None" = None,
     ) -> None:
-        """`answer` takes what came of an ask, on the line's thread."""
+        """`answer` takes what came of an ask, on the line's thread.
+
+        `keys` learn those of the vendors, on the uplink's, where the disk may be waited for.
+        """
         self._topic = wire.address(wire.ASK, venue, gate)
         self.answers = wire.address(wire.ANSWER, venue, gate)
         """The topic of the answers."""
-        self._answer, self._now = answer, now
+        self._answer, self._now, self._keys = answer, now, keys
         self._lock = threading.Lock()
         self._session: Session | None = None
         self._accounts: dict[str, wire.Account] | None = None
@@ -107,6 +118,8 @@ class Vendors:
         """How the vendors are."""
         self._accounts = {account.account: account for account in vendors.accounts}
         self._heard_s = self._now()
+        if self._keys is not None:
+            self._keys.take(vendors.accounts)
 
     # --- the loop ------------------------------------------------------------------------------------------
 

@@ -79,9 +79,36 @@ def test_a_forged_signature_is_refused_whatever_the_operator_allows(unlisted: Ch
     assert judge(SETUP, forged) is Verdict.FORGED
 
 
-@pytest.mark.parametrize("proof", Proof)
+@pytest.mark.parametrize("proof", [Proof.NONE, Proof.VALID, Proof.FORGED, Proof.OTHER_EVENT])
 def test_a_listed_code_needs_no_signature(proof: Proof) -> None:
     assert judge(SETUP, SCAN._replace(proof=proof)) is Verdict.ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("proof", "verdict"), [(Proof.LACKING, Verdict.FORGED), (Proof.NO_KEY, Verdict.NOT_CONFIGURED)]
+)
+@pytest.mark.parametrize("scan", [SCAN, WITHOUT_TICKET])
+def test_where_every_code_must_be_signed_one_that_is_not_proved_is_refused_listed_or_not(
+    scan: Scanned, proof: Proof, verdict: Verdict
+) -> None:
+    policy = Policy(unlisted=Choice.ADMIT)
+    assert judge(SETUP, scan._replace(proof=proof, policy=policy)) is verdict
+
+
+@pytest.mark.parametrize("proof", Proof)
+def test_nobody_who_is_listed_is_held_inside_for_a_signature(proof: Proof) -> None:
+    assert judge(SETUP, SCAN._replace(direction=OUT, proof=proof)) is Verdict.ADMITTED
+
+
+@pytest.mark.parametrize("direction", [IN, OUT])
+@pytest.mark.parametrize("unlisted", Choice)
+def test_a_signed_code_that_names_another_event_is_none_of_this_one(
+    unlisted: Choice, direction: Direction
+) -> None:
+    scan = WITHOUT_TICKET._replace(
+        proof=Proof.OTHER_EVENT, direction=direction, policy=Policy(unlisted=unlisted)
+    )
+    assert judge(SETUP, scan) is Verdict.WRONG_EVENT
 
 
 def test_a_code_on_no_list_is_the_vendors_to_know() -> None:
@@ -372,6 +399,8 @@ def test_a_way_out_is_held_against_nobody_for_anything_else() -> None:
         (Proof.VALID, Choice.ADMIT, Verdict.ADMITTED),
         (Proof.VALID, Choice.REFUSE, Verdict.UNLISTED),
         (Proof.FORGED, Choice.ADMIT, Verdict.FORGED),
+        (Proof.LACKING, Choice.ADMIT, Verdict.FORGED),
+        (Proof.NO_KEY, Choice.ADMIT, Verdict.UNKNOWN),
     ],
 )
 def test_a_signed_code_on_no_list_goes_out_as_it_came_in(
