@@ -85,6 +85,8 @@ def same(catalogue: Catalogue, model: Model) -> None:
         found = catalogue.get(catalogue.digest(code))
         assert found == model.get(code)
         assert found is None or type(found) is Ticket
+    for ticket_id in ("nobody", *model.tickets):
+        assert catalogue.named(ticket_id) == model.tickets.get(ticket_id, ("", None))[1]
     assert catalogue.count == len(model.tickets)
 
 

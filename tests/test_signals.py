@@ -155,6 +155,15 @@ def test_a_verdict_and_a_signal_of_one_word_are_not_mixed_up(word: str) -> None:
         (scanned(fault="lost_keys"), "unreadable: a part of the code was lost"),
         (scanned(None), "unknown code"),
         (scanned(None, proof=Proof.FORGED), "the signature is not genuine"),
+        (
+            scanned(proof=Proof.LACKING),
+            "the signature is not genuine: every code here must bear that of the event",
+        ),
+        (
+            scanned(proof=Proof.NO_KEY),
+            "the vendor is not set up at this gate: no key to check signatures with came from the bridge yet",
+        ),
+        (scanned(None, proof=Proof.OTHER_EVENT), "wrong event: the code names another one"),
         (scanned(None, proof=Proof.VALID), "signed but not in the catalogue"),
         (
             scanned(None, proof=Proof.VALID, policy=Policy(unlisted=Choice.ADMIT)),

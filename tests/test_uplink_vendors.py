@@ -1,6 +1,7 @@
 """What a gate knows of its vendors: what it was told, for how long that holds, and when it stops asking."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from firmware.core.ticket import (
     Verdict,
     WithoutAnswer,
 )
+from firmware.proof import EventKeys
 from firmware.uplink.vendors import (
     DEADLINE_MS,
     NO_BROKER,
@@ -38,6 +40,7 @@ from firmware.uplink.vendors import (
 )
 from tests.asking import ACME, BOTH
 from tests.core.samples import ASKED_SCAN, IN, INNER, OUTER, at
+from tests.signed_codes import Signer
 
 ROUTE = Route("acme", authority=Authority.VENDOR, deadline_ms=0)
 LONG_MS = 1000
@@ -94,6 +97,14 @@ class Desk:
 
 def account(**changes: Any) -> wire.Account:
     return msgspec.structs.replace(ACME, **changes)
+
+
+def test_keys_of_events_are_learnt_from_what_the_bridge_says_of_its_vendors(tmp_path: Path) -> None:
+    signer, keys = Signer(), EventKeys(tmp_path)
+    desk = Desk(None)
+    desk.vendors = Vendors("arena", "a", desk.answer, keys=keys)
+    desk.tell(account(keys=(wire.EventKey("3334", signer.pem),)))
+    assert keys.find("acme", "3334") == (signer.key.public_key(),)
 
 
 @pytest.mark.parametrize(

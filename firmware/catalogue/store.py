@@ -96,9 +96,12 @@ class Store:
         self.begin = self.environment.begin
 
     def open_ids(self) -> None:
-        """Make `code_of` ready, before another thread has the store. Raises `lmdb.Error`."""
-        with self.begin() as transaction:  # without one it would wait for whoever writes
-            self._ids = self.environment.open_db(b"ids", txn=transaction, create=False)
+        """Make `code_of` ready, before another thread has the store. Raises `lmdb.Error`.
+
+        For that LMDB begins to write, and writes nothing; nobody else writes to a list that is new. (A
+        handle from a transaction that only reads is gone with it, because those are kept for another time.)
+        """
+        self._ids = self.environment.open_db(b"ids", create=False)
 
     def code_of(self, id_digest: bytes) -> bytes | None:
         """The digest of a ticket's code. Raises `lmdb.Error`."""

@@ -62,6 +62,19 @@ def test_any_text_without_its_terminator_comes_back(
     ) == codes(text)
 
 
+BASE45 = st.text(st.sampled_from("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"), min_size=1)
+
+
+@given(BASE45, BASE45, st.sampled_from(list(ENDS)), st.booleans(), st.lists(st.integers(0, 500), max_size=4))
+def test_a_signed_code_arrives_with_every_blank_and_colon_however_it_is_cut(
+    payload: str, signature: str, terminator: Terminator, additions: bool, cuts: list[int]
+) -> None:
+    framing = Framing(terminator, strip_aim=additions, strip_eci=additions)
+    text = f"{payload}:::{signature}"
+    sent = ("]Q1" if additions else "") + text
+    assert reads(framing, *split(sent.encode() + SUFFIXES[terminator], cuts)) == codes(text)
+
+
 FRAMINGS = st.builds(
     Framing,
     terminator=st.sampled_from(list(ENDS)),

@@ -18,6 +18,7 @@ from tests.hal.typed import LAYOUTS, MODIFIERS, KernelBuffer, Recording, keyboar
 LOST: list[Read] = [Unreadable("lost_keys")]
 NOT_TEXT: list[Read] = [Unreadable("not_text")]
 TICKET = "t i c k e t enter"
+CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"  # of base45 (RFC 9285)
 LONG = 1_000_000  # when everything is silent
 
 
@@ -68,6 +69,24 @@ def test_a_code_arrives_as_the_layout_types_it(layout: str | Layout, words: str,
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.layout}{layout.variant}")
 def test_every_character_of_ascii_can_be_typed_on_every_layout(layout: Layout) -> None:
     text = "".join(map(chr, range(0x20, 0x7F)))
+    assert reads(words_for(text, layout) + " enter", layout) == codes(text)
+
+
+SIGNED_CODE = "MPF S8ILA:Z$%*+-./:  %: :::6%J  0/:$ +"  # blanks at both ends of groups, colons beside colons
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.layout}{layout.variant}")
+def test_the_blanks_and_colons_of_a_signed_code_arrive_on_every_layout(layout: Layout) -> None:
+    for text in (SIGNED_CODE, f" {SIGNED_CODE} ", "".join(reversed(SIGNED_CODE)), CHARACTERS):
+        assert reads(words_for(text, layout) + " enter", layout) == codes(text)
+
+
+BASE45 = st.text(st.sampled_from(CHARACTERS), min_size=1, max_size=40)
+
+
+@given(BASE45, BASE45, st.sampled_from(LAYOUTS))
+def test_any_signed_code_arrives_as_it_was_typed(payload: str, signature: str, layout: Layout) -> None:
+    text = f"{payload}:::{signature}"
     assert reads(words_for(text, layout) + " enter", layout) == codes(text)
 
 
