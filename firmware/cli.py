@@ -35,6 +35,8 @@ LOOK_S = 1.0  # between two looks for faults
 # the modules that define these are imported late.
 EXPECTED = {
     "firmware.beside.WrongUse": "",
+    "firmware.bridge.bam_command.WrongUse": "",
+    "firmware.bridge.bam_identity.IdentityUnusable": "",
     "firmware.bridge.database.ForeignLedger": "",
     "firmware.bridge.database.LedgerLost": "",
     "firmware.bridge.feed.FeedKeyChanged": "",
@@ -280,6 +282,13 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=command.run_reports)
 
 
+def add_bam(parser: argparse.ArgumentParser) -> None:
+    """`gatepost bam` knows its own words."""
+    from firmware.bridge import bam_command
+
+    bam_command.add_arguments(parser)
+
+
 def add_sandbox(parser: argparse.ArgumentParser) -> None:
     """The sandbox knows its own arguments."""
     from firmware.bridge.sandbox import command
@@ -327,6 +336,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "doctor": ("look at a gate, say what is wrong and how to mend it; try its parts", add_doctor),
     "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
     "reports": ("show what a bridge found that a person should know of", add_reports),
+    "bam": ("B.A.M. Ticketing: fetch a validator, compare counts, a small box office", add_bam),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
 }
 

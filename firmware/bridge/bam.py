@@ -260,7 +260,7 @@ class Bam:
         done = replies.done(body)
         if done.success:
             return Accepted(f"{done.text}, transaction {digest}")
-        if done.success is False and (ours or self._says_used(done.text)):
+        if done.success is False and self._says_used(done.text):
             return self._refusal(done.text, ours)
         return Again(f"{what}: {done.text}", doubt=True)  # another one shows what became of it
 

@@ -37,21 +37,20 @@ class Session:
             return tuple(filter(None, (*self._old, self._token)))
 
     def send(self, build: Callable[[str], httpx.Request], what: str) -> Flow[object]:
-        """Send with a session. Where that has expired, renew it once, and send once more.
+        """Send with a session. Where that has expired, renew it once and log in once; then a person must.
 
         A 401 comes before anything is carried out, so to send again is safe. Raises what `replies.read` does,
         but never `Expired`.
         """
         token = self._token or (yield from self._log_in(""))
-        try:
-            return (yield from self._once(build(token), what))
-        except Expired:
-            pass
-        token = yield from self._fresh(token)
-        try:
-            return (yield from self._once(build(token), what))
-        except Expired as error:
-            refused = str(error)
+        refused = ""
+        for mend in (self._fresh, self._anew, None):
+            try:
+                return (yield from self._once(build(token), what))
+            except Expired as error:
+                refused = str(error)
+            if mend is not None:
+                token = yield from mend(token)
         raise Misconfigured(f"{refused}: a fresh session is refused: has the validator expired?")
 
     def _once(self, request: httpx.Request, what: str) -> Flow[object]:
@@ -68,6 +67,12 @@ class Session:
         except (Expired, Missing, Rejected, Misconfigured):
             return (yield from self._log_in(before))
         return self._keep(before, replies.token(body, f"{self._set.name}: renewal of the session"))
+
+    def _anew(self, before: str) -> Flow[str]:
+        """Another session than that one: of another thread, or made anew."""
+        if self._token not in ("", before):
+            return self._token
+        return (yield from self._log_in(before))
 
     def _log_in(self, before: str) -> Flow[str]:
         """A session made with the wallet."""

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, select
 from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
-from firmware.bridge.ledger import telling
+from firmware.bridge.ledger import tally, telling
 from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, chains_of, check, write
 from firmware.bridge.ledger.derive import Accounts, Derivation
 from firmware.bridge.ledger.reports import Report, Reports, read_reports
@@ -254,6 +254,16 @@ class Ledger:
         return Counts(
             int(rows), loose, {(account, result or state): n for account, state, result, n in lines}, reports
         )
+
+    def entered(self, account: str) -> tuple[int, int]:
+        """Tickets whose entry that vendor has taken, and entries that it is still to be told of."""
+        with self._database.look() as connection:
+            return tally.entered(connection, account)
+
+    def say(self, kind: str, key: str, text: str, now_utc_ms: int) -> None:
+        """Report this to a person, once for each kind and key."""
+        with self._database.transaction() as connection:
+            Reports(connection, now_utc_ms).say(kind, key, text)
 
     def unknown_accounts(self, counts: Counts) -> dict[str, int]:
         """Accounts that the settings do not have (any more), and how much of their work still waits."""
