@@ -155,6 +155,15 @@ def test_the_address_in_the_qr_code_gives_the_identity(sandbox: Sandbox, client:
     assert sandbox.violations == []
 
 
+def test_the_token_of_an_identity_is_not_to_be_seen(sandbox: Sandbox, client: Client) -> None:
+    token = sandbox.validators[0].token
+    assert client.http.post(json.loads(sandbox.qr())["url"]).status_code == 405
+    assert violated(sandbox) == "this path takes GET"
+    lines = [seen.request for seen in sandbox.requests] + [sandbox.violations[0].request]
+    assert "POST /account/v1/organizer/validator/***" in lines
+    assert not any(token in line for line in lines)
+
+
 def test_a_validator_that_has_expired_is_nobody(sandbox: Sandbox, clock: Clock) -> None:
     made = sandbox.validator(3335, AT_MS + 5000)
     with Client(sandbox, made) as client:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from firmware.bridge.sandbox.bam_api import ENDPOINTS, SHAPES, Api, iso
+from firmware.bridge.sandbox.bam_api import ENDPOINTS, IDENTITY, SHAPES, Api, iso
 from firmware.bridge.sandbox.bam_people import EMAIL, ORGANIZER, PASSWORD, TENANT, Validator
 from firmware.bridge.sandbox.bam_rules import Rules
 from firmware.bridge.sandbox.bam_tickets import Event, Ticket, Tickets
@@ -116,8 +116,7 @@ class Sandbox:
             self.accounts.close()
             raise
         self.life, self.server = life, life.server
-        self.url, self.tenant_url = self.accounts.url, life.server.url
-        self.api.url, self.api.tenant_port = self.url, life.server.port
+        self.answers_at(self.accounts, life.server)
         self.history, self.books, self.live = life.history, life.books, life.live
         self.misbehave = life.misbehave
         self.sell, self.refund, self.change_code = life.sell, life.refund, life.change_code
@@ -139,6 +138,11 @@ class Sandbox:
             self.life.close()
         finally:
             self.accounts.close()
+
+    def answers_at(self, accounts: Server, tenant: Server) -> None:
+        """Which servers are the global host and the tenant's; both answer as this sandbox does."""
+        self.url, self.tenant_url = accounts.url, tenant.url
+        self.api.url, self.api.tenant_port = accounts.url, tenant.port
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -195,8 +199,7 @@ class Sandbox:
     def qr(self, validator: Validator | None = None) -> str:
         """The text of the QR code that the dashboard shows for a validator, or the first one."""
         token = (validator or self.validators[0]).token
-        url = f"{self.url}/account/v1/organizer/validator/{token}"
-        return json.dumps({"url": url, "organizer": ORGANIZER})
+        return json.dumps({"url": f"{self.url}{IDENTITY}{token}", "organizer": ORGANIZER})
 
     # --- what is set ---------------------------------------------------------------------------------
 

@@ -66,6 +66,7 @@ class Vendor(NamedTuple):
     refusal: Callable[[str, Says], Reply]  # at an endpoint
     methods: Mapping[str, str]  # by endpoint
     secret: Set[str] = frozenset()  # names of parameters
+    shown: Callable[[str], str] = str  # a path, without what must not be seen
 
 
 class Desk:
@@ -128,7 +129,7 @@ class Desk:
         shown = "&".join(
             f"{name}={'***' if name in self.vendor.secret else value}" for name, value in request.query
         )
-        return f"{request.method} {request.path}{'?' + shown if shown else ''}"
+        return f"{request.method} {self.vendor.shown(request.path)}{'?' + shown if shown else ''}"
 
 
 def json_reply(status: int, body: object) -> Reply:
