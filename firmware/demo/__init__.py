@@ -316,7 +316,9 @@ def codes_to_try(samples: Mapping[str, list[str]]) -> Iterator[str]:
     """A line for each thing that the gate would say."""
     yield "codes to try:"
     for word, codes in samples.items():
-        yield f"  {word:<14} {'   '.join(codes)}"
+        blanks = any(" " in code for code in codes)  # then nobody would see where one ends
+        for together in codes if blanks else ("   ".join(codes),):
+            yield f"  {word:<14} {together}"
 
 
 def play_feed(

@@ -4,12 +4,13 @@ import os
 import threading
 from pathlib import Path
 
+from firmware.bridge.bam_identity import Identity, keep, make_key
 from firmware.bridge.database import Database, LedgerLost
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.service import Bridge, ledger_url, open_bridge
 from firmware.bridge.settings import BridgeSettings, parse
 from firmware.demo.child import BridgeOrder, Health, News, serve, tell
-from firmware.demo.plays import PLAYS, written_out
+from firmware.demo.plays import PLAYS, Values, written_out
 from firmware.mqtt import Pace
 
 LOOK_S = 0.2  # between two looks; the person sees no more
@@ -39,9 +40,23 @@ def settings_of(order: BridgeOrder) -> BridgeSettings:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(values[name])
         values[name] = str(path)
+    if order.vendor == "bam":
+        values.update(enrolled(folder, values))
     own = {"venue": order.venue, "name": order.vendor, "kind": order.vendor}
     written = written_out(SETTINGS + play.account, {**values, **own})
     return parse(written.replace("BROKER_PORT", str(order.broker_port)), "settings of the demo's bridge")
+
+
+def enrolled(folder: Path, values: Values) -> Values:
+    """The validator as `gatepost bam enrol` keeps it: the paths of its file, and of the key to that.
+
+    Raises `OSError`.
+    """
+    identity = Identity(*(values[name] for name in Identity._fields))
+    key, validator = folder / "vendor-key", folder / "vendor-validator"
+    make_key(key)
+    keep(validator, key, identity)
+    return {"key": str(key), "validator": str(validator)}
 
 
 def health_of(bridge: Bridge, counts: Counts) -> Health:

@@ -29,10 +29,11 @@ class BrokerOrder(Struct, frozen=True):
 
 
 class VendorOrder(Struct, frozen=True):
-    """Which vendor, where to answer, and the file with the books."""
+    """Which vendor, where to answer, and the file with the books. Some vendors have two hosts."""
 
     vendor: str
     port: int
+    second_port: int
     books: str
 
 

@@ -64,6 +64,23 @@ def at_presence(sandbox: Any) -> Values:
     return {**found, "tonight": tonight, "tomorrow": tomorrow}
 
 
+def at_bam(sandbox: Any) -> Values:
+    """A validator is of one event: tonight's."""
+    tonight, tomorrow = (str(event.id) for event in sandbox.events)
+    wallet = sandbox.validators[0].wallet
+    return {
+        "url": sandbox.url,
+        "tenant": sandbox.tenant_url,
+        "tonight": tonight,
+        "tomorrow": tomorrow,
+        "event": tonight,
+        "organizer": sandbox.organizer,
+        "enrollment_id": wallet.enrollment_id,
+        "certificate": wallet.certificate,
+        "private_key": wallet.private_key,
+    }
+
+
 def tonight_again(sandbox: Any, now_utc_ms: int) -> None:
     """A venue that is kept for days has a tonight each day."""
     for event, after_ms in zip(sandbox.events, STARTS_IN_MS, strict=True):
@@ -162,6 +179,40 @@ ticket_url = {base}
             asks=True,
             devices=True,
             unheard=MappingProxyType({"sell": NEXT_SCAN, "refund": NEXT_SCAN, "check-in": NEXT_SCAN}),
+            tonight=tonight_again,
+        ),
+        "bam": Play(
+            title="B.A.M.",
+            values=at_bam,
+            secrets=(),
+            account="""
+url = {url}
+tenant_url = {tenant}
+validator_file = {validator}
+key_file = {key}
+poll_s = 1
+[[vendor.event]]
+id = {tonight}
+""",
+            gate=(
+                "[[event]]\nid = {tonight}\n"
+                '[[route]]\nvendor = "bam"\nevent = {tonight}\nsigned = "bam"\nstarts = "MPF"\n'
+                'characters = "base45"\n'
+            ),
+            good="event={tonight}&status=issued",
+            unsold="event={tonight}&status=available",
+            samples=(
+                ("blocked", "event={tonight}&status=reserved"),
+                ("not in the list", "event={tonight}&status=available"),
+                ("wrong event", "event={tomorrow}&status=issued"),
+            ),
+            lost=(
+                "commit",
+                "the chain's last replies get lost from now on, after the ticket was used up there: what the "
+                "bridge wrote down before says that it was ours",
+            ),
+            about="B.A.M. has a chain, which takes seconds to hear of a scan, and knows no exits",
+            ticket_id="ticket",
             tonight=tonight_again,
         ),
     }

@@ -8,13 +8,13 @@ import fcntl
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from firmware.bridge.sandbox import presence
+from firmware.bridge.sandbox import bam, presence
 from firmware.bridge.sandbox.command import SANDBOXES, Sandbox
 from firmware.bridge.sandbox.control import control_of
 from firmware.bridge.sandbox.history import ELSEWHERE, SELLER, Change, utc_ms
@@ -168,7 +168,10 @@ def work(order: VendorOrder, over: threading.Event) -> None:
         control = control_of(sandbox)
         control.answer = kept(control.answer, books)
         answer, clock = kept(sandbox.life.desk.answer, books), sandbox.life.server.clock
-        with Server(answer, clock, LOOPBACK, order.port) as server, control:
+        with Server(answer, clock, LOOPBACK, order.port) as server, ExitStack() as opened, control:
+            if isinstance(sandbox, bam.Sandbox):
+                tenant = opened.enter_context(Server(answer, clock, LOOPBACK, order.second_port))
+                sandbox.answers_at(server, tenant)
             values = PLAYS[order.vendor].values(sandbox).items()
             found = {name: value.replace(sandbox.url, server.url) for name, value in values}
             tell(News(ready={**found, "control": control.url}))

@@ -99,7 +99,7 @@ class Whole:
 
     def __init__(self, vendor: str, data: Path, say: Callable[[str], None], ring: Callable[[], None]) -> None:
         self._vendor, self.play, self._data, self._say = vendor, PLAYS[vendor], data, say
-        self._broker_port, self._vendor_port = free_port(), free_port()
+        self._broker_port, self._vendor_port, self._vendor_second_port = free_port(), free_port(), free_port()
         self.network = Network(self._broker_port)
         self.ways = Ways(VENUE, GATE, self._broker_port, PACE, ring)
         self.broker = Part("broker", "firmware.demo.broker", data / "broker.log", self._heard, self._part)
@@ -222,7 +222,8 @@ class Whole:
     def start_vendor(self) -> None:
         """With the books that it had."""
         self.manner = "well"
-        self.vendor.start(VendorOrder(self._vendor, self._vendor_port, str(self._data / BOOKS)))
+        ports = (self._vendor_port, self._vendor_second_port)
+        self.vendor.start(VendorOrder(self._vendor, *ports, str(self._data / BOOKS)))
 
     def start_bridge(self) -> None:
         """On the ledger that it had."""

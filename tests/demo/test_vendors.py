@@ -32,6 +32,7 @@ JOURNEYS = {
         "no_answer",
         'the vendor says "ALREADY_ENTERED',
     ),
+    "bam": Journey("blocked", "blocked", "blocked", "admitted", "used: entered"),
 }
 
 

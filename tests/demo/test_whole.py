@@ -27,6 +27,7 @@ from tests.brokers import until
 from tests.demo.process import Piped, Scan, Terminal, at_terminal, run
 
 PROCESSES = re.compile(r"broker (\d+), bridge (\d+), vendor (\d+)")
+SIGNED = ":::"  # in a code that is signed
 UP = {"broker": "connected", "bridge": "up", "vendor": "up"}
 
 
@@ -38,11 +39,14 @@ class Venue:
         found = PROCESSES.search(demo.hears("processes: "))
         assert found
         self.ids = dict(zip(("broker", "bridge", "vendor"), map(int, found.groups()), strict=True))
-        self.good = demo.hears("  good").split()[2:]
+        self.good = self.codes("good")
+        if SIGNED in self.good[0]:
+            self.good += self.codes("good")
 
     def codes(self, word: str) -> list[str]:
-        """Codes to try of which this is said."""
-        return self.demo.hears(f"  {word}  ").partition(f"  {word}  ")[2].split()
+        """Codes to try of which this is said. Signed ones have blanks in them, and each a line of its own."""
+        found = self.demo.hears(f"  {word}  ").partition(f"  {word}  ")[2].strip()
+        return [found] if SIGNED in found else found.split()
 
     def scan(self, code: str) -> Scan:
         """Hold a code to the gate."""
