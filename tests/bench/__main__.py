@@ -21,6 +21,7 @@ from tests.bench import (
     relay,
     scaling,
     sending,
+    signing,
     start,
     syncing,
 )
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "scaling": scaling.run,
     "asking": asking.run,
     "asks_at_bridge": asks_at_bridge.run,
+    "signing": signing.run,
 }
 
 
