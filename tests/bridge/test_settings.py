@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from firmware.bridge import bam_identity
 from firmware.bridge.bam_requests import BamSettings
 from firmware.bridge.bam_settings import BAM
 from firmware.bridge.checked import SECRET_BYTES_MAX, VENDOR
@@ -584,61 +583,3 @@ def test_a_file_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
     path.write_text(BROKER + "# a long comment\n" * (FILE_BYTES_MAX // 16))
     with pytest.raises(SettingsError, match="is this the settings file"):
         load(path)
-
-
-# --- B.A.M. ------------------------------------------------------------------------------------------------
-
-
-def test_a_validator_is_what_the_file_says(secret: Path) -> None:
-    more = {
-        "accept": '["issued", "confirmed"]',
-        "slots": "false",
-        "margin_min": "30",
-        "used_words": '["spent"]',
-        "chain_timeout_ms": "9000",
-        "poll_s": "60",
-    }
-    (account,) = parse(validator(secret, "club", **more) + BAM_EVENT + BROKER, "x").accounts
-    assert (account.name, account.poll_s) == ("club", 60)
-    assert account.vendor == BamSettings(
-        IDENTITY,
-        "https://api.example",
-        "https://org1.api.example",
-        "3334",
-        name="club",
-        accept=("issued", "confirmed"),
-        slots=False,
-        margin_min=30,
-        used_words=("spent",),
-        chain_timeout_s=9.0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"accept": '["isued"]'}, 'did you mean "issued"'),
-        ({"accept": "[]"}, "nobody would be let in"),
-        ({"accept": '["invalidated"]'}, "is no state that lets anybody in"),
-        ({"url": '"http://api.example"'}, "vendor[1].url: is no address that can be used"),
-        ({"tenant_url": '"ftp://x"'}, "vendor[1].tenant_url: is no address that can be used"),
-        ({"validator_file": '"/nowhere"'}, "fetch the identity with gatepost bam enrol"),
-    ],
-)
-def test_what_is_wrong_with_a_validator_is_said(more: dict[str, str], said: str, secret: Path) -> None:
-    assert any(said in problem for problem in problems(validator(secret, **more) + BAM_EVENT + BROKER))
-
-
-def test_an_identity_without_its_own_key_is_of_no_use(secret: Path, tmp_path: Path) -> None:
-    other = tmp_path / "key"
-    bam_identity.make_key(other)
-    (problem,) = problems(validator(secret, key_file=f'"{other}"') + BAM_EVENT + BROKER)
-    assert f"cannot be read with the key {other}" in problem
-
-
-def test_a_validator_is_of_one_event_and_of_its_own(secret: Path) -> None:
-    other = '[[vendor.event]]\nid = "9"\n'
-    (problem,) = problems(validator(secret) + other + BROKER)
-    assert "the validator is of event 3334" in problem
-    (problem,) = problems(validator(secret) + BAM_EVENT + other + BROKER)
-    assert "write a [[vendor]] for each" in problem

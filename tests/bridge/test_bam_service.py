@@ -1,0 +1,118 @@
+"""`gatepost bridge` with an account at B.A.M., whose sandbox has a chain that takes its time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware import wire
+from firmware.bridge import bam_identity
+from firmware.bridge.bam_identity import Identity
+from firmware.bridge.sandbox.bam import Sandbox
+from firmware.bridge.sandbox.bam_rules import Rules
+from firmware.core.ticket import Status
+from firmware.mqtt import Line
+from tests import commands
+from tests.bridge.model_gate import VENUE, ModelGate
+from tests.bridge.relays import walk_in
+from tests.bridge.test_presence_service import BIRTH
+from tests.bridge.test_service import heard, send, stop
+from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
+
+ENTRIES = 30
+CONFIG = """
+[bridge]
+venue = "{venue}"
+[[broker]]
+host = "127.0.0.1"
+port = {port}
+tls = false
+[[vendor]]
+name = "club"
+kind = "bam"
+poll_s = 1
+rate_max = 1000
+url = "{url}"
+tenant_url = "{tenant_url}"
+validator_file = "{folder}/validator"
+key_file = "{folder}/validator-key"
+[[vendor.event]]
+id = "{event}"
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RunningBroker]:
+    with mosquitto_broker(tmp_path) as running:
+        yield running
+
+
+def enrolled(folder: Path, sandbox: Sandbox, broker: RunningBroker) -> Path:
+    """The settings of a bridge whose validator was fetched."""
+    validator = sandbox.validators[0]
+    wallet = validator.wallet
+    identity = Identity(
+        str(validator.event), sandbox.organizer, wallet.enrollment_id, wallet.certificate, wallet.private_key
+    )
+    bam_identity.make_key(folder / "validator-key")
+    bam_identity.keep(folder / "validator", folder / "validator-key", identity)
+    text = CONFIG.format(
+        venue=VENUE, port=broker.port, folder=folder, url=sandbox.url, tenant_url=sandbox.tenant_url,
+        event=validator.event,
+    )  # fmt: skip
+    (folder / "bridge.toml").write_text(text, "utf-8")
+    return folder / "bridge.toml"
+
+
+def test_gates_get_list_and_key_and_every_entry_is_at_the_chain_once(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    ear = Ear()
+    wanted = [
+        wire.address(each, VENUE, "+") for each in (wire.RECEIPT, wire.PAGE, wire.OUTCOME, wire.VENDORS)
+    ]
+    with (
+        Sandbox(tickets=400, rules=Rules(latency_s=0.3, endorsing_s=0.01)) as sandbox,
+        Line([broker.address], "gates", wanted, ear, pace=QUICK, window=200) as line,
+        commands.Running(
+            "bridge", "--config", enrolled(tmp_path, sandbox, broker), "--data", tmp_path / "data"
+        ) as bridge,
+    ):
+        event = sandbox.events[0]
+        bridge.err.expect("ready: venue hall; accounts club")
+        bridge.err.expect("its codes are signed, and gates get the key")
+        until(lambda: line.session)
+        send(line, wire.STATUS, "north", BIRTH)
+
+        def keys() -> list[tuple[wire.EventKey, ...]]:
+            said = [wire.decode(each, wire.Vendors) for each in heard(ear, wire.VENDORS, "north")]
+            return [account.keys for message in said for account in message.accounts]
+
+        until(lambda: (wire.EventKey(str(event.id), event.public_key),) in keys())
+
+        def listed() -> dict[str, Status]:
+            send(line, wire.REQUEST, "north", wire.CatalogueRequest(feed="", cursor=0, pages=8))
+            pages = [wire.decode(each, wire.CataloguePage) for each in heard(ear, wire.PAGE, "north")]
+            items = [item for page in pages for item in page.items if isinstance(item, wire.Listed)]
+            return {item.ticket_id: item.status for item in items}
+
+        codes = sandbox.codes(ENTRIES, event=event.id, status="issued")
+        names = [sandbox.ticket(code).id for code in codes]
+        until(lambda: {f"club:{name}" for name in names} <= listed().keys())
+        gate = ModelGate("north")
+        for name, code in zip(names, codes, strict=True):
+            walk_in(gate, f"club:{name}", code, str(event.id), "")
+        send(line, wire.JOURNAL, "north", gate.batch())
+
+        def outcomes() -> list[wire.Outcome]:
+            said = [wire.decode(each, wire.Outcomes) for each in heard(ear, wire.OUTCOME, "north")]
+            return [outcome for message in said for outcome in message.outcomes]
+
+        until(lambda: len(outcomes()) >= ENTRIES)
+        assert {outcome.result for outcome in outcomes()} == {wire.Result.ACCEPTED}
+        until(lambda: {listed()[f"club:{name}"] for name in names} == {Status.USED})
+        said = stop(bridge)
+        assert not any("fault" in text for text in said)
+        assert sandbox.books().twice == 0
+        assert all(sandbox.ticket(name).inside for name in names)
+        assert sandbox.violations == []
