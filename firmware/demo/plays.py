@@ -208,8 +208,8 @@ id = {tonight}
             ),
             lost=(
                 "commit",
-                "the chain's last replies get lost from now on, after the ticket was used up there: what the "
-                "bridge wrote down before says that it was ours",
+                "transactions get lost from now on, after the ticket was used up; the bridge wrote down "
+                "before what was its own, and knows it again",
             ),
             about="B.A.M. has a chain, which takes seconds to hear of a scan, and knows no exits",
             ticket_id="ticket",

@@ -94,6 +94,22 @@ def test_a_night_with_each_vendor(vendor: str, tmp_path: Path) -> None:
     assert entered == [code for code in (good, second, sold["code"]) if code != second or not asks]
 
 
+def test_a_chain_whose_last_reply_was_lost_has_used_each_ticket_up_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with venue(data, "--vendor", "bam") as here:
+        demo = here.demo
+        demo.type("/vendor lossy")
+        demo.hears("transactions get lost from now on")
+        for code in here.good:
+            assert here.scan(code)["opened"]
+        for code in here.good:
+            demo.told(told="vendor", code=code, result="accepted")
+        demo.end()
+    entered = [change.code for change in history(data) if ours(change)]
+    assert sorted(entered) == sorted(here.good)
+    assert "already" in [change.how for change in history(data)], "at least one reply was lost"
+
+
 def test_a_vendor_that_is_asked_shows_the_checking_light_and_says_what_it_has_not(tmp_path: Path) -> None:
     with (
         Terminal(columns=100) as terminal,
