@@ -111,8 +111,8 @@ def test_the_page_of_all_settings_is_the_one_in_the_repository() -> None:
 def at_home(text: str, secret: Path) -> str:
     """An example with its files on this machine."""
     identity, key = bam_files(secret.parent)
-    text = text.replace("/etc/gatepost/bam-validator-key", str(key))
-    text = text.replace("/etc/gatepost/bam-validator", str(identity))
+    text = text.replace("/var/lib/gatepost-bridge/bam-validator-key", str(key))
+    text = text.replace("/var/lib/gatepost-bridge/bam-validator", str(identity))
     return re.sub(r'"/etc/gatepost/[^"]+"', f'"{secret}"', text)
 
 
