@@ -12,8 +12,9 @@ the one in use. There is one writer at a time, in any process; readers wait for 
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -132,15 +133,11 @@ class Catalogue:
         store = self._store
         if store is None:
             return None
+        id_digest = digest_of(self._ids_keyed, ticket_id)
         try:
-            digest = store.code_of(digest_of(self._ids_keyed, ticket_id))
+            digest = store.code_of(id_digest)
         except lmdb.Error:
-            with self._growing:
-                try:
-                    store.environment.set_mapsize(0)
-                    digest = store.code_of(digest_of(self._ids_keyed, ticket_id))
-                except lmdb.Error as error:
-                    raise CatalogueDamaged(f"{store.build}: {error}: import the list again") from error
+            digest = self._while_growing(store, partial(store.code_of, id_digest))
         ticket = None if digest is None else self.get(digest)
         return ticket if ticket is not None and ticket.ticket_id == ticket_id else None
 
@@ -283,13 +280,16 @@ class Catalogue:
         return decode_about(self._get_while_growing(store, ABOUT) or b"")
 
     def _get_while_growing(self, store: Store, digest: bytes) -> bytes | None:
+        return self._while_growing(store, lambda: store.begin().get(digest))
+
+    def _while_growing(self, store: Store, look: Callable[[], bytes | None]) -> bytes | None:
         """Another thread is replacing the map, or another process has grown it: wait, or follow."""
         try:
             with self._growing:
                 with suppress(lmdb.MapResizedError):
-                    return store.begin().get(digest)
+                    return look()
                 store.environment.set_mapsize(0)
-                return store.begin().get(digest)
+                return look()
         except lmdb.Error as error:
             raise CatalogueDamaged(f"{store.build}: {error}: import the list again") from error
 
