@@ -1,5 +1,6 @@
 """`gatepost bridge` with an account at B.A.M., whose sandbox has a chain that takes its time."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,44 @@ def test_gates_get_list_and_key_and_every_entry_is_at_the_chain_once(
         until(lambda: {listed()[f"club:{name}"] for name in names} == {Status.USED})
         said = stop(bridge)
         assert not any("fault" in text for text in said)
+        assert sandbox.books().twice == 0
+        assert all(sandbox.ticket(name).inside for name in names)
+        assert sandbox.violations == []
+
+
+def test_a_bridge_that_is_killed_amid_transactions_invalidates_none_twice_and_knows_its_own(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    ear = Ear()
+    wanted = [wire.address(each, VENUE, "+") for each in (wire.RECEIPT, wire.OUTCOME)]
+    with (
+        Sandbox(tickets=400, rules=Rules(latency_s=0.5, endorsing_s=0.01)) as sandbox,
+        Line([broker.address], "gates", wanted, ear, pace=QUICK, window=200) as line,
+    ):
+        event = sandbox.events[0].id
+        arguments = ("bridge", "--config", enrolled(tmp_path, sandbox, broker), "--data", tmp_path / "data")
+        codes = sandbox.codes(ENTRIES, event=event, status="issued")
+        names = [sandbox.ticket(code).id for code in codes]
+        gate = ModelGate("north")
+        for name, code in zip(names, codes, strict=True):
+            walk_in(gate, f"club:{name}", code, str(event), "")
+        with commands.Running(*arguments) as bridge:
+            bridge.err.expect("ready: ")
+            until(lambda: line.session)
+            send(line, wire.JOURNAL, "north", gate.batch())
+            until(lambda: any(sandbox.ticket(name).inside for name in names))  # replies are under way
+            bridge.signal(signal.SIGKILL)
+            bridge.end()
+
+        def outcomes() -> dict[int, wire.Result]:
+            said = [wire.decode(each, wire.Outcomes) for each in heard(ear, wire.OUTCOME, "north")]
+            return {outcome.scan: outcome.result for message in said for outcome in message.outcomes}
+
+        with commands.Running(*arguments) as bridge:
+            bridge.err.expect("ready: ")
+            until(lambda: len(outcomes()) == ENTRIES)
+            stop(bridge)
+        assert set(outcomes().values()) == {wire.Result.ACCEPTED}
         assert sandbox.books().twice == 0
         assert all(sandbox.ticket(name).inside for name in names)
         assert sandbox.violations == []
