@@ -18,7 +18,7 @@ from firmware.bridge.asking import AskCounts
 from firmware.bridge.asks import Asks
 from firmware.bridge.bam import Bam, BamSettings
 from firmware.bridge.database import Database
-from firmware.bridge.driver import Driver
+from firmware.bridge.driver import CONNECTIONS_MAX, Driver
 from firmware.bridge.feed import ANNOUNCE_MS, Feed
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
@@ -234,11 +234,22 @@ def open_bridge(
         relay = Relay(
             settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, connected, asks.take, asks.born
         )
+        drivers = {  # one for all who tell an account, for they share its rate
+            each.name: stack.enter_context(
+                Driver(
+                    each.name,
+                    vendors[each.name],
+                    each.rate_max,
+                    connections_max=CONNECTIONS_MAX + vendors[each.name].tellers,
+                )
+            )
+            for each in settings.accounts
+        }
         tellers = tuple(
             _account(
                 each,
                 vendors[each.name],
-                stack,
+                drivers[each.name],
                 ledger,
                 feed,
                 faults,
@@ -250,10 +261,9 @@ def open_bridge(
                 name,
                 lambda: relay.behind,
                 asks,
-                number,
             )
             for each in settings.accounts
-            for number in range(1, vendors[each.name].tellers + 1)
+            for _ in range(vendors[each.name].tellers)
         )
         first = {teller.name: teller for teller in reversed(tellers)}
         accounts = tuple(first[each.name] for each in settings.accounts)
@@ -287,7 +297,7 @@ def _key(database: Database, data: Path) -> bytes:
 def _account(
     settings: AccountSettings,
     vendor: Vendor,
-    stack: ExitStack,
+    driver: Driver,
     ledger: Ledger,
     feed: Feed,
     faults: Faults,
@@ -299,9 +309,7 @@ def _account(
     worker: str,
     rows_wait: Callable[[], bool],
     asks: Asks,
-    teller: int,
 ) -> Account:
-    driver = stack.enter_context(Driver(settings.name, vendor, settings.rate_max))
     return Account(
         settings.name,
         vendor,
@@ -319,7 +327,6 @@ def _account(
         wait=wait,
         rows_wait=rows_wait,
         kept=partial(asks.kept, settings.name),
-        teller=teller,
     )
 
 

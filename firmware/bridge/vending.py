@@ -80,7 +80,6 @@ class Account:
         wait: Wait = threading.Event.wait,
         rows_wait: Callable[[], bool] = lambda: False,
         kept: Callable[[str, Perimeter], Mapping[str, str]] = lambda _gate, _perimeter: NOTHING_KEPT,
-        teller: int = 1,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -111,8 +110,7 @@ class Account:
         """When the vendor last answered as it should; 0 for never since the start."""
         self.runs = 0
         """How often its list was read to the end."""
-        thing = f"telling {name}" if teller == 1 else f"telling {name} ({teller})"
-        self.telling = Worker(thing, self._tell_turn, faults, wait=wait)
+        self.telling = Worker(f"telling {name}", self._tell_turn, faults, wait=wait)
         self.reading = Worker(f"reading {name}", self._read_turn, faults, wait=wait)
 
     # --- rows to the vendor ------------------------------------------------------------------------
