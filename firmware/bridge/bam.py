@@ -25,7 +25,7 @@ import httpx
 from firmware.bridge import bam_replies as replies
 from firmware.bridge.bam_codes import TicketName, named, ticket_of
 from firmware.bridge.bam_login import Session
-from firmware.bridge.bam_replies import Count, Missing, Rejected
+from firmware.bridge.bam_replies import Count, Failed, Missing, Rejected
 from firmware.bridge.bam_requests import BamSettings, Requests, check
 from firmware.bridge.lenient import is_ms
 from firmware.bridge.vendor import (
@@ -209,12 +209,15 @@ class Bam:
 
         Only the third carries anything out, so "already invalidated" is our own only where an earlier third
         step of ours is written down, whose reply never came.
+
+        A reply that came and is of no use concerns this ticket alone, for all that is known: it is an
+        `Again`, which is counted and ends, so that no ticket holds up those behind it.
         """
         ours = told.note if told.note.startswith(COMMITTED) else ""
         requests, sign = self._requests, self._session.wallet.digest
         what = f"proposal for {ticket}"
         try:
-            body = yield from self._ask(
+            body = yield from self._session.send(
                 lambda token: requests.propose(what, ticket, told.at_utc_ms, token), what
             )
             first = replies.digest(body, what)
@@ -225,10 +228,16 @@ class Bam:
                 lambda token: requests.endorse(what, first, signature, token), what
             )
             second = replies.digest(body, what)
-        except Missing as error:  # the digest is too old
+        except Missing as error:  # the digest is too old, or the ticket is not there
             return Again(str(error), told.doubt)
         except Rejected as error:
             return self._refusal(str(error), ours)
+        except Failed as error:
+            if self._says_used(error.said):
+                return self._refusal(error.said, ours)
+            return Again(str(error), told.doubt)
+        except NotSent:
+            raise
         except Lost as error:
             raise Outage(str(error), error.retry_after_s) from None
         except ValueError as error:

@@ -73,6 +73,14 @@ class Rejected(Exception):
     """B.A.M. says no to this request; it was not carried out. The text is its own."""
 
 
+class Failed(Lost):
+    """A reply came, and is 5xx or not what it should be. `said` is the text in it, without our own words."""
+
+    def __init__(self, why: str, said: str = "") -> None:
+        super().__init__(why)
+        self.said = said
+
+
 class Done(NamedTuple):
     """The reply to a transaction's last step. `success` is `None` where it says neither."""
 
@@ -92,8 +100,8 @@ class Count(NamedTuple):
 def read(response: httpx.Response, what: str) -> object:
     """The payload of a good reply.
 
-    Raises `Expired` (401), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost` (5xx, or no JSON:
-    it may have been carried out) and `Misconfigured` (403, or a redirect).
+    Raises `Expired` (401), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost` (408), `Failed`
+    (5xx, or no JSON: it may have been carried out) and `Misconfigured` (403, or a redirect).
     """
     try:
         body = read_json(response)
@@ -103,8 +111,10 @@ def read(response: httpx.Response, what: str) -> object:
     said = words(body) or f"answered {status}"
     if status == 429:
         raise Outage(f"{what}: too many requests (429)")
-    if status >= 500 or status == 408:
+    if status == 408:
         raise Lost(f"{what}: {said} ({status})")
+    if status >= 500:
+        raise Failed(f"{what}: {said} ({status})", f"{said} ({status})")
     if status == 401:
         raise Expired(f"{what}: {said} (401)")
     if status == 404:
@@ -117,7 +127,7 @@ def read(response: httpx.Response, what: str) -> object:
     if not response.is_success:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `url` and `tenant_url`")
     if body is None:
-        raise Lost(f"{what}: the reply is no JSON, or was cut")
+        raise Failed(f"{what}: the reply is no JSON, or was cut")
     return body["data"] if isinstance(body, dict) and "data" in body else body
 
 
@@ -282,14 +292,14 @@ def counts(body: object, what: str) -> tuple[Count, ...]:
 def digest(body: object, what: str) -> str:
     """What has to be signed next, as hexadecimal digits.
 
-    Raises `Rejected` where the reply has a status that is not SUCCESS instead, `Lost` where it has neither.
+    Raises `Rejected` where the reply has a status that is not SUCCESS instead, `Failed` where it has neither.
     """
     said = done(body)
     if said.success is False:
         raise Rejected(said.text)
     found = text_of(body.get("digest")) if isinstance(body, dict) else None
     if found is None or not DIGEST.fullmatch(found) or len(found) % 2:
-        raise Lost(f"{what}: the reply has no digest")
+        raise Failed(f"{what}: the reply has no digest", words(body))
     return found
 
 

@@ -463,9 +463,3 @@ def test_a_ticket_that_no_list_has_is_told_by_its_code() -> None:
 def test_what_is_no_ticket_of_theirs_is_not_told() -> None:
     assert isinstance(Talk(bam().tell([told(ticket_id="", code="1234")]), in_turn()).result[0], Refused)
     assert isinstance(Talk(bam().tell([told(at_utc_ms=12)]), in_turn()).result[0], Unsure)
-
-
-@pytest.mark.parametrize("reply", [{}, {"digest": "../../x"}, {"digest": "zz" * 32}, {"digest": "ab" * 20}])
-def test_a_digest_that_is_none_is_an_outage_and_goes_into_no_path(reply: dict[str, str]) -> None:
-    with pytest.raises(Outage):
-        Talk(bam().tell([told()]), answering(propose=data(reply)))
