@@ -30,6 +30,7 @@ from firmware.core.ticket import Status
 
 DIGEST = re.compile(r"[0-9a-fA-F]{64,128}")
 TOKEN_LENGTH_MAX = 8192
+DEEP_MAX = 4  # of objects in objects of a reply, in which a text is looked for
 SUCCESS = "SUCCESS"
 MINUTE_MS = 60_000
 
@@ -138,6 +139,15 @@ def words(body: object) -> str:
     found = [body.get(name) for name in ("message", "error", "info", "code")]
     texts = [words(part) if isinstance(part, dict) else text_of(part) or "" for part in found]
     return ": ".join(dict.fromkeys(filter(None, (_line(text) for text in texts))))[:TEXT_LENGTH_MAX]
+
+
+def texts(body: object, *names: str, deep: int = DEEP_MAX) -> Iterator[str]:
+    """The texts that a reply has under these names, also in objects inside of it; or that it is itself."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, dict) and deep:
+        for name in (*names, "data"):
+            yield from texts(body.get(name), *names, deep=deep - 1)
 
 
 def _line(text: str) -> str:
@@ -292,15 +302,17 @@ def counts(body: object, what: str) -> tuple[Count, ...]:
 def digest(body: object, what: str) -> str:
     """What has to be signed next, as hexadecimal digits.
 
-    Raises `Rejected` where the reply has a status that is not SUCCESS instead, `Failed` where it has neither.
+    A digest says more than a status beside it, whose words for this step are not published. Raises `Rejected`
+    where the reply has a status that is not SUCCESS instead, `Failed` where it has neither.
     """
+    for text in texts(body, "digest"):
+        found = text.strip().removeprefix("0x")
+        if DIGEST.fullmatch(found) and len(found) % 2 == 0:
+            return found
     said = done(body)
     if said.success is False:
         raise Rejected(said.text)
-    found = text_of(body.get("digest")) if isinstance(body, dict) else None
-    if found is None or not DIGEST.fullmatch(found) or len(found) % 2:
-        raise Failed(f"{what}: the reply has no digest", words(body))
-    return found
+    raise Failed(f"{what}: the reply has no digest", said.text)
 
 
 def done(body: object) -> Done:

@@ -4,7 +4,7 @@ import pytest
 
 from firmware.bridge.vendor import Accepted, Again, Lost, NotSent, Outage, Refused
 from firmware.core.ticket import Verdict
-from tests.bridge.bam_talk import SECOND, answering, bam, calls, data, no, told
+from tests.bridge.bam_talk import FIRST, SECOND, answering, bam, calls, data, no, told
 from tests.bridge.conversation import Talk
 
 USED = "ticket has already been invalidated"
@@ -51,3 +51,28 @@ def test_a_digest_that_is_none_is_tried_again_and_goes_into_no_path(reply: dict[
     talk = Talk(bam().tell([told()]), answering(propose=data(reply)))
     assert isinstance(talk.result[0], Again)
     assert calls(talk.requests)[-1] == "propose"
+
+
+# --- digests ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"digest": FIRST, "status": "OK"},
+        {"digest": f"0x{FIRST}"},
+        {"data": {"digest": FIRST}},
+        FIRST,
+    ],
+)
+def test_a_digest_is_taken_whatever_is_said_beside_it(reply: object) -> None:
+    talk = Talk(bam().tell([told()]), answering(propose=data(reply)))
+    assert isinstance(talk.result[0], Accepted)
+    assert talk.notes[0].text == f"proposal {FIRST}"
+
+
+def test_a_status_without_a_digest_is_a_refusal_still() -> None:
+    reply = data({"digest": "", "status": "FAILURE", "info": USED})
+    assert Talk(bam().tell([told()]), answering(propose=reply)).result == (
+        Refused(Verdict.USED, f"FAILURE: {USED}"),
+    )
