@@ -34,6 +34,7 @@ from firmware.bridge.vendor import (
     Device,
     Flow,
     Listing,
+    LogInRefused,
     Lost,
     Misconfigured,
     Note,
@@ -97,15 +98,28 @@ class Bam:
     # --- what is there -----------------------------------------------------------------------------
 
     def probe(self) -> Flow[str]:
-        """Log in, read the event's key and its counters."""
-        yield from self._read_key()
-        found = yield from self.counts()
+        """Log in, read the event's key and its counters; say which of the two is not there.
+
+        The list needs neither. Where both are 404 the tenant is wrong: raises `Misconfigured`.
+        """
+        fault = yield from self._read_key()
+        keyed = fault or "its codes are signed, and gates get the key"
+        try:
+            found = yield from self.counts()
+        except LogInRefused:
+            raise
+        except Failed as error:
+            return f"event {self._set.event}: {error}; {keyed}"
+        except Misconfigured as error:
+            if fault:
+                raise
+            return f"event {self._set.event}: {error}; {keyed}"
         issued = sum(each.issued for each in found)
         activated = sum(each.activated for each in found)
         invalidated = sum(each.invalidated for each in found)
         return (
             f"event {self._set.event}: {issued:,} tickets issued, {activated:,} activated, "
-            f"{invalidated:,} invalidated; its codes are signed, and gates get the key"
+            f"{invalidated:,} invalidated; {keyed}"
         )
 
     def counts(self) -> Flow[tuple[Count, ...]]:
@@ -115,13 +129,21 @@ class Bam:
         return replies.counts(body, f"{self._set.name}: {what}")
 
     def trial(self) -> Flow[None]:
-        """Read the counters."""
-        yield from self.counts()
+        """Read the counters, whatever they say."""
+        what = "counters"
+        yield from self._ask(lambda token: self._requests.counters(what, token), what)
 
-    def _read_key(self) -> Flow[None]:
+    def _read_key(self) -> Flow[str]:
+        """Take the event's key; "", or why there is none. Only what no list could come through is raised."""
         what = "public key of the event"
-        body = yield from self._ask(lambda token: self._requests.public_key(what, token), what)
-        self._keys = {self._set.event: replies.public_key(body, f"{self._set.name}: {what}")}
+        try:
+            body = yield from self._ask(lambda token: self._requests.public_key(what, token), what)
+            self._keys = {self._set.event: replies.public_key(body, f"{self._set.name}: {what}")}
+        except LogInRefused:
+            raise
+        except (Failed, Misconfigured) as error:
+            return f"{error}; without it gates cannot check signatures"
+        return ""
 
     # --- the list ------------------------------------------------------------------------------------
 
@@ -129,9 +151,9 @@ class Bam:
         """Read the list of codes; hand on all of it, or with `since` what is new against the one before.
 
         What vanished is handed on as used. Nothing is remembered across a start: the first run is whole.
+        A key that is missing is asked for each time; the list comes without it.
         """
-        if not self._keys:
-            yield from self._read_key()
+        fault = "" if self._keys else (yield from self._read_key())
         what = "codes of the event"
         body = yield from self._ask(lambda token: self._requests.codes(what, token), what)
         found, skipped = dict[str, VendorTicket](), 0
@@ -154,7 +176,8 @@ class Bam:
         for at in range(0, len(changed), PAGE_TICKETS):
             yield Page(tuple(changed[at : at + PAGE_TICKETS]))
         self._listed = found
-        return Listing(self._mark, not since and not odd, skipped, odd, Status.USED)
+        text = "; ".join(filter(None, (odd, fault)))
+        return Listing(self._mark, not since and not odd, skipped, text, Status.USED)
 
     def _shrinking(
         self, before: Mapping[str, VendorTicket], found: Mapping[str, VendorTicket], skipped: int
@@ -298,15 +321,22 @@ class Bam:
     # --- asking --------------------------------------------------------------------------------------
 
     def _ask(self, build: Callable[[str], httpx.Request], what: str) -> Flow[object]:
-        """Send what has no effect: where its reply is lost, that is an outage and no doubt."""
+        """Send what has no effect: where its reply is lost, that is an outage and no doubt.
+
+        Raises `Failed` where a reply came that is of no use.
+        """
         try:
             return (yield from self._session.send(build, what))
-        except NotSent:
+        except (NotSent, Failed):
             raise
         except Lost as error:
             why, retry_after_s = str(error), error.retry_after_s
         except Missing as error:
             raise Misconfigured(
                 f"{error}: a wrong tenant answers like this: correct `tenant_url` and `event`"
+            ) from None
+        except Rejected as error:
+            raise Misconfigured(
+                f"{self._set.name}: {what}: {error}: correct `tenant_url` and `event`"
             ) from None
         raise Outage(why, retry_after_s)

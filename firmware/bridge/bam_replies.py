@@ -3,6 +3,7 @@
 What a ticket says about persons ends here: no value below has a place for it.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -198,16 +199,24 @@ def token(body: object, what: str) -> str:
 
 
 def public_key(body: object, what: str) -> str:
-    """The event's key as PEM. Raises `Misconfigured` where it is no key of the curve that codes are of."""
-    text = (text_of(body.get("public_key")) if isinstance(body, dict) else None) or ""
-    try:
-        key = serialization.load_pem_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Misconfigured(f"{what}: the reply is no public key of the curve P-256: ask B.A.M.")
+    """The event's key as PEM; it comes as PEM or as base64 of DER.
+
+    Raises `Misconfigured` where it is no key of the curve that codes are of.
+    """
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_bytes(serialization.Encoding.PEM, form).decode()
+    for text in texts(body, "public_key"):
+        try:
+            if "-----BEGIN" in text:
+                key = serialization.load_pem_public_key(text.encode())
+            else:
+                key = serialization.load_der_public_key(
+                    base64.b64decode("".join(text.split()), validate=True)
+                )
+        except (ValueError, UnsupportedAlgorithm):
+            continue
+        if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+            return key.public_bytes(serialization.Encoding.PEM, form).decode()
+    raise Misconfigured(f"{what}: the reply is no public key of the curve P-256: ask B.A.M.")
 
 
 def rows(body: object, what: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -277,10 +286,10 @@ def slot(row: Mapping[str, Any], config: Mapping[str, Any], margin_min: int) -> 
 
 
 def counts(body: object, what: str) -> tuple[Count, ...]:
-    """The counters of each kind of tickets. Raises `Lost` where the reply has none."""
+    """The counters of each kind of tickets. Raises `Failed` where the reply has none."""
     entries = list(body.values()) if isinstance(body, dict) else body
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-        raise Lost(f"{what}: the reply is no list of counters")
+        raise Failed(f"{what}: the reply is no list of counters")
     found = []
     for number, each in enumerate(entries, 1):
         config = each.get("ticket_config")
@@ -291,7 +300,7 @@ def counts(body: object, what: str) -> tuple[Count, ...]:
             for key in ("issued_tickets", "activated_tickets", "invalidated_tickets")
         ]
         if None in figures or "invalidated_tickets" not in each:
-            raise Lost(f"{what}: an entry has no `invalidated_tickets`")
+            raise Failed(f"{what}: an entry has no `invalidated_tickets`")
         found.append(Count(name[:ID_LENGTH_MAX], *(figure or 0 for figure in figures)))
     return tuple(found)
 

@@ -1,10 +1,12 @@
 """Replies of B.A.M. that are not as its page has them: what stays with one ticket, and what is read."""
 
+from typing import Any
+
 import pytest
 
-from firmware.bridge.vendor import Accepted, Again, Lost, NotSent, Outage, Refused
+from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, NotSent, Outage, Refused
 from firmware.core.ticket import Verdict
-from tests.bridge.bam_talk import FIRST, SECOND, answering, bam, calls, data, no, told
+from tests.bridge.bam_talk import EVENT, FIRST, PUBLIC_KEY, SECOND, answering, bam, calls, data, no, told
 from tests.bridge.conversation import Talk
 
 USED = "ticket has already been invalidated"
@@ -76,3 +78,65 @@ def test_a_status_without_a_digest_is_a_refusal_still() -> None:
     assert Talk(bam().tell([told()]), answering(propose=reply)).result == (
         Refused(Verdict.USED, f"FAILURE: {USED}"),
     )
+
+
+# --- the list needs neither key nor counters ----------------------------------------------------------------
+
+DER = "".join(PUBLIC_KEY.splitlines()[1:-1])
+COUNTERS = [{"id": 23, "issued_tickets": 3, "activated_tickets": 1, "invalidated_tickets": 2}]
+
+
+@pytest.mark.parametrize(
+    "reply", [no("not found", 404), no("broken", 500), data({"public_key": "another form"}), data([])]
+)
+def test_a_list_comes_without_a_key_and_the_key_is_asked_for_each_time(reply: Any) -> None:
+    vendor = bam()
+    talk = Talk(vendor.tickets(""), answering(public_key=reply))
+    assert (len(talk.tickets), talk.result.whole, vendor.keys) == (1, True, {})
+    assert "public key of the event" in talk.result.text
+    later = Talk(vendor.tickets(talk.result.since), answering())
+    assert (later.result.text, vendor.keys) == ("", {EVENT: PUBLIC_KEY})
+    assert "public_key" not in calls(Talk(vendor.tickets(""), answering()).requests)
+
+
+def test_a_key_that_cannot_be_asked_for_is_an_outage_of_the_list_too() -> None:
+    with pytest.raises(Outage):
+        Talk(bam().tickets(""), answering(public_key=Lost("time-out")))
+
+
+@pytest.mark.parametrize(
+    "reply", [{"public_key": DER}, {"public_key": f"{DER[:64]}\n{DER[64:]}"}, PUBLIC_KEY, DER]
+)
+def test_a_key_is_taken_in_each_of_its_forms(reply: object) -> None:
+    vendor = bam()
+    Talk(vendor.tickets(""), answering(public_key=data(reply)))
+    assert vendor.keys == {EVENT: PUBLIC_KEY}
+
+
+@pytest.mark.parametrize("counters", [no("not found", 404), no("broken", 500), data("seven")])
+def test_a_probe_says_that_there_are_no_counters_and_has_the_key(counters: Any) -> None:
+    vendor = bam()
+    assert "counters" in Talk(vendor.probe(), answering(counters=counters)).result
+    assert vendor.keys == {EVENT: PUBLIC_KEY}
+
+
+def test_a_probe_without_a_key_says_so_and_has_the_counters() -> None:
+    talk = Talk(bam().probe(), answering(public_key=no("not found", 404), counters=data(COUNTERS)))
+    assert "3 tickets issued" in talk.result
+    assert "gates cannot check signatures" in talk.result
+
+
+def test_a_probe_that_finds_neither_is_a_fault_of_ours() -> None:
+    neither = answering(public_key=no("not found", 404), counters=no("not found", 404))
+    with pytest.raises(Misconfigured, match="correct `tenant_url`"):
+        Talk(bam().probe(), neither)
+
+
+def test_counters_of_another_form_are_no_reason_to_stay_away() -> None:
+    talk = Talk(bam().trial(), answering(counters=data("seven")))
+    assert calls(talk.requests)[-1] == "counters"
+
+
+def test_a_list_that_is_refused_is_a_fault_of_ours() -> None:
+    with pytest.raises(Misconfigured, match="codes of the event: bad event"):
+        Talk(bam().tickets(""), answering(qr_codes=no("bad event", 400)))
