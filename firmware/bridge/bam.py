@@ -61,6 +61,11 @@ ENTERED = "not told: an earlier entry of ours has used it up at the chain"
 __all__ = ["Bam", "BamSettings"]
 
 
+def _plain(text: str) -> str:
+    """A text for comparison: without case, and with blanks for what joins the words of an error's name."""
+    return " ".join(text.replace("_", " ").replace("-", " ").casefold().split())
+
+
 class Bam:
     """One validator at B.A.M., as the protocol `Vendor` wants it. Safe to use from several threads."""
 
@@ -306,7 +311,8 @@ class Bam:
         return Refused(Verdict.USED, text)
 
     def _says_used(self, text: str) -> bool:
-        return any(word.lower() in text.lower() for word in self._set.used_words)
+        said = _plain(text)
+        return any(_plain(word) in said for word in self._set.used_words)
 
     # --- what it cannot do ---------------------------------------------------------------------------
 

@@ -31,9 +31,14 @@ from firmware.core.ticket import Status
 
 DIGEST = re.compile(r"[0-9a-fA-F]{64,128}")
 TOKEN_LENGTH_MAX = 8192
+JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+TOKENS = ("token", "jwt", "access_token", "jwt_token")
 DEEP_MAX = 4  # of objects in objects of a reply, in which a text is looked for
+WORDS = ("message", "error", "info", "code", "detail", "errors", "data")  # where an error has its words
+WORDS_MAX = 8  # errors of one reply that are read
 SUCCESS = "SUCCESS"
 MINUTE_MS = 60_000
+COUNTERS = ("issued_tickets", "activated_tickets", "invalidated_tickets")
 
 # What each state of a ticket is where it is not one that lets in. Of a later word nothing is known.
 STATES: Mapping[str, Status] = MappingProxyType(
@@ -130,16 +135,33 @@ def read(response: httpx.Response, what: str) -> object:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `url` and `tenant_url`")
     if body is None:
         raise Failed(f"{what}: the reply is no JSON, or was cut")
-    return body["data"] if isinstance(body, dict) and "data" in body else body
+    return _payload(body)
+
+
+def _payload(body: object) -> object:
+    """What is in `data`. A status beside it is kept with its words, where there is room for it."""
+    if not isinstance(body, dict) or "data" not in body:
+        return body
+    inner = body["data"]
+    beside = {name: body[name] for name in ("status", "info", "message") if isinstance(body.get(name), str)}
+    if "status" not in beside or not (inner is None or isinstance(inner, dict | str)):
+        return inner
+    return beside | (inner if isinstance(inner, dict) else {"data": inner})
 
 
 def words(body: object) -> str:
     """The words of an error, wherever it has them."""
-    if not isinstance(body, dict):
-        return ""
-    found = [body.get(name) for name in ("message", "error", "info", "code")]
-    texts = [words(part) if isinstance(part, dict) else text_of(part) or "" for part in found]
-    return ": ".join(dict.fromkeys(filter(None, (_line(text) for text in texts))))[:TEXT_LENGTH_MAX]
+    found = map(_line, _said(body, DEEP_MAX))
+    return ": ".join(dict.fromkeys(filter(None, found)))[:TEXT_LENGTH_MAX]
+
+
+def _said(body: object, deep: int) -> Iterator[str]:
+    if isinstance(body, dict | list):
+        parts = map(body.get, WORDS) if isinstance(body, dict) else body[:WORDS_MAX]
+        for part in parts if deep else ():
+            yield from _said(part, deep - 1)
+    else:
+        yield text_of(body) or ""
 
 
 def texts(body: object, *names: str, deep: int = DEEP_MAX) -> Iterator[str]:
@@ -185,14 +207,15 @@ def nonce(body: object, what: str) -> str:
 
 
 def token(body: object, what: str) -> str:
-    """A session. Raises `Outage` where the reply has none."""
-    found = body
-    if isinstance(body, dict):
-        found = next((body[name] for name in ("token", "jwt", "access_token") if name in body), None)
-    text = text_of(found) if isinstance(found, str) else None
-    if text is None or len(text) > TOKEN_LENGTH_MAX or not (text.isascii() and text.isprintable()):
+    """A session: what looks like a JWT, or else the first text. Raises `Outage` where the reply has none."""
+    found = [
+        text
+        for text in texts(body, *TOKENS)
+        if 0 < len(text) <= TOKEN_LENGTH_MAX and text.isascii() and text.isprintable()
+    ]
+    if not found:
         raise Outage(f"{what}: the reply has no session")
-    return text
+    return next(filter(JWT.fullmatch, found), found[0])
 
 
 # --- the event ----------------------------------------------------------------------------------------------
@@ -220,11 +243,17 @@ def public_key(body: object, what: str) -> str:
 
 
 def rows(body: object, what: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Each ticket of the list of codes, with its kind. Raises `Lost` where it is no list."""
+    """Each ticket of the list of codes, with its kind. Raises `Lost` where it is no list.
+
+    A kind without tickets has none; but where no kind has any place for them, the reply is another one, and
+    to believe it would make all of them used.
+    """
     if not isinstance(body, list):
         raise Lost(f"{what}: the reply is no list")
+    if body and not any(isinstance(config, dict) and "ticket" in config for config in body):
+        raise Lost(f"{what}: no entry of the reply has tickets")
     for config in body:
-        tickets = config.get("ticket") if isinstance(config, dict) else None
+        tickets = (config.get("ticket") or []) if isinstance(config, dict) else None
         if not isinstance(tickets, list):
             raise Lost(f"{what}: an entry of the reply has no tickets")
         for ticket in tickets:
@@ -286,8 +315,14 @@ def slot(row: Mapping[str, Any], config: Mapping[str, Any], margin_min: int) -> 
 
 
 def counts(body: object, what: str) -> tuple[Count, ...]:
-    """The counters of each kind of tickets. Raises `Failed` where the reply has none."""
-    entries = list(body.values()) if isinstance(body, dict) else body
+    """The counters of each kind of tickets, or of all together. Raises `Failed` where the reply has none.
+
+    A counter that is left out is 0.
+    """
+    entries = body
+    if isinstance(body, dict):
+        inner = [each for each in body.values() if isinstance(each, dict)]
+        entries = [body] if any(key in body for key in COUNTERS) else inner if inner or not body else None
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise Failed(f"{what}: the reply is no list of counters")
     found = []
@@ -295,12 +330,9 @@ def counts(body: object, what: str) -> tuple[Count, ...]:
         config = each.get("ticket_config")
         ids = (each.get("ticket_config_id"), config.get("id") if isinstance(config, dict) else config)
         name = next(filter(None, map(text_of, (*ids, each.get("id"), each.get("name")))), str(number))
-        figures = [
-            number_of(each.get(key, 0))
-            for key in ("issued_tickets", "activated_tickets", "invalidated_tickets")
-        ]
-        if None in figures or "invalidated_tickets" not in each:
-            raise Failed(f"{what}: an entry has no `invalidated_tickets`")
+        figures = [0 if each.get(key) is None else number_of(each[key]) for key in COUNTERS]
+        if None in figures:
+            raise Failed(f"{what}: an entry has a counter that is no number")
         found.append(Count(name[:ID_LENGTH_MAX], *(figure or 0 for figure in figures)))
     return tuple(found)
 

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from firmware.bridge import bam_replies as replies
+from firmware.bridge.bam_replies import Count
 from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, NotSent, Outage, Refused
 from firmware.core.ticket import Verdict
-from tests.bridge.bam_talk import EVENT, FIRST, PUBLIC_KEY, SECOND, answering, bam, calls, data, no, told
+from tests.bridge.bam_talk import EVENT, FIRST, PUBLIC_KEY, SECOND, answering, bam, calls, data, no, row, told
 from tests.bridge.conversation import Talk
+from tests.bridge.conversation import reply as bare
 
 USED = "ticket has already been invalidated"
 
@@ -140,3 +143,98 @@ def test_counters_of_another_form_are_no_reason_to_stay_away() -> None:
 def test_a_list_that_is_refused_is_a_fault_of_ours() -> None:
     with pytest.raises(Misconfigured, match="codes of the event: bad event"):
         Talk(bam().tickets(""), answering(qr_codes=no("bad event", 400)))
+
+
+# --- other forms of the same --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [{"id": 24, "ticket": None}, {"id": 24}])
+def test_a_kind_without_tickets_has_none(other: dict[str, Any]) -> None:
+    talk = Talk(bam().tickets(""), answering(qr_codes=data([{"id": 23, "ticket": [row()]}, other])))
+    assert [ticket.ticket_id for ticket in talk.tickets] == ["E3334TC23T12"]
+
+
+def test_a_list_in_which_no_kind_has_a_place_for_tickets_is_not_believed() -> None:
+    with pytest.raises(Outage, match="no entry of the reply has tickets"):
+        Talk(bam().tickets(""), answering(qr_codes=data([{"id": 23}, {"id": 24}])))
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"issued_tickets": 3, "invalidated_tickets": "2"}, (Count("1", 3, 0, 2),)),
+        ([{"id": 23, "issued_tickets": 3}], (Count("23", 3, 0, 0),)),
+        ([{"id": 23, "invalidated_tickets": None}], (Count("23", 0, 0, 0),)),
+        ({"a": {"id": 23, "invalidated_tickets": 1}, "status": "ok"}, (Count("23", 0, 0, 1),)),
+        ({}, ()),
+    ],
+)
+def test_counters_come_in_several_forms(body: object, found: tuple[Count, ...]) -> None:
+    assert replies.counts(body, "counters") == found
+
+
+@pytest.mark.parametrize("body", [{"message": "hello"}, [{"id": 23, "issued_tickets": "many"}], [3], "3"])
+def test_what_is_no_counter_is_not_taken_for_one(body: object) -> None:
+    with pytest.raises(Outage):
+        replies.counts(body, "counters")
+
+
+JWT = "eyJh.eyJz-dWIi.c2ln_bmF0"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        bare(JWT),
+        data(JWT),
+        *(data({name: JWT}) for name in ("token", "jwt", "access_token", "jwt_token")),
+        data({"token": {"jwt_token": JWT}}),
+        data({"data": {"access_token": JWT}}),
+        data({"token": "an id", "jwt": JWT}),
+        bare({"status": "ok", "data": JWT}),
+    ],
+)
+def test_a_session_is_found_wherever_it_is(reply: Any) -> None:
+    talk = Talk(bam().tickets(""), answering(wallet=reply))
+    assert talk.requests[-1].headers["authorization"] == f"Bearer {JWT}"
+
+
+@pytest.mark.parametrize(
+    "reply", [data({"token": ""}), data({"user": JWT}), data({"token": "a\nb"}), data([])]
+)
+def test_a_log_in_without_a_session_is_an_outage(reply: Any) -> None:
+    with pytest.raises(Outage, match="no session"):
+        Talk(bam().tickets(""), answering(wallet=reply))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errors": [{"message": USED}]},
+        {"errors": [USED]},
+        {"message": [USED]},
+        {"detail": USED},
+        {"data": {"message": USED}},
+        {"error": {"code": "TICKET_ALREADY_INVALIDATED"}},
+        {"message": "Ticket already-used"},
+    ],
+)
+def test_the_words_of_a_used_ticket_are_found_wherever_they_are(body: object) -> None:
+    (outcome,) = Talk(bam().tell([told()]), answering(endorse=bare(body, 409))).result
+    assert isinstance(outcome, Refused)
+    assert outcome.verdict is Verdict.USED
+
+
+@pytest.mark.parametrize("inner", [None, {}, {"id": 7}, SECOND])
+def test_a_status_beside_the_payload_of_the_third_step_counts(inner: object) -> None:
+    done = bare({"status": "SUCCESS", "data": inner})
+    assert isinstance(Talk(bam().tell([told()]), answering(commit=done)).result[0], Accepted)
+    failed = bare({"status": "FAILURE", "info": USED, "data": inner})
+    assert isinstance(Talk(bam().tell([told()]), answering(commit=failed)).result[0], Refused)
+
+
+def test_words_as_deep_as_they_come_end() -> None:
+    body: dict[str, Any] = {"message": "deep"}
+    for _ in range(5000):
+        body = {"data": body, "message": "top"}
+    assert replies.words(body) == "top"
