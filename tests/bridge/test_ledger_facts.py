@@ -6,7 +6,7 @@ import pytest
 from firmware.bridge.ledger.facts import Facts, facts_of, read_row
 from firmware.core.events import Recorded, Scanned
 from firmware.core.states import Asking, Recording, Standing
-from firmware.core.ticket import Moment, Policy, Route, Ticket
+from firmware.core.ticket import Authority, Moment, Policy, Route, Ticket
 from firmware.row import Before, Named, Row, Story, Unreadable, decode, encode
 from tests.bridge.model_gate import VENDOR_DECIDES, ModelGate
 from tests.core.samples import IN, NOON_MS
@@ -58,6 +58,17 @@ def test_of_two_scans_the_last_one_counts() -> None:
     earlier = SCAN._replace(policy=Policy("matinee"))
     story = Story(READY, (named(earlier), named(SCAN)), b"")
     assert facts_of(read_row(encode(row_with(story)))).event == "gala"
+
+
+@pytest.mark.parametrize("row", [7, 9], ids=["the same code again", "another code"])
+def test_a_code_that_was_read_while_the_vendor_was_asked_is_not_the_one_that_was_answered(row: int) -> None:
+    asked = SCAN._replace(route=SCAN.route._replace(authority=Authority.VENDOR))
+    other = SCAN._replace(moment=MOMENT._replace(monotonic_ms=900), row=row + 1, policy=Policy("matinee"))
+    before = Before(Standing(), named(Asking(asked, 9)), None)
+    story = Story(before, (named(other),), b"")
+    answered = row_with(story)._replace(kind="answer")
+    found = facts_of(read_row(encode(answered)))
+    assert (found.event, found.asked, found.asked_at) == ("gala", True, MOMENT)
 
 
 def test_what_a_later_release_added_is_passed_over() -> None:

@@ -218,21 +218,24 @@ def _check_names(texts: Iterable[str]) -> None:
 
 
 def _scan_of(row: Read) -> Scanned | None:
+    """The scan that a row is about, by its number: a code read meanwhile stands in the story too."""
     try:
         for each in reversed(_stories.decode(row.story).events):
-            if each.name == Scanned.__name__:
-                return _scans.decode(each.fields)
+            if each.name == Scanned.__name__ and (found := _scans.decode(each.fields)).row == row.scan:
+                return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # of a later release: the slower way passes over what it has added
     if bytes(row.story) == NO_STORY:
         return None
     whole = read(bytes(row.story), _stories_whole.decode, msgspec.msgpack.decode, Story)
-    for named in (*reversed(whole.events), *_asked(whole.before.state)):
+    last = None
+    for named in (*_asked(whole.before.state), *whole.events):
         if named.name == Scanned.__name__:
-            event = event_of(named)
-            assert isinstance(event, Scanned)
-            return event
-    return None
+            last = event_of(named)
+            assert isinstance(last, Scanned)
+            if last.row == row.scan:
+                return last
+    return last
 
 
 # Where a lane that has a scan on its mind keeps it. A story begins at the lane's last row, so an answer's
