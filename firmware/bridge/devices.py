@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from firmware import wire
-from firmware.bridge.births import Births, name_of
+from firmware.bridge.births import Births
 from firmware.bridge.driver import Driver
 from firmware.bridge.ledger.configured import Claim, Configured
 from firmware.bridge.vendor import NOTHING_KEPT, Device, Misconfigured, Outage, Vendor
@@ -174,8 +174,9 @@ class Devices:
         return pause_s
 
     def _life(self, birth: wire.Presence) -> str:
-        """What a device is configured for."""
-        return f"{name_of(birth)}:{self._mark}" if self._mark else name_of(birth)
+        """What a device is configured for: a start of the gate, at an address. A connection is no start."""
+        start = f"{birth.random}:{birth.epoch}:{birth.mac}:{birth.ip}"
+        return f"{start}:{self._mark}" if self._mark else start
 
     def _thing(self, place: Place) -> str:
         return f"{self.name}, the {place[1]} lanes of gate {place[0]}"

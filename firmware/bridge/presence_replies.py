@@ -108,7 +108,9 @@ class Configured(NamedTuple):
 def read(response: httpx.Response, what: str) -> Said:
     """What a reply says.
 
-    Raises, where it has no status in its body, `Lost` (it may have been carried out), `Outage` (429) or
+    A known status counts with any HTTP number: which numbers go with refusals is not documented. An unknown
+    one with a number that is about us or the service (5xx, 429, 401, 403) is no word about a ticket. Raises,
+    then and where there is no status in the body, `Lost` (it may have been carried out), `Outage` (429) or
     `Misconfigured` (4xx, which is no outage, or a redirect).
     """
     try:
@@ -118,7 +120,8 @@ def read(response: httpx.Response, what: str) -> Said:
     part = body if isinstance(body, dict) else {}
     result = part.get("result")
     status = _status(result.get("status")) if isinstance(result, dict) else ""
-    if status:
+    number = response.status_code
+    if status in STATUSES or (status and number not in (401, 403, 429) and number < 500):
         assert isinstance(result, dict)
         message = part.get("message")
         said = _text(result.get("message"))
@@ -127,8 +130,7 @@ def read(response: httpx.Response, what: str) -> Said:
             "" if _status(said) == status else said,
             message if isinstance(message, dict) else {},
         )
-    number = response.status_code
-    words = _fault(part) or f"answered {number} without a status"
+    words = _fault(part) or f"answered {number} with {status or 'no status'}"
     if number == 429:
         raise Outage(f"{what}: {words} (429)")
     if response.is_redirect:

@@ -36,7 +36,8 @@ GATES_MAX = 256  # as many entries as a list in the settings takes
 LOOK_TRIES = 2  # a look has no effect
 
 OKAY = "OKAY"
-ACCEPT_EXIT = (OKAY, "EXIT", "INTERNAL_SCAN_EXIT", "INTERNAL_EXIT_SCAN")
+# Each revision has words of its own for somebody who left; none of them lets anybody in.
+ACCEPT_EXIT = (OKAY, "EXIT", "INTERNAL_SCAN_EXIT", "INTERNAL_EXIT_SCAN", "EXITED", "EXIT_INTERNAL")
 STATUS = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 CHANNEL = re.compile(r"[A-Za-z]?")
 PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")

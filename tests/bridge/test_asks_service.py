@@ -51,10 +51,12 @@ class Door:
         publication = Publication(topic(of, gate), wire.encode(message), retain=of.retained)
         until(lambda: self.line.session is not None and self.line.session.publish(publication))
 
-    def born(self, gate: str, connection: int = 1, *, trusted: bool = True, mac: str = "m") -> None:
+    def born(
+        self, gate: str, connection: int = 1, *, trusted: bool = True, mac: str = "m", ip: str = ""
+    ) -> None:
         presence = wire.Presence(
             online=True, epoch=1, connection=connection, random="r", perimeters=(OUTER, INNER), mac=mac,
-            trusted=trusted,
+            ip=ip, trusted=trusted,
         )  # fmt: skip
         self.send(wire.STATUS, gate, presence)
 
@@ -173,7 +175,7 @@ def test_one_that_a_person_must_mend_holds_up_no_other_gate(
         assert door.configured("north") == ()
 
 
-def test_each_birth_configures_anew_and_a_restarted_bridge_does_not(
+def test_each_start_and_address_configures_anew_and_a_connection_or_a_restarted_bridge_does_not(
     tmp_path: Path, broker: RunningBroker, oracle: OracleServer
 ) -> None:
     with door_at(broker) as door:
@@ -181,14 +183,18 @@ def test_each_birth_configures_anew_and_a_restarted_bridge_does_not(
             door.born("north")
             until(lambda: door.configured("north") == (OUTER, INNER))
             door.born("north", connection=2)
-            until(lambda: len(oracle.devices) == 4)
+            door.born("south")
+            until(lambda: door.configured("south") == (OUTER, INNER))
+            assert len(oracle.devices) == 4, "a connection is no start"
+            door.born("north", connection=3, ip="10.0.0.99")
+            until(lambda: len(oracle.devices) == 6)
         heard = len(door.ear.heard)
         with bridge_at(tmp_path, broker, oracle) as bridge:
             until(lambda: len(door.ear.heard) > heard and door.configured("north") == (OUTER, INNER))
-            assert bridge.asks.kept("acme", "north", OUTER)["id"] in ("3", "4")
+            assert bridge.asks.kept("acme", "north", OUTER)["id"] in ("5", "6")
             door.ask("north", 1)
             until(lambda: door.answers("north"))
-        assert len(oracle.devices) == 4
+        assert len(oracle.devices) == 6
 
 
 def test_what_was_let_in_without_the_vendor_is_uploaded_for_its_device(

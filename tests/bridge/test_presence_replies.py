@@ -104,6 +104,18 @@ def test_a_status_counts_however_it_is_spelt(spelt: str, counts_as: str) -> None
     assert ask(presence(), question(direction=Direction.OUT), said(spelt)).result == Accepted(counts_as)
 
 
+@pytest.mark.parametrize(
+    ("http", "failure"), [(503, Lost), (500, Lost), (429, Outage), (401, Misconfigured), (403, Misconfigured)]
+)
+def test_an_unknown_status_with_a_number_that_is_no_tickets_is_no_refusal(
+    http: int, failure: type[Exception]
+) -> None:
+    with pytest.raises(failure):
+        read(httpx.Response(http, json={"result": {"status": "SERVICE_UNAVAILABLE"}}), "x")
+    assert read(httpx.Response(http, json={"result": {"status": "NOT_FOUND"}}), "x").status == "NOT_FOUND"
+    assert read(httpx.Response(400, json={"result": {"status": "NEW_WORD"}}), "x").status == "NEW_WORD"
+
+
 @given(some_json, st.integers(100, 599))
 def test_whatever_comes_is_an_answer_or_a_failure_and_opens_with_okay_alone(body: Any, http: int) -> None:
     vendor = presence()
