@@ -24,7 +24,7 @@ class Births:
         with self._lock:
             known = self._of.get(gate)
             if not presence.online:
-                if known is not None and _life(presence) >= _life(known):
+                if known is not None and _ends(presence, known):
                     del self._of[gate]
                 return
             if known == presence or (known is None and len(self._of) >= GATES_MAX):
@@ -45,6 +45,11 @@ class Births:
 def name_of(presence: wire.Presence) -> str:
     """What tells one birth from all others."""
     return f"{presence.random}:{presence.epoch}:{presence.connection}"
+
+
+def _ends(death: wire.Presence, birth: wire.Presence) -> bool:
+    """Whether it is this birth's connection that is over, or a later one; not that of a card taken out."""
+    return death.random == birth.random and _life(death) >= _life(birth)
 
 
 def _life(presence: wire.Presence) -> tuple[int, int]:

@@ -56,6 +56,13 @@ def test_a_stale_death_ends_nothing(at: Watch, epoch: int, connection: int) -> N
     assert at.births.of("north") is not None
 
 
+def test_the_will_of_a_card_that_was_taken_out_ends_nothing(at: Watch) -> None:
+    at.take(1, 1)
+    old = wire.Presence(online=False, epoch=57, connection=3, random="another card's")
+    at.births.take("north", old)
+    assert at.births.now().keys() == {"north"}
+
+
 def test_two_lives_have_two_names() -> None:
     names = {
         name_of(wire.Presence(online=True, epoch=epoch, connection=connection, random=random))
