@@ -327,8 +327,9 @@ def _of_kind(
     own = KINDS[kind][at] if isinstance(kind, str) and kind in KINDS else None
     keys = (*section.keys, *(own or ()))
     if isinstance(found, dict):
+        named = {name: {key.name for key in each[at]} for name, each in KINDS.items()}
         others = {
-            key.name: Only("kind", tuple(name for name, kind in KINDS.items() if key in kind[at]))
+            key.name: Only("kind", tuple(n for n, keys_of in named.items() if key.name in keys_of))
             for each in KINDS.values()
             for key in each[at]
         }

@@ -20,8 +20,8 @@ poll_s = 5
 slots = "admit"
 send_again = true
 event = []
-! 6: vendor[1].poll_s: does nothing with kind = "presence": take it out, or set kind = "ingresse" or "vivenu"
-! 7: vendor[1].slots: does nothing with kind = "presence": take it out, or set kind = "vivenu"
+! 6: vendor[1].poll_s: does nothing with kind = "presence": take it out, or set kind = <others>
+! 7: vendor[1].slots: does nothing with kind = "presence": take it out, or set kind = "vivenu" or "bam"
 ! 8: vendor[1].send_again: does nothing with offline = "closed": take it out, or set offline = "upload"
 ! 9: vendor[1].event: does nothing with kind = "presence": take it out
 
@@ -53,7 +53,7 @@ name = "p"
 kind = "presence"
 ! 1: vendor[1].apikey_file: is missing: The file with the partner's API key.
 ! 1: vendor[1].venue: is missing: The venue's id at Ticketmaster, as in KovZpZAFF17J.
-"""
+""".replace("<others>", '"ingresse" or "vivenu" or "bam"')
 
 
 def test_an_account_at_presence_is_what_the_file_says(secret: Path) -> None:
