@@ -127,9 +127,13 @@ class Place(NamedTuple):
 
 
 def run_enrol(arguments: argparse.Namespace) -> int:
-    """Fetch it, check it, keep it. The settings cannot be read whole before it is there."""
+    """Fetch it, check it, keep it. The settings cannot be read whole before it is there.
+
+    The key and both folders are looked at first: a validator's address may be good for one fetch only.
+    """
     place = _place(arguments.config, arguments.account)
     address = _address(arguments.qr, place.url)
+    bam_identity.make_ready(place.validator_file, place.key_file)
     found = replies.identity(_talk(Asker(arguments.account), validator(address), "identity of the validator"))
     if found is None:
         raise WrongUse("the reply is no identity of a validator: is the QR code one of the dashboard?")
@@ -143,7 +147,6 @@ def run_enrol(arguments: argparse.Namespace) -> int:
         Wallet(found)
     except ValueError as error:
         raise WrongUse(f"the validator's wallet: {error}") from None
-    bam_identity.make_key(place.key_file)
     bam_identity.keep(place.validator_file, place.key_file, found)
     print(
         f"{place.validator_file}: validator of event {found.event}, organizer {found.organizer}; encrypted "

@@ -103,6 +103,30 @@ def make_key(path: Path) -> None:
         _write(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n", replace=False)
 
 
+def make_ready(path: Path, key_path: Path) -> None:
+    """Make the key where there is none, and see that an identity can be kept.
+
+    Raises `IdentityUnusable`, whose text names the file and the mend.
+    """
+    if path.is_dir():
+        raise IdentityUnusable(f"{path}: is a folder: name a file in it")
+    try:
+        make_key(key_path)
+    except OSError as error:
+        raise IdentityUnusable(_unwritable(key_path, error)) from None
+    _key(key_path)
+    trial = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+        trial.unlink()
+    except OSError as error:
+        raise IdentityUnusable(_unwritable(path, error)) from None
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written ({error.strerror}): make its folder, and let this user write there"
+
+
 def keep(path: Path, key_path: Path, identity: Identity) -> None:
     """Write an identity, mode 0600, instead of the one before. Raises `IdentityUnusable`, `OSError`."""
     nonce = secrets.token_bytes(NONCE_BYTES)

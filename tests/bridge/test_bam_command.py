@@ -126,6 +126,29 @@ def test_a_validator_of_another_event_is_not_kept(desk: Desk, capsys: pytest.Cap
     assert not desk.validator.exists()
 
 
+@pytest.mark.parametrize("name", ["validator", "key"])
+def test_an_identity_that_could_not_be_kept_is_not_fetched(
+    desk: Desk, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setattr(desk, name, desk.folder / "nowhere" / name)
+    desk.write(str(desk.event))
+    desk.qr.write_text(json.dumps({"url": f"{desk.sandbox.url}/account/v1/organizer/validator/no-such-one"}))
+    assert desk.enrol() == cli.REFUSED
+    said = capsys.readouterr().err
+    assert (f"nowhere/{name}: cannot be written" in said, "validator not found" in said) == (True, False)
+
+
+def test_a_key_that_is_none_is_found_before_the_identity_is_fetched(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.key.write_text("no key")
+    desk.key.chmod(0o600)
+    desk.qr.write_text(json.dumps({"url": f"{desk.sandbox.url}/account/v1/organizer/validator/no-such-one"}))
+    assert desk.enrol() == cli.REFUSED
+    said = capsys.readouterr().err
+    assert ("is no key of an identity" in said, "validator not found" in said) == (True, False)
+
+
 def test_tickets_are_reserved_issued_and_freed_with_their_documented_states(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
