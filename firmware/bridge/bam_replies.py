@@ -6,6 +6,7 @@ What a ticket says about persons ends here: no value below has a place for it.
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ WORDS = ("message", "error", "info", "code", "detail", "errors", "data")  # wher
 WORDS_MAX = 8  # errors of one reply that are read
 SUCCESS = "SUCCESS"
 MINUTE_MS = 60_000
+DAY_LENGTH_MAX = 10  # of a date without a time of day, as in 2030-01-23
 COUNTERS = ("issued_tickets", "activated_tickets", "invalidated_tickets")
 
 # What each state of a ticket is where it is not one that lets in. Of a later word nothing is known.
@@ -302,16 +304,31 @@ def standing(state: object, accept: Sequence[str]) -> Status:
 
 
 def slot(row: Mapping[str, Any], config: Mapping[str, Any], margin_min: int) -> tuple[int | None, int | None]:
-    """From when until when a ticket is let in, as its time slot says; `None` for no bound."""
+    """From when until when a ticket is let in, as its time slot says; `None` for no bound.
+
+    B.A.M.'s times are ISO 8601 and have a zone; one without is taken as UTC, so that the slot bounds all the
+    same. A day without a time of day is no bound.
+    """
     found = row.get("timeslot") or config.get("timeslot")
     if not isinstance(found, dict):
         return None, None
-    begins_ms, ends_ms = (time_of(found.get(name))[0] for name in ("start_at", "end_at"))
+    begins_ms, ends_ms = (_bound_ms(found.get(name)) for name in ("start_at", "end_at"))
     margin_ms = margin_min * MINUTE_MS
     return (
         None if begins_ms is None else begins_ms - margin_ms,
         None if ends_ms is None else ends_ms + margin_ms,
     )
+
+
+def _bound_ms(value: object) -> int | None:
+    found_ms = time_of(value)[0]
+    if found_ms is not None or not isinstance(value, str) or len(value.strip()) <= DAY_LENGTH_MAX:
+        return found_ms
+    try:
+        date = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return time_of(f"{date.isoformat()}+00:00")[0] if date.tzinfo is None else None
 
 
 def counts(body: object, what: str) -> tuple[Count, ...]:

@@ -238,3 +238,19 @@ def test_words_as_deep_as_they_come_end() -> None:
     for _ in range(5000):
         body = {"data": body, "message": "top"}
     assert replies.words(body) == "top"
+
+
+@pytest.mark.parametrize("begins", ["2030-01-23T20:00:00", "2030-01-23 20:00", " 2030-01-23T20:00:00.000 "])
+def test_a_time_slot_without_a_zone_bounds_in_utc(begins: str) -> None:
+    slot = {"id": 5, "start_at": begins, "end_at": "2030-01-23T22:00:00+00:00"}
+    zoned = {"id": 5, "start_at": "2030-01-23T21:00:00+01:00", "end_at": "2030-01-23T22:00:00"}
+    for each in (slot, zoned):
+        bounds = replies.slot({"timeslot": each}, {}, 0)
+        assert bounds == (1_895_428_800_000, 1_895_428_800_000 + 7_200_000)
+
+
+@pytest.mark.parametrize(
+    "odd", ["2030-01-23", "2030-01-23T99:00:00", "this evening", "1999-01-23T20:00:00", None]
+)
+def test_what_is_no_time_of_a_day_is_no_bound(odd: object) -> None:
+    assert replies.slot({"timeslot": {"start_at": odd, "end_at": odd}}, {}, 15) == (None, None)
