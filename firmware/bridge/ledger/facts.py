@@ -228,14 +228,15 @@ def _scan_of(row: Read) -> Scanned | None:
     if bytes(row.story) == NO_STORY:
         return None
     whole = read(bytes(row.story), _stories_whole.decode, msgspec.msgpack.decode, Story)
-    last = None
+    scans: list[Scanned] = []
     for named in (*_asked(whole.before.state), *whole.events):
         if named.name == Scanned.__name__:
-            last = event_of(named)
-            assert isinstance(last, Scanned)
-            if last.row == row.scan:
-                return last
-    return last
+            scan = event_of(named)
+            assert isinstance(scan, Scanned)
+            if scan.row == row.scan:
+                return scan
+            scans.append(scan)
+    return scans[-1] if scans else None
 
 
 # Where a lane that has a scan on its mind keeps it. A story begins at the lane's last row, so an answer's
