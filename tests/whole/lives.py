@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from firmware.bridge.service import Bridge, open_bridge
 from firmware.bridge.settings import BridgeSettings
 from firmware.config import BrokerSettings, parse
-from firmware.core.ticket import Ticket
+from firmware.core.ticket import Route, Ticket, WithoutAnswer
 from firmware.facts import Clock
 from firmware.shots import Shot
 from firmware.unit import Unit, open_unit
@@ -168,6 +168,7 @@ class Gate:
                     "tickets": self.tickets,
                     "outcomes": lambda: list(self._outcomes),
                     "may_ask": self.may_ask,
+                    "may_upload": self.may_upload,
                 },
             )
             self.disperse()
@@ -186,12 +187,20 @@ class Gate:
 
     def may_ask(self, code: str) -> bool:
         """Whether the vendor of this code can be asked at every lane now."""
+        return all(each.configured and each.reachable for each in self._routes(code))
+
+    def may_upload(self, code: str) -> bool:
+        """Whether, besides, a code may be let in without its answer, and the vendor is told afterwards."""
+        policies = {each.without_answer for each in self._routes(code)}
+        return self.may_ask(code) and policies == {WithoutAnswer.OPEN_AND_UPLOAD}
+
+    def _routes(self, code: str) -> list[Route]:
+        """The route of a code at every ring of this gate, with what is known of its vendor now."""
         facts, moment = self.unit.gate.facts, Clock(self._trusted.is_set).now()
         assert facts.link is not None
         route = facts.rulebook.route_for(code, None)
         rings = {lane.setup.perimeter for lane in self.unit.settings.lanes}
-        found = [facts.link.look(route, ring, moment) for ring in rings]
-        return all(each.configured and each.reachable for each in found)
+        return [facts.link.look(route, ring, moment) for ring in rings]
 
     def _utc_ns(self) -> int:
         late_ms = 0 if self._trusted.is_set() else self.settings.late_ms
