@@ -7,6 +7,7 @@ said once, and acknowledged: a message that nobody can read must not keep the on
 the inbox full: rows, tickets and movements are asked for again, and outcomes stay in the ledger.
 """
 
+import random
 import re
 import threading
 import time
@@ -35,6 +36,7 @@ from firmware.uplink.vendors import Vendors
 
 TURN_S = 1.0  # how often what has no bell of its own is looked at
 LOOK_S = 60.0  # between questions for news of the catalogue where none came: its stamp must not grow old
+LOOK_SPREAD = (0.75, 1.25)  # so that a thousand gates that connected together do not ask together for ever
 RETRY_S = 1.0  # after a turn that failed, on a disk that hangs for instance
 FAULTS_MAX = 50  # different things to say; a gate with more has one cause for all of them
 # Where vendors are asked, so much of rows is on its way at most: a question that comes behind them on a
@@ -276,7 +278,7 @@ class Uplink:
         if self._sync.at_present and now_s >= self._look_s:
             self._sync.connected()
         if (request := self._sync.request()) is not None:
-            self._look_s = now_s + LOOK_S
+            self._look_s = now_s + LOOK_S * random.uniform(*LOOK_SPREAD)  # noqa: S311  no secret
             self._publish(session, wire.REQUEST, request)
         self._catalogue_place = self._sync.feed, self._sync.cursor
         return True

@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from random import Random
+from random import Random, uniform
 from typing import Self
 
 import msgspec
@@ -27,7 +27,7 @@ from firmware.core.ticket import Ticket, Verdict
 from firmware.facts import Clock
 from firmware.mqtt import Arrived, Broker, Session
 from firmware.sync import ANSWER_S, REQUEST_PAGES
-from firmware.uplink import LOOK_S, outcome_row
+from firmware.uplink import LOOK_S, LOOK_SPREAD, outcome_row
 from tests.bench import site
 from tests.bench.scaling_lines import Lines
 from tests.bench.sending import people
@@ -65,7 +65,7 @@ class Follower:
         if not self._behind or (self._pages_due > 0 and now_s < self._answer_ends_s):
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, now_s + ANSWER_S
-        self._look_s = now_s + LOOK_S
+        self._look_s = now_s + LOOK_S * uniform(*LOOK_SPREAD)
         return wire.CatalogueRequest(feed=self.feed, cursor=self.cursor, pages=REQUEST_PAGES)
 
     def page(self, page: wire.CataloguePage, now_s: float) -> bool:

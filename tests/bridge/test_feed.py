@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from firmware import wire
 from firmware.bridge.database import Database, ForeignLedger
-from firmware.bridge.feed import SHRUNK_TICKETS_MIN, Feed, FeedKeyChanged
+from firmware.bridge.feed import ANNOUNCE_MS, SHRUNK_TICKETS_MIN, Feed, FeedKeyChanged
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
 from firmware.venue_key import digest_of, keyed
@@ -395,8 +395,27 @@ def test_after_very_many_movements_of_gates_a_message_without_items_keeps_cursor
 
 def test_a_gate_that_missed_something_hears_that_nothing_is_new_after_it(feed: Feed) -> None:
     read_whole(feed, *many(3), now_utc_ms=8)
-    nothing = feed.nothing_new()
+    nothing = feed.nothing_new(3)
     assert (nothing.after, nothing.upto, nothing.items, nothing.stamp_utc_ms) == (3, 3, (), 8)
+
+
+def test_gates_that_missed_nothing_need_not_ask_after_movements_of_their_own(
+    database: Database, feed: Feed
+) -> None:
+    read_whole(feed, *many(3), now_utc_ms=8)
+    while feed.announce(9).message is not None:
+        pass
+    own = OwnGate(database)
+    own.opens("0", Direction.IN, 5)
+    own.opens("1", Direction.IN, 5)
+    nothing = feed.announce(9 + ANNOUNCE_MS).message
+    assert nothing is not None
+    assert (nothing.after, nothing.upto, nothing.items) == (3, 5, ())
+
+
+def test_what_is_sold_in_the_moment_of_saying_that_nothing_is_new_is_told(feed: Feed) -> None:
+    read_whole(feed, *many(3), now_utc_ms=8)
+    assert len(feed.nothing_new(1).items) == 2
 
 
 def test_a_page_waits_for_no_writer(database: Database, feed: Feed) -> None:
