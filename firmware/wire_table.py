@@ -11,12 +11,13 @@ from firmware import wire
 
 HEAD = f"""# Topics
 
-Made from `firmware/wire.py` by `python -m firmware.wire_table > deploy/topics.md`; change it there.
+Made from `firmware/wire` by `python -m firmware.wire_table > deploy/topics.md`; change it there.
 
 Every topic begins with `{wire.ROOT}/<venue>/`. A payload is one MessagePack map of at most
 {wire.PAYLOAD_BYTES_MAX:,} bytes with the fields of its message and `v`, the version, which is
 {wire.VERSION}. Unknown fields are passed over; another version is refused. Items are arrays: their tag where
-they have one, then the fields in the order given. All are published with quality of service 1.
+they have one, then the fields in the order given. What an operator signs (`Signed`) is an `Order` or
+`DesiredSettings`, as bytes.
 """
 WHOLE_NUMBER = 1 << 53  # beyond it MessagePack readers of other languages are not exact
 
@@ -28,10 +29,11 @@ def page() -> str:
     for topic in wire.TOPICS:
         fields = ", ".join(f"`{field.name}`" for field in msgspec.structs.fields(topic.message))
         lines.append(
-            f"| `{topic.name}` | 1 | {'yes' if topic.retained else 'no'} | {topic.writer} "
+            f"| `{topic.name}` | {topic.qos} | {'yes' if topic.retained else 'no'} | {topic.writer} "
             f"| `{topic.message.__name__}` | {topic.meaning} | {fields} |"
         )
-        for each in _structs(inspect.type_info(topic.message)):
+    for shape in (*(topic.message for topic in wire.TOPICS), *wire.SIGNED):
+        for each in _structs(inspect.type_info(shape)):
             found[each.__name__] = each
     for struct in found.values():
         lines += ["", *_section(struct)]
@@ -84,6 +86,8 @@ def _values(kind: inspect.Type) -> str:
             return f"`{cls.__name__}`"
         case inspect.VarTupleType(item_type=item, max_length=most):
             return f"at most {most:,} of {_values(item)}"
+        case inspect.DictType(key_type=key, value_type=value):
+            return f"map of {_values(key)} to {_values(value)}"
     raise TypeError(f"firmware.wire_table has no words for {kind}")
 
 

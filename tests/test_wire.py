@@ -27,7 +27,7 @@ SHORTER = {"presence-birth", "presence-will", "vendors"}
 UTC_MS = 1_790_000_000_000
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 ROW = (7 << 32) + 42
-MESSAGES = [topic.message for topic in wire.TOPICS]
+MESSAGES: list[type[wire.Message]] = [*dict.fromkeys(topic.message for topic in wire.TOPICS), *wire.SIGNED]
 
 LISTED = wire.Listed(
     bytes(range(16)), "main:77", Status.USED, "gala", "night", "adult", "A", "north", 1, UTC_MS
@@ -137,6 +137,81 @@ EXAMPLES: dict[str, wire.Message] = {
     ),
     "admissions-answer": wire.Admissions(to="north", after=0, upto=0, digest=b"", more=True, items=()),
     "admissions-request": wire.AdmissionsRequest(of="south", after=ROW, digest=b"\x08" * 16),
+    "signed": wire.Signed(key="0123456789abcdef", signed=b"bytes", signature=bytes(64)),
+    "order": wire.Order(
+        venue="arena",
+        gate="north",
+        key="0123456789abcdef",
+        counter=UTC_MS * 1000,
+        epoch=7,
+        random="a1b2",
+        connection=3,
+        expires_utc_ms=UTC_MS,
+        what=wire.What.OPEN_ONCE,
+        lane="left",
+        direction=Direction.OUT,
+    ),
+    "order-key": wire.Order(
+        venue="arena",
+        gate="north",
+        key="0123456789abcdef",
+        counter=1,
+        epoch=7,
+        random="a1b2",
+        connection=3,
+        expires_utc_ms=UTC_MS,
+        what=wire.What.ROTATE_KEY,
+        sealed=bytes(125),
+    ),
+    "reply": wire.Reply(
+        key="0123456789abcdef", counter=1, done=wire.Done.OBEYED, text="left opened once", report="{}"
+    ),
+    "reply-malformed": wire.Reply(key="", counter=0, done=wire.Done.MALFORMED),
+    "settings-desired": wire.DesiredSettings(
+        venue="arena",
+        gate="north",
+        key="0123456789abcdef",
+        version=12,
+        settings="[gate]\n",
+        board="[[relay]]\n",
+        operators="[[operator]]\n",
+    ),
+    "settings-reported": wire.ReportedSettings(
+        version=11,
+        desired=12,
+        state=wire.SettingsState.RETURNED,
+        text="a reader was lost",
+        settings="[gate]\n",
+        board="[[relay]]\n",
+        failed=(9, 12),
+    ),
+    "telemetry": wire.Telemetry(
+        epoch=7,
+        utc_ms=UTC_MS,
+        trusted=True,
+        up_ms=60_000,
+        release="1.4.0",
+        settings_version=12,
+        verdicts={Verdict.ADMITTED: 40, Verdict.USED: 2},
+        inbox=0,
+        late_turns=1,
+        decide=wire.Quantiles(90, 400),
+        commit=wire.Quantiles(2_000, 9_000),
+        tickets=20_000,
+        catalogue_age_ms=4_000,
+        key_mark=bytes(16),
+        backlog_rows=3,
+        parts=(wire.PartState("reader left/1", "unplugged"),),
+        faults=(wire.NamedFault("reader", UTC_MS, "reader left/1: unplugged"),),
+        temperature_mc=51_500,
+        under_voltage=False,
+        memory_free_bytes=1 << 29,
+        disk_free_bytes=1 << 34,
+    ),
+    "log": wire.Log(lines=(wire.Line(UTC_MS, "reader left/1: unplugged"),), dropped=4),
+    "identity-request": wire.IdentityRequest(request=b"\x30\x82", token="one-use"),
+    "identity-answer": wire.IdentityAnswer(certificate="-----BEGIN", sealed=bytes(125)),
+    "identity-refused": wire.IdentityAnswer(refused="this token was used"),
 }
 
 
@@ -166,7 +241,7 @@ def test_every_message_and_item_of_the_wire_has_a_golden_file() -> None:
 
 
 def items_of(message: wire.Message) -> list[wire.Item]:
-    found = [value for value in msgspec.structs.astuple(message) if isinstance(value, tuple)]
+    found = [value if isinstance(value, tuple) else (value,) for value in msgspec.structs.astuple(message)]
     items = [item for values in found for item in values if isinstance(item, wire.Item)]
     return items + [key for item in items if isinstance(item, wire.Account) for key in item.keys]
 
@@ -299,6 +374,8 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.none()
         case inspect.VarTupleType(item_type=item, max_length=most):
             return st.lists(values(item), max_size=min(most or 0, 4)).map(tuple)
+        case inspect.DictType(key_type=key, value_type=value):
+            return st.dictionaries(values(key), values(value), max_size=4)
         case inspect.StructType(cls=cls, fields=fields):
             return st.builds(cls, **{field.name: values(field.type) for field in fields})
     raise TypeError(f"no strategy for {kind}")
@@ -367,8 +444,9 @@ def test_the_page_of_topics_is_made_from_the_messages() -> None:
     written = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     assert written == page() == (ROOT / "deploy" / "topics.md").read_text("utf-8")
     for topic in wire.TOPICS:
-        assert f"| `{topic.name}` | 1 | " in written
-    for struct in (*MESSAGES, *wire.Item.__subclasses__()):
+        assert f"| `{topic.name}` | {topic.qos} | " in written
+    structs: list[type[msgspec.Struct]] = [*MESSAGES, *wire.Item.__subclasses__()]
+    for struct in structs:
         assert f"\n## `{struct.__name__}`" in written
         assert all(f"\n| `{field.name}` | " in written for field in msgspec.structs.fields(struct))
 

@@ -8,59 +8,62 @@ Times are UTC milliseconds. A row is named by one number, its epoch and its numb
 """
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from firmware.core.movements import Act
 from firmware.core.ticket import Direction, Perimeter, Spend, Status, Verdict
-
-VERSION = 1
-ROOT = "gatepost/v1"
-PAYLOAD_BYTES_MAX = 65_536  # what a small broker and a slow mobile link take in one piece
-BATCH_ROWS_MAX = 200  # rows in one message
-BATCH_BYTES_MAX = 60_000  # of bodies and codes in it, so that the whole stays below `PAYLOAD_BYTES_MAX`
-ROW_BYTES_MAX = (
-    49_152  # of one body; the longest that a gate writes has 64 events and a code of 7,089 characters
+from firmware.wire.remote import (
+    DesiredSettings,
+    Done,
+    IdentityAnswer,
+    IdentityRequest,
+    Line,
+    Log,
+    NamedFault,
+    Order,
+    PartState,
+    Quantiles,
+    Reply,
+    ReportedSettings,
+    SettingsState,
+    Signed,
+    Telemetry,
+    What,
 )
-ACCOUNTS_MAX = 64  # vendors of one bridge; an entry has at most 320 bytes of text, and its keys
-EVENT_KEYS_MAX = 2  # of one vendor: an account serves one event, and a new key comes beside the old one
-EVENT_ID_MAX = 64  # characters of an event in a key; the longest of the vendors' have 36
-KEY_CHARACTERS_MAX = 256  # of a public key as PEM; one of P-256 has 178. All keys fill no whole payload
-DEADLINE_MS_MAX = 60_000  # nobody stands longer before a closed lane
-ITEMS_MAX = 800  # of a page or a change message: about 60 bytes each
-WINDOW_MESSAGES = 16  # sent and not yet acknowledged; Debian's mosquitto allows 20
+from firmware.wire.shapes import (
+    ACCOUNTS_MAX,
+    BATCH_BYTES_MAX,
+    BATCH_ROWS_MAX,
+    DEADLINE_MS_MAX,
+    EVENT_ID_MAX,
+    EVENT_KEYS_MAX,
+    ITEMS_MAX,
+    KEY_CHARACTERS_MAX,
+    PAYLOAD_BYTES_MAX,
+    ROOT,
+    ROW_BYTES_MAX,
+    VERSION,
+    WINDOW_MESSAGES,
+    ChainDigest,
+    CodeDigest,
+    CodeText,
+    Item,
+    Message,
+    Name,
+    NameOrNone,
+    Number,
+    Perimeters,
+    RowId,
+    Text,
+    Unfit,
+    UnknownVersion,
+    UtcMs,
+)
 
-RowId = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-UtcMs = Annotated[int, Meta(ge=0, lt=1 << 53)]
-ChainDigest = Annotated[bytes, Meta(max_length=16)]  # of `row.chain`; empty before the first row
-CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
-# `$` would let a newline follow
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
-NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}\Z")]
-Text = Annotated[str, Meta(max_length=256)]
-Perimeters = Annotated[tuple[Perimeter, ...], Meta(max_length=2)]
-CodeText = Annotated[str, Meta(max_length=40_000)]  # of 7,089 characters, most of them perhaps escaped
 Batch = Annotated[tuple["SentRow", ...], Meta(max_length=BATCH_ROWS_MAX)]
-
-
-class Unfit(Exception):
-    """A payload is not the message that its topic is for; the text says why, and holds nothing of it."""
-
-
-class UnknownVersion(Unfit):
-    """A later release sent it."""
-
-
-class Message(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
-    """A payload."""
-
-
-class Item(Struct, frozen=True, array_like=True):
-    """An entry of a long list."""
-
 
 # --- rows up, receipts and outcomes down ---------------------------------------------------------------
 
@@ -360,6 +363,7 @@ class Topic(NamedTuple):
     writer: str
     retained: bool
     meaning: str
+    qos: Literal[0, 1] = 1
 
 
 STATUS = Topic("gate/<gate>/status", Presence, "gate", True, "birth, will and farewell")
@@ -384,6 +388,18 @@ ADMISSIONS_REQUEST = Topic(
     "asks another gate for movements that were missed",
 )
 CHANGES = Topic("changes", Changes, "bridge", False, "live changes of the catalogue, to all gates")
+COMMAND = Topic("gate/<gate>/command", Signed, "operator", False, "an `Order`, signed for this gate")
+REPLY = Topic("gate/<gate>/reply", Reply, "gate", False, "what became of an order")
+DESIRED = Topic(
+    "gate/<gate>/config/desired", Signed, "operator", True, "`DesiredSettings`, signed for this gate"
+)
+REPORTED = Topic("gate/<gate>/config/reported", ReportedSettings, "gate", True, "the settings in use")
+TELEMETRY = Topic("gate/<gate>/telemetry", Telemetry, "gate", False, "how it is, every 10 s", 0)
+LOG = Topic("gate/<gate>/log", Log, "gate", False, "warnings", 0)
+IDENTITY_REQUEST = Topic(
+    "gate/<gate>/identity/request", IdentityRequest, "gate", False, "asks for a certificate"
+)
+IDENTITY_ANSWER = Topic("gate/<gate>/identity/answer", IdentityAnswer, "fleet", False, "the certificate")
 
 TOPICS = (
     STATUS,
@@ -398,7 +414,16 @@ TOPICS = (
     ADMISSIONS,
     ADMISSIONS_REQUEST,
     CHANGES,
+    COMMAND,
+    REPLY,
+    DESIRED,
+    REPORTED,
+    TELEMETRY,
+    LOG,
+    IDENTITY_REQUEST,
+    IDENTITY_ANSWER,
 )
+SIGNED = (Order, DesiredSettings)  # what the bytes of `Signed` are
 
 
 def address(topic: Topic, venue: str, gate: str = "") -> str:
@@ -433,7 +458,9 @@ _BY_NAME = {topic.name: topic for topic in TOPICS}
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoders = {topic.message: msgspec.msgpack.Decoder(topic.message) for topic in TOPICS}
+_decoders = {topic.message: msgspec.msgpack.Decoder(topic.message) for topic in TOPICS} | {
+    shape: msgspec.msgpack.Decoder(shape) for shape in SIGNED
+}
 
 
 class _Version(Struct):
