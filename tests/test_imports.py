@@ -40,6 +40,7 @@ LEVELS = {
     "firmware.row": 1,
     "firmware.rows": 1,
     "firmware.signals": 1,
+    "firmware.signing": 1,
     "firmware.signed_code": 1,
     "firmware.venue_key": 1,
     "firmware.watchdog": 1,

@@ -1,0 +1,30 @@
+"""What shares the gate's connection with rows and tickets: orders, settings, telemetry, renewals."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from firmware import wire
+
+
+class Outgoing(NamedTuple):
+    """A message of this gate that is due."""
+
+    topic: wire.Topic
+    message: wire.Message
+
+
+class Part(Protocol):
+    """Called on the uplink's thread alone. Nothing here may wait, neither for the disk nor for the loop."""
+
+    @property
+    def topics(self) -> Sequence[wire.Topic]:
+        """Topics of this gate that it wants to hear."""
+
+    def connected(self, connection: int) -> None:
+        """A new connection, with the number that is in its birth. What was sent may not have arrived."""
+
+    def take(self, topic: wire.Topic, payload: bytes, retained: bool) -> None:
+        """A message on one of its topics. Raises `wire.Unfit` for what cannot be answered."""
+
+    def outgoing(self, now_s: float) -> Iterator[Outgoing]:
+        """What is due at this monotonic time; a message is on its way where the iterator is resumed."""
