@@ -260,7 +260,7 @@ class Asking:
             self._faults.set(self._thing, Fault(self._thing, "Refused", f"{self._thing}: {text}"))
         else:
             self._faults.clear(self._thing)
-        return _answer(ask, wire.Word.REFUSED, said.text, said.verdict)
+        return _answer(ask, wire.Word.REFUSED, said.text, said.verdict, doubt=said.doubt)
 
     def _is_first(self, gate: str, ask: wire.Ask) -> bool:
         """Whether no other bridge has this ask. Without a ledger to tell, a person matters more."""
@@ -381,21 +381,18 @@ def _question(account: str, gate: str, ask: wire.Ask) -> Question:
     )
 
 
-def _answer(ask: wire.Ask, word: wire.Word, text: str, verdict: Verdict | None = None) -> wire.Answer:
+def _answer(
+    ask: wire.Ask, word: wire.Word, text: str, verdict: Verdict | None = None, *, doubt: bool = False
+) -> wire.Answer:
     return wire.Answer(
         scan=ask.scan,
         digest=ask.digest,
         word=word,
         verdict=verdict,
         text=whole_text(text)[:TEXT_CHARACTERS_MAX],
+        doubt=doubt,
     )
 
 
 def _unanswered(ask: wire.Ask, why: str, *, doubt: bool = False) -> wire.Answer:
-    return wire.Answer(
-        scan=ask.scan,
-        digest=ask.digest,
-        word=wire.Word.UNANSWERED,
-        text=whole_text(why)[:TEXT_CHARACTERS_MAX],
-        doubt=doubt,
-    )
+    return _answer(ask, wire.Word.UNANSWERED, why, doubt=doubt)

@@ -19,7 +19,6 @@ What is sent to Ingresse is in `firmware.bridge.ingresse_requests`, and what its
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum, auto
 from functools import partial
 
 from firmware.bridge import ingresse_replies as replies
@@ -30,6 +29,7 @@ from firmware.bridge.ingresse_replies import (
     Missing,
     Move,
     Rejected,
+    Stand,
 )
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
 from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
@@ -261,7 +261,8 @@ class Ingresse:
         """Move the ticket now, as an update of one; what Ingresse says is the answer.
 
         It knows no inner lanes: a way in there is one into the house, which may have been made before, and a
-        way out there is looked up only. Where the reply was lost, a look tells what became of it.
+        way out there is looked up only. Where the reply was lost, a look tells what became of it. "Already in
+        that state" may be of an earlier ask without an answer, unless Ingresse names somebody else.
         """
         told = self._told(question)
         if why := self._unfit(told):
@@ -289,12 +290,14 @@ class Ingresse:
         if entry.status == 0:  # nothing was carried out, and another scan may do
             return Refused(Verdict.REFUSED, "not executed (status 0): scan again")
         outcome = yield from self._judge(call, told, entry, stamps_ms[-1])
-        if isinstance(outcome, Accepted | Refused):
+        echo = told.doubt and entry.status == 3 and not self._of_somebody_else(call.last)
+        if isinstance(outcome, Accepted) or (isinstance(outcome, Refused) and not echo):
             return outcome
+        why = outcome.text if isinstance(outcome, Refused) else outcome.why
         if entry.status is None:
-            raise Lost(f"{self._set.name}: {what}: {outcome.why}")
+            raise Lost(f"{self._set.name}: {what}: {why}")
         verdict = Verdict.USED if told.direction is Direction.IN else Verdict.NOT_INSIDE
-        return Refused(Verdict.CALL_STAFF if told.doubt else verdict, outcome.why)
+        return Refused(Verdict.CALL_STAFF if echo else verdict, why, doubt=echo)
 
     def _told(self, question: Question) -> Told:
         """The question as a movement. Where one session is played, a ticket of no list is of that one."""
@@ -468,7 +471,7 @@ class Ingresse:
 
     def _already(self, call: "_Call", told: Told, last: Move | None, now_ms: int) -> Flow[Outcome]:
         """Already in that state: by our own update, whose reply was lost, or by somebody else."""
-        at_ms, mine = 0, None
+        at_ms, mine, call.last = 0, None, last
         if last is not None and last.at_ms is not None and (last.direction or Direction.IN) is told.direction:
             at_ms, mine = last.at_ms, self._ours(last, told, now_ms)
         if mine:
@@ -507,6 +510,7 @@ class Ingresse:
             return Again(str(error), doubt=True)
         call.failed = 0
         call.down = None
+        call.last = last or call.last
         if last is None:
             return Stand.BEFORE
         mine = self._ours(last, told, stamps_ms[-1])
@@ -523,6 +527,9 @@ class Ingresse:
     def _ours(self, last: Move, told: Told, now_ms: int) -> bool | None:
         return replies.ours(last, told, self._logins.now, self._set.email, now_ms, self._echoes)
 
+    def _of_somebody_else(self, last: Move | None) -> bool:
+        return last is not None and replies.is_us(last.operator, self._logins.now, self._set.email) is False
+
     def _unfit(self, told: Told) -> str:
         """Why Ingresse cannot be told of this; "" where it can."""
         if not told.session:
@@ -537,14 +544,6 @@ class Ingresse:
 
     def _event(self, told: Told) -> str:
         return told.event or self._event_of.get(told.session, "")
-
-
-class Stand(Enum):
-    """Where a look-up finds a ticket that is not provably where we moved it."""
-
-    BEFORE = auto()  # our movement was certainly not carried out
-    THERE = auto()  # already in that state, by somebody else; to tell again changes nothing
-    UNCLEAR = auto()  # already in that state, maybe by us; likewise
 
 
 class _Run:
@@ -571,6 +570,7 @@ class _Call:
         self.failed = 0  # look-ups in a row
         self.down: Outage | None = None
         self.rejected: Rejected | None = None
+        self.last: Move | None = None  # the newest that Ingresse has told of
         self.why = ""
 
     def settled(self) -> bool:

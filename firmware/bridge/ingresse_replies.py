@@ -5,6 +5,7 @@ Pure: replies in, plain values out. Only `firmware.bridge.ingresse` uses it. Wha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import httpx
@@ -382,6 +383,14 @@ def _move(value: object) -> Move | None:
     return Move(direction, at_ms, exact, value.get("operator"))
 
 
+class Stand(Enum):
+    """Where a look-up finds a ticket that is not provably where we moved it."""
+
+    BEFORE = auto()  # our movement was certainly not carried out
+    THERE = auto()  # already in that state, by somebody else; to tell again changes nothing
+    UNCLEAR = auto()  # already in that state, maybe by us; likewise
+
+
 def ours(
     move: Move, told: Told, login: Login | None, email: str, now_ms: int, echoes: bool | None
 ) -> bool | None:
@@ -394,7 +403,7 @@ def ours(
     (`echoes` is `None`), such a movement may as well be another gate's of the same user. What it did a little
     earlier may be ours by a clock that goes after, or an entry before it.
     """
-    operator = _is_us(move.operator, login, email)
+    operator = is_us(move.operator, login, email)
     if operator is False or move.direction not in (None, told.direction):
         return False
     if move.exact and move.at_ms == told.at_utc_ms:
@@ -411,7 +420,7 @@ def ours(
     return operator if move.at_ms >= told.at_utc_ms and echoes is False else None
 
 
-def _is_us(operator: object, login: Login | None, email: str) -> bool | None:
+def is_us(operator: object, login: Login | None, email: str) -> bool | None:
     """Whether an operator is our own user; `None` where nothing says so."""
     named = operator.values() if isinstance(operator, dict) else (operator,)
     texts = {text for text in map(text_of, named) if text}

@@ -179,9 +179,10 @@ class Presence:
                     raise
                 break
             except Misconfigured as error:
-                verdict = Verdict.CALL_STAFF if lost or question.again else Verdict.NOT_CONFIGURED
+                again = lost is not None or question.again
+                verdict = Verdict.CALL_STAFF if again else Verdict.NOT_CONFIGURED
                 text = "the vendor does not let this bridge in"
-                return Refused(verdict, text, self._hidden(str(error)))
+                return Refused(verdict, text, self._hidden(str(error)), doubt=again)
             else:
                 return self._decided(said, question, again=question.again or lost is not None)
         raise lost or unsent or AssertionError("a scan is sent at least once")
@@ -192,14 +193,15 @@ class Presence:
         if said.status in (self._set.accept_entry if entry else self._set.accept_exit):
             return Accepted(self._hidden(replies.accepted(said), question.code))
         meaning, text = said.meaning(), self._hidden(said.words(), question.code)
-        verdict = Verdict.CALL_STAFF if again and meaning.ours else meaning.verdict
+        echo = again and meaning.ours
+        verdict = Verdict.CALL_STAFF if echo else meaning.verdict
         fault = ""
         if said.status == BAD_REQUEST:
             fault = (
                 f"{self._set.name}: {text}: Presence calls a scan malformed, so nobody is let in: compare "
                 "the account's settings with Ticketmaster's documents"
             )
-        return Refused(verdict, text, fault)
+        return Refused(verdict, text, fault, doubt=echo)
 
     def _hidden(self, text: str, code: str = "") -> str:
         """A text of theirs without the key, and without the code: those are not for books."""

@@ -32,7 +32,7 @@ class Meaning(NamedTuple):
     ours: bool = False
 
 
-_NO_ENTRY = Meaning(Verdict.REFUSED, "no entry")
+_NO_ENTRY = Meaning(Verdict.REFUSED, "no entry", ours=True)
 
 # Every status that was ever published. Which of them open is a setting; by default `OKAY` for entries, and
 # for exits the ways in which the revisions say "out" as well. One that is not here refuses too, and is shown.
@@ -73,7 +73,7 @@ STATUSES: Mapping[str, Meaning] = MappingProxyType(
         "BAD_REQUEST": Meaning(Verdict.REFUSED, "the vendor does not understand us"),
     }
 )
-UNHEARD = Meaning(Verdict.REFUSED)
+UNHEARD = Meaning(Verdict.REFUSED, ours=True)
 
 # What nobody may set as opening: the statuses above that say no.
 REFUSALS = frozenset(status for status, meaning in STATUSES.items() if meaning is not _NO_ENTRY)

@@ -64,12 +64,15 @@ class Refused(NamedTuple):
     """The vendor says no, and will not change its mind.
 
     With `fault` it is not about the ticket: something is wrong between the vendor and us, which a person has
-    to mend. The ticket is refused all the same, for that is no outage, and no policy may let it in.
+    to mend. The ticket is refused all the same, for that is no outage, and no policy may let it in. With
+    `doubt` it may be the echo of an ask of our own whose reply was lost: the vendor let the ticket in, and
+    says now that it is in.
     """
 
     verdict: Verdict
     text: str = ""
     fault: str = ""
+    doubt: bool = False
 
 
 class Unsure(NamedTuple):

@@ -342,7 +342,8 @@ class Vivenu:
             return Accepted("GRANTED")
         verdict, why = replies.denial(answer.status)
         if question.again and verdict is Verdict.REFUSED:
-            return Refused(Verdict.CALL_STAFF, f"{why}; or scanned before by us, when the reply was lost")
+            why = f"{why}; or scanned before by us, when the reply was lost"
+            return Refused(Verdict.CALL_STAFF, why, doubt=True)
         return Refused(verdict, why)
 
     def configure(self, device: vendor.Device) -> Flow[Mapping[str, str]]:

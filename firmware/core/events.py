@@ -66,7 +66,8 @@ class Answered(NamedTuple):
     `subject` and `direction` are the ask's own, gathered again so that an answer after a restart, to a
     lane that has forgotten the ask, can still be dealt with; `history` is the present one. The verdict
     `NO_ANSWER` says that there will be none, and with `doubt` that the vendor may have spent the ticket all
-    the same. `asked_utc_ms` is the time of the scan.
+    the same; so does a refusal with `doubt`, which may be about an ask of our own. `asked_utc_ms` is the time
+    of the scan.
     """
 
     moment: Moment

@@ -135,8 +135,9 @@ def _answer(
 ) -> Step:
     """Record the verdict; an admission waits for the disk, a refusal is shown at once.
 
-    `doubt` says that the vendor was asked and may have spent the ticket without our knowing. An admission
-    after an ask always carries it: if the lane does not open after all, the vendor has spent it all the same.
+    `doubt` says that the vendor was asked and may have spent the ticket without our knowing, also where its
+    refusal may be about an ask of our own. An admission after an ask always carries it: if the lane does not
+    open after all, the vendor has spent it all the same.
     """
     now_ms = scan.moment.monotonic_ms
     if verdict.admits:
@@ -223,9 +224,9 @@ def answered(lane: Lane, event: Answered) -> Step:
         return _unanswered(lane, scan, event.row, text, event.doubt)
     if not verdict.admits and _has_credit(lane.setup, scan):
         verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
-    elif not verdict.admits and is_unsure(scan):
+    elif not verdict.admits and (event.doubt or is_unsure(scan)):
         verdict = Verdict.CALL_STAFF
-    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text))
+    return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text, event.doubt))
 
 
 def late(lane: Lane, event: Answered) -> Step:
@@ -233,9 +234,9 @@ def late(lane: Lane, event: Answered) -> Step:
 
     A yes to a scan that did not open becomes a credit, unless the ticket was let in since: by that very
     credit, if the answer came twice, by policy, or at another gate. Any other late answer ends the doubt, but
-    the word that there is none does not.
+    the word that there is none does not, nor a refusal that may be about an ask of our own.
     """
-    if event.verdict is Verdict.NO_ANSWER:
+    if event.verdict is Verdict.NO_ANSWER or (event.doubt and not event.verdict.admits):
         return lane, (Record(Kind.LATE, event.scan, event.verdict, text=event.text),)
     entered_ms = entered_utc_ms(event.history, lane.setup.perimeter)
     entered_since = event.direction is Direction.IN and 0 < event.asked_utc_ms < entered_ms

@@ -189,7 +189,8 @@ class Answer(Message, frozen=True):
     """What came of an ask, `scan` and `digest` as in it. One that comes too late is sent as well.
 
     `verdict` is that of a refusal, `text` the vendor's own word, or why there is none. An unanswered ask with
-    `doubt` may have been carried out by the vendor all the same, and its answer may still come.
+    `doubt` may have been carried out by the vendor all the same, and its answer may still come. A refusal
+    with `doubt` may be about an ask of our own whose reply was lost.
     """
 
     scan: RowId

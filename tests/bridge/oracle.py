@@ -32,8 +32,8 @@ from firmware.core.ticket import Verdict
 class OracleServer:
     """Says yes to every code, but to some by how they begin.
 
-    `no` is refused, `odd` is 500, `busy` 429, `key` 401, `lock` a log-in refused; `slow` waits for `release`,
-    and so does everything while it is `silent`.
+    `no` is refused (`no echo` with doubt), `odd` is 500, `busy` 429, `key` 401, `lock` a log-in refused;
+    `slow` waits for `release`, and so does everything while it is `silent`.
     """
 
     def __init__(self) -> None:
@@ -171,7 +171,8 @@ class Oracle:
         assert isinstance(said, dict)
         if said["yes"]:
             return Accepted("come in")
-        return Refused(Verdict.USED, "was here", "broken" if question.code == "no and broken" else "")
+        fault = "broken" if question.code == "no and broken" else ""
+        return Refused(Verdict.USED, "was here", fault, doubt=question.code == "no echo")
 
     def configure(self, device: Device) -> Flow[Mapping[str, str]]:
         if device.mac == "wrong":

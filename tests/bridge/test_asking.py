@@ -90,9 +90,16 @@ def test_an_answer_is_the_vendors_word_for_that_scan(at: Counter) -> None:
     yes, no = at.answered(2)
     assert (yes.scan, yes.word, yes.verdict, yes.text) == (1, wire.Word.ACCEPTED, None, "come in")
     assert (no.scan, no.word, no.verdict, no.text) == (2, wire.Word.REFUSED, Verdict.USED, "was here")
+    assert not no.doubt
     question, kept = at.vendor.questions[0]
     assert (question.ticket_id, question.event, question.gate, kept) == ("t1", "gala", "north", {"id": "7"})
     assert (at.asking.counts.asked, at.asking.counts.answered) == (2, 2)
+
+
+def test_a_refusal_that_may_be_about_our_own_ask_says_so(at: Counter) -> None:
+    at.ask(1, "no echo")
+    (answer,) = at.answered()
+    assert (answer.word, answer.verdict, answer.doubt) == (wire.Word.REFUSED, Verdict.USED, True)
 
 
 def test_a_ticket_of_another_account_has_no_id_here(at: Counter) -> None:

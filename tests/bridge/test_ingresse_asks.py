@@ -157,7 +157,33 @@ def test_trap_7_where_it_does_not_say_whose_a_look_decides(again: bool) -> None:
 def test_trap_7_and_where_the_look_fails_staff_sees_to_who_was_asked_about_before(
     again: bool, verdict: Verdict
 ) -> None:
-    assert refusal(asked(entry(3), Lost("cut"), again=again)) is verdict
+    talk = asked(entry(3), Lost("cut"), again=again)
+    assert refusal(talk) is verdict
+    assert isinstance(talk.result, Refused)
+    assert talk.result.doubt is again
+
+
+EARLIER = {**OURS, "timestamp": str(AT_MS - 60_000)}
+NOBODYS = {"id": "7", "timestamp": str(AT_MS - 60_000)}
+
+
+@pytest.mark.parametrize("last", [EARLIER, NOBODYS])
+@pytest.mark.parametrize("says_at_once", [False, True])
+def test_trap_7_an_earlier_ask_of_ours_without_an_answer_may_be_what_moved_it(
+    last: dict[str, Any], says_at_once: bool
+) -> None:
+    replies = entry(3, last if says_at_once else None), looked({**last, "operation": "checkin"})
+    talk = asked(*replies, again=True)
+    assert refusal(talk) is Verdict.CALL_STAFF
+    assert isinstance(talk.result, Refused)
+    assert talk.result.doubt
+    assert refusal(asked(*replies)) is Verdict.USED
+
+
+def test_trap_7_another_status_is_no_echo() -> None:
+    talk = asked(entry(4), again=True)
+    assert isinstance(talk.result, Refused)
+    assert not talk.result.doubt
 
 
 # --- lost replies ------------------------------------------------------------------------------------------

@@ -111,6 +111,19 @@ def test_a_refusal_is_nobodys_business(kept: Books, at: AskedLane) -> None:
     assert work(kept) == []
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_but_one_that_may_be_about_an_ask_of_our_own_is_looked_up(
+    kept: Books, at: AskedLane, late: bool
+) -> None:
+    scan = at.scan()
+    if late:
+        at.silence()
+    at.answer(scan, Verdict.CALL_STAFF, doubt=True)
+    kept.store(at.gate)
+    (one,) = claim(kept, LATER_MS)
+    assert (one.told.unanswered, one.told.doubt, one.told.code) == (True, True, "CODE")
+
+
 def unanswered(at: AskedLane) -> int:
     scan = at.scan(CLOSED)
     at.silence()

@@ -114,21 +114,31 @@ def test_trap_4_a_refusal_that_may_be_our_own_echo_is_for_staff(status: str, ear
     else:
         talk = ask(presence(), question(), LOST, said(status))
     assert isinstance(talk.result, Refused)
-    assert talk.result.verdict is Verdict.CALL_STAFF
+    assert (talk.result.verdict, talk.result.doubt) == (Verdict.CALL_STAFF, True)
     assert status in talk.result.text
+
+
+@pytest.mark.parametrize("status", ["INTERNAL_SCAN", "OPEN_SEAT", "SEEN_BEFORE", "GENERAL_ERROR"])
+def test_trap_4_so_is_a_word_that_may_mean_anything(status: str) -> None:
+    talk = ask(presence(), question(), LOST, said(status))
+    assert isinstance(talk.result, Refused)
+    assert (talk.result.verdict, talk.result.doubt) == (Verdict.CALL_STAFF, True)
+    plain = ask(presence(), question(), said(status)).result
+    assert isinstance(plain, Refused)
+    assert (plain.verdict, plain.doubt) == (Verdict.REFUSED, False)
 
 
 @pytest.mark.parametrize("status", ["EXIT_NOT_PERMITTED", "INTERNAL_SCAN_EXIT_NOT_PERMITTED"])
 def test_trap_4_so_is_an_exit_that_may_have_been_made(status: str) -> None:
     talk = ask(presence(), question(direction=OUT), LOST, said(status))
     assert isinstance(talk.result, Refused)
-    assert talk.result.verdict is Verdict.CALL_STAFF
+    assert (talk.result.verdict, talk.result.doubt) == (Verdict.CALL_STAFF, True)
 
 
 def test_trap_4_a_refusal_that_cannot_be_our_echo_stays_what_it_is() -> None:
     talk = ask(presence(), question(again=True), said("SECTION_RESTRICTION"))
     assert isinstance(talk.result, Refused)
-    assert talk.result.verdict is Verdict.WRONG_SECTOR
+    assert (talk.result.verdict, talk.result.doubt) == (Verdict.WRONG_SECTOR, False)
 
 
 def test_trap_4_a_scan_is_lost_where_any_of_its_replies_was() -> None:
@@ -276,7 +286,7 @@ def test_trap_7_but_after_a_lost_reply_it_is_for_staff_as_well() -> None:
     for asked, replies in ((question(), (LOST, reply({}, 403))), (question(again=True), (reply({}, 403),))):
         result = ask(presence(), asked, *replies).result
         assert isinstance(result, Refused)
-        assert (result.verdict, bool(result.fault)) == (Verdict.CALL_STAFF, True)
+        assert (result.verdict, bool(result.fault), result.doubt) == (Verdict.CALL_STAFF, True, True)
 
 
 def test_trap_7_a_redirect_is_a_wrong_address_and_lets_nobody_in() -> None:

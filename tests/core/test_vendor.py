@@ -318,6 +318,32 @@ def test_a_refusal_after_our_own_time_out_calls_staff_until_the_doubt_ends() -> 
     check(asking(), over, Record(Kind.ANSWER, 1, Verdict.USED, text="was here"), Tell(NO.verdict, "was here"))
 
 
+def test_a_refusal_that_may_be_about_our_own_ask_calls_staff_and_so_does_the_next_one() -> None:
+    echo = NO._replace(doubt=True)
+    unsure = asked_admission(1, 500)._replace(act=Act.UNSURE)
+    row = Record(Kind.ANSWER, 1, Verdict.CALL_STAFF, unsure, text="was here")
+    check(asking(), echo, row, Tell(Verdict.CALL_STAFF, "was here"))
+    _, history = live(asking(), NO_HISTORY, echo)
+    row = Record(Kind.ANSWER, 20, Verdict.CALL_STAFF, text=NO.text)
+    check(second_ask(), refused_later(history), row, Tell(Verdict.CALL_STAFF, NO.text))
+
+
+def test_such_a_refusal_that_comes_late_ends_no_doubt() -> None:
+    lane, history = live(asking(), NO_HISTORY, TimeUp(at(3000), 5))
+    echo = NO._replace(doubt=True, history=history)
+    check(lane, echo, Record(Kind.LATE, 1, NO.verdict, text=NO.text))
+    _, after = live(lane, history, echo)
+    assert after == history
+    row = Record(Kind.ANSWER, 20, Verdict.CALL_STAFF, text=NO.text)
+    check(second_ask(), refused_later(after), row, Tell(Verdict.CALL_STAFF, NO.text))
+
+
+def test_a_yes_is_a_yes_whatever_stands_beside_it() -> None:
+    lane, effects = step(asking(), YES._replace(doubt=True))
+    assert (lane, effects) == step(asking(), YES)
+    check(ready(), YES._replace(doubt=True), late(Verdict.ADMITTED, Act.CREDITED, "welcome"))
+
+
 def test_an_answer_to_another_scan_does_not_decide_this_one() -> None:
     other = YES._replace(scan=77)
     credit = Movement(Act.CREDITED, "t1", 77, IN, (OUTER,), NOON_MS + 500, until_utc_ms=NOON_MS + 600_500)

@@ -126,7 +126,7 @@ def compare(story: Story, ledger: Ledger, sandbox: Sandbox, key: bytes) -> None:
             assert move is not None, f"Presence let nobody in: {ask}"
         elif ask.refused:
             assert move is None, f"Presence let somebody in: {ask}, {move}"
-        elif move is not None and ask.verdict is not Verdict.CALL_STAFF:
+        elif move is not None:
             assert (ask.gate, ask.decided) in marked, f"Presence let somebody in, nobody is told: {ask}"
     assert not moves, f"nobody asked that: {moves}"
     uploads = moves_of(sandbox, key, "uploaded")

@@ -123,6 +123,7 @@ def test_a_reply_that_is_lost_is_for_staff_and_never_used(kind: str) -> None:
         assert gate.scan(code) == "call_staff"
         story = audit(world)
         assert story.verdicts == {"call_staff": 1}
+        assert len(world.ledger().texts("uncertain")) == 1, "it may be in, and a person is told"
 
 
 def test_what_nobody_knows_the_end_of_is_uncertain_once_and_never_sent_again() -> None:
