@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +18,8 @@ from firmware.rows import (
     SPARE_BYTES,
     TOP_UP,
 )
+from firmware.vitals import MIB, free_bytes
 
-MIB = 1 << 20
 SCARCE_BYTES = 200 * MIB  # besides the reserve: a list of a full stadium twice, and the logs of a night
 RESERVE_PAGES = RESERVED_ROWS // ROWS_A_PAGE
 FRESH_BYTES = (RESERVE_PAGES + RESERVE_PAGES // TOP_UP) * PAGE_BYTES + LOG_PAGES * LOG_FRAME_BYTES
@@ -35,11 +34,6 @@ class Mount(NamedTuple):
     point: str
     kind: str
     options: frozenset[str]
-
-
-def free_bytes(folder: Path) -> int:
-    """What a user who is not root may still write."""
-    return shutil.disk_usage(folder).free
 
 
 def examine(
