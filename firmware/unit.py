@@ -33,7 +33,9 @@ if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be import
     from firmware.mqtt import Broker, Pace
     from firmware.proof import Proofs
     from firmware.uplink import Uplink
+    from firmware.uplink.part import Part
 
+OPERATORS = Path("identity", "operators.toml")  # in the gate's data: whose signatures count
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
 
 
@@ -134,12 +136,17 @@ def open_unit(
         known = (catalogue.fault, proofs.fault() if proofs else "", *hazards)
         for fault in filter(None, known):  # only now: the journal tells the gate of them
             journal.note(Row("fault", "", clock.now(), text=fault))
-        uplink = None
-        if brokers:
-            from firmware.mqtt import PACE
-            from firmware.uplink import Uplink
+        uplink: Uplink | None = None
 
-            uplink = Uplink(
+        def the_uplink() -> "Uplink":
+            assert uplink is not None, "parts ask for it when they are at work"
+            return uplink
+
+        if brokers:
+            from firmware import uplink as way
+            from firmware.mqtt import PACE
+
+            uplink = way.Uplink(
                 settings.venue,
                 settings.gate_name,
                 version("gatepost"),
@@ -154,6 +161,7 @@ def open_unit(
                 device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True)), root),
                 lambda: clock.trusted,
                 vendors,
+                _parts(settings, data, catalogue, journal, gate, the_uplink, stack),
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)
@@ -186,6 +194,24 @@ def _proofs(settings: Settings, data: Path) -> "Proofs | None":
     from firmware.proof import EventKeys, Proofs
 
     return Proofs(settings.signed, EventKeys(data))
+
+
+def _parts(
+    settings: Settings,
+    data: Path,
+    catalogue: Catalogue,
+    journal: Journal,
+    gate: Gate,
+    uplink: "Callable[[], Uplink]",
+    stack: ExitStack,
+) -> "tuple[Part, ...]":
+    """What lets somebody elsewhere manage this gate, where it knows whose signatures count."""
+    operators = data / OPERATORS
+    if not operators.is_file():
+        return ()
+    from firmware.managed import parts_of
+
+    return parts_of(settings, data, catalogue, journal, gate, uplink, operators, stack)
 
 
 def _each_second(

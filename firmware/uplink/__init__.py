@@ -29,6 +29,7 @@ from firmware.row import Row
 from firmware.rows import RowReader
 from firmware.sync import Sync, Taken
 from firmware.uplink.notes import Notes
+from firmware.uplink.part import Part
 from firmware.uplink.peers import Peers
 from firmware.uplink.presence import Presences
 from firmware.uplink.rows_up import ENVELOPE_BYTES, SPARE_MESSAGES, RowsUp
@@ -70,16 +71,19 @@ class Uplink:
         device: Device = Device(),  # noqa: B008  a named tuple: it cannot change
         trusted: Callable[[], bool] = lambda: False,
         vendors: Vendors | None = None,
+        parts: Sequence[Part] = (),
     ) -> None:
         """`folder` is the gate's data; `do` has the loop do something; `now` is asked in the loop only.
 
         `watch` hears of every outcome, on the uplink's thread; `device` and `trusted`, the state of the
-        clock, are told with the birth. `vendors` are there where the settings have some asked.
+        clock, are told with the birth. `vendors` are there where the settings have some asked, and `parts`
+        where the gate is managed from elsewhere.
         """
         self._venue, self._gate = venue, gate
         self._journal, self._watch = journal, watch
         self._trusted, self._told_trusted = trusted, False
         self._vendors = vendors
+        self._parts = tuple(parts)
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._woken = False
         self._has_room = False  # what is due can go out; without, a PUBACK wakes
@@ -107,7 +111,7 @@ class Uplink:
             self._line = Line(
                 brokers,
                 f"gate-{venue}-{gate}",
-                tuple(subscriptions(venue, gate, vendors is not None)),
+                tuple(subscriptions(venue, gate, vendors is not None, parts)),
                 self,
                 will=self._presences.will,
                 farewell=self._presences.will,
@@ -244,6 +248,8 @@ class Uplink:
             return False
         if self._vendors is not None:
             self._vendors.connected(session)
+        if not all(self._send_part(session, part, now_s) for part in self._parts):
+            return False
         newest = self._journal.committed
         for topic, message in self._peers.outgoing(newest, now_s, has_room):
             if not self._publish(session, topic, message):
@@ -268,6 +274,22 @@ class Uplink:
             self._complain("message too large", str(error))
             return False
 
+    def _send_part(self, session: Session, part: Part, now_s: float) -> bool:
+        """What this part has to say. False where the window is full. Its faults are not the other parts'."""
+        name = type(part).__name__.lower()
+        try:
+            for topic, message in part.outgoing(now_s):
+                address = wire.address(topic, self._venue, self._gate)
+                publication = Publication(address, wire.encode(message), topic.qos, topic.retained)
+                try:
+                    if not session.publish(publication):
+                        return False
+                except TooLarge as error:  # it goes nowhere: what comes behind it does
+                    self._complain(f"{name} too large", str(error))
+        except Exception as error:
+            self._complain(name, f"what tells of {name} failed: {type(error).__name__}: {error}")
+        return True
+
     def _ask_for_tickets(self, session: Session, now_s: float) -> bool:
         """Ask for pages if it is time. False where the window is full."""
         if now_s < self._ask_s:
@@ -291,6 +313,8 @@ class Uplink:
         self._peers.connected(self._journal.committed)
         self._sync.connected()
         self._ask_s = 0.0
+        for part in self._parts:
+            part.connected(session.number, self._wake)
 
     def _on_disconnected(self, session: Session) -> None:
         if session is self._session:
@@ -320,6 +344,8 @@ class Uplink:
         topic, gate = found
         if gate and not GATE_NAME.fullmatch(gate):
             raise wire.Unfit("no name of a gate")
+        if gate == self._gate and self._read_part(topic, arrived):
+            return
         if arrived.retained and not topic.retained:
             raise wire.Unfit("retained, and this topic keeps nothing")
         now_s = time.monotonic()
@@ -354,6 +380,14 @@ class Uplink:
                 self._vendors.take(wire.decode(payload, wire.Vendors))
             case _:
                 raise wire.Unfit("a topic that was not asked for")
+
+    def _read_part(self, topic: wire.Topic, arrived: Arrived) -> bool:
+        """Whether it is for one of the parts."""
+        for part in self._parts:
+            if topic in part.topics:
+                part.take(topic, arrived.payload, arrived.retained)
+                return True
+        return False
 
     def _on_presence(self, gate: str, presence: wire.Presence, now_s: float) -> None:
         if gate != self._gate:
@@ -445,9 +479,11 @@ def outcome_row(outcome: wire.Outcome) -> Row:
     return Row("outcome", "", WHEN_WRITTEN, outcome.scan, outcome.verdict, text=text)
 
 
-def subscriptions(venue: str, gate: str, asks: bool = False) -> Iterator[str]:
+def subscriptions(venue: str, gate: str, asks: bool = False, parts: Sequence[Part] = ()) -> Iterator[str]:
     """What a gate listens to; answers only where its vendors are asked."""
     for topic in (wire.RECEIPT, wire.OUTCOME, wire.PAGE, *((wire.ANSWER, wire.VENDORS) if asks else ())):
+        yield wire.address(topic, venue, gate)
+    for topic in (topic for part in parts for topic in part.topics):
         yield wire.address(topic, venue, gate)
     for topic in (wire.STATUS, wire.ADMISSIONS, wire.ADMISSIONS_REQUEST):
         yield wire.address(topic, venue, "+")

@@ -1,6 +1,6 @@
 """What shares the gate's connection with rows and tickets: orders, settings, telemetry, renewals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from firmware import wire
@@ -20,11 +20,17 @@ class Part(Protocol):
     def topics(self) -> Sequence[wire.Topic]:
         """Topics of this gate that it wants to hear."""
 
-    def connected(self, connection: int) -> None:
-        """A new connection, with the number that is in its birth. What was sent may not have arrived."""
+    def connected(self, connection: int, wake: Callable[[], None]) -> None:
+        """A new connection, with the number that is in its birth. What was sent may not have arrived.
+
+        `wake` has the uplink look for what is due, from any thread; without, it looks once a second.
+        """
 
     def take(self, topic: wire.Topic, payload: bytes, retained: bool) -> None:
-        """A message on one of its topics. Raises `wire.Unfit` for what cannot be answered."""
+        """A message on one of its topics, also a retained one where the topic keeps nothing.
+
+        Raises `wire.Unfit` for what cannot be answered.
+        """
 
     def outgoing(self, now_s: float) -> Iterator[Outgoing]:
         """What is due at this monotonic time; a message is on its way where the iterator is resumed."""
