@@ -47,6 +47,7 @@ STUCK_MS = 500  # a lane is called within a turn of its time, and a turn takes m
 SPARE_MS = 500  # the loop ends a verdict's light itself; the lamp does so where the loop is later than this
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
 HOUSING = "housing"  # the part whose fault is that somebody opened it
+DRIVEN = ("turnstile", "lamp", "buzzer")
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
 
 
@@ -178,6 +179,21 @@ class Gate:
     def lane(self, name: str) -> Lane:
         """The lane as it is at the moment."""
         return self._places[name].lane
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """What failed when it was driven last, and why, by the part: "turnstile left", "lamp left"."""
+        places = self._places.items()
+        return {f"{part} {name}": why for name, place in places for part, why in dict(place.broken).items()}
+
+    def parts(self) -> dict[str, str]:
+        """Every part of every lane, and what is wrong with it; "" where it works."""
+        wrong = {**self.part_faults, **self.broken}
+        names = []
+        for name, place in self._places.items():
+            sensor = () if place.parts.sensor is None else (f"sensor {name}",)
+            names += [*place.readers, *sensor, *(f"{part} {name}" for part in DRIVEN)]
+        return {part: wrong.get(part, "") for part in names}
 
     @property
     def waiting(self) -> int:
@@ -457,15 +473,17 @@ class Gate:
         place.lane = after
         place.events.append(event)
         place.effects += effects
-        if isinstance(event, Scanned):
-            self._shots.begin(after, event, effects, code, read_ns, decided_ns)
-        kept = True
+        lost: list[int] = []
         for effect in effects:
-            if isinstance(effect, Record):
-                kept = self._record(place, event, effect, code) and kept
-            else:
+            if not isinstance(effect, Record):
                 self._apply(place, (effect,))
-        if not kept:
+            elif number := self._record(place, event, effect, code):
+                lost.append(number)
+        if isinstance(event, Scanned):  # whoever watches is told when nobody at the lane waits for it
+            self._shots.begin(after, event, effects, code, read_ns, decided_ns)
+        for number in lost:
+            self._shots.lost(number)
+        if lost:
             self._take(place, RecordFailed(event.moment, 0))
         elif len(place.events) >= EVENTS_MAX:
             self._write(place, Row("trail", place.lane.setup.name, event.moment), "")
@@ -474,18 +492,18 @@ class Gate:
         if self._changed is not None:
             self._changed(place.lane.setup.name)
 
-    def _record(self, place: _Place, event: Event, record: Record, code: str) -> bool:
+    def _record(self, place: _Place, event: Event, record: Record, code: str) -> int:
+        """Write it. 0, or the number that it would have had where the journal did not take it."""
         kind, scan, verdict, movement, _, text = record
         number = self._journal.next_row
         row = Row(kind, place.lane.setup.name, event.moment, scan, verdict, movement, text)
         if not self._write(place, row, code):
-            self._shots.lost(number)
-            return False
+            return number
         if kind is Kind.ASK and isinstance(event, Scanned):
             asked = Asked(row.lane, event.subject, event.direction, code, event.moment.utc_ms)
             self._asks.remember(scan, asked)
         self._shots.row(record, number)
-        return True
+        return 0
 
     def _write(self, place: _Place, row: Row, code: str) -> bool:
         """A row, with the story of all that happened to the lane since its last one."""

@@ -13,6 +13,8 @@ class Ration:
     def __init__(self, more: str, now_s: Callable[[], float] = time.monotonic) -> None:
         self._more, self._now_s = more, now_s
         self._left, self._minute_ends_s = 0, float("-inf")
+        self.dropped = 0
+        """How many lines were not let through so far."""
 
     def of(self, lines: Sequence[str]) -> list[str]:
         """Those that may be told; the others are gone."""
@@ -21,6 +23,7 @@ class Ration:
             self._left, self._minute_ends_s = LINES_MAX, now_s + MINUTE_S
         told = list(lines[: max(0, self._left - 1)])
         self._left -= len(told)
+        self.dropped += len(lines) - len(told)
         if len(told) < len(lines) and self._left == 1:
             told.append(self._more)
             self._left = 0
