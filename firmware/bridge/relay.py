@@ -21,9 +21,11 @@ from firmware.config.values import NAME
 from firmware.mqtt import Arrived, Session
 
 BATCHES_AT_ONCE = 32  # in one transaction: 6,400 rows, some 100 ms, which a gate does not notice
-# Not stored yet, 60 kB each. The broker sends no more than 64 that are not acknowledged; what comes without
-# an acknowledgement (QoS 0, which no gate of ours uses) is bounded here alone.
-BATCHES_WAITING_MAX = 128
+# Not stored yet. We ask the broker for no more than 64 that are not acknowledged, but mosquitto 2.0.11 sends
+# what it has: over a thousand were seen when as many gates connected. What finds no room comes again after
+# 5 s, and then after 10 s: so small batches of all gates of the largest venue have room, twice.
+BATCHES_WAITING_MAX = 4_000
+BATCHES_WAITING_BYTES_MAX = 16 << 20
 GATES_WAITING_MAX = 2_000  # that want pages at the same moment; one more asks again in a second
 GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 # A page is given to every gate that asks for the same place within this time: after a broker's restart, or
@@ -97,6 +99,7 @@ class Relay:
         self._born = born
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
+        self._batches_bytes = 0
         self._suspects: set[str] = set()  # gates with a batch that the ledger was lost over
         self._took = False  # the ledger, since it was lost last
         self._wanted: dict[str, _Wanted] = {}
@@ -128,6 +131,7 @@ class Relay:
         """
         with self._lock:
             self._batches.clear()
+            self._batches_bytes = 0
             self._wanted.clear()
         self._outbox.connected(session)
         self._connection()
@@ -178,8 +182,10 @@ class Relay:
             check(batch)
             with self._lock:
                 self._heard(where.gate)
-                full = len(self._batches) >= BATCHES_WAITING_MAX
+                size = self._batches_bytes + len(arrived.payload)
+                full = len(self._batches) >= BATCHES_WAITING_MAX or size > BATCHES_WAITING_BYTES_MAX
                 if not full:
+                    self._batches_bytes = size
                     self._batches.append(_Waiting(where.gate, batch, session, arrived))
             if full:
                 session.acknowledge(arrived)  # without a receipt the gate sends it again
@@ -281,6 +287,7 @@ class Relay:
         those = set(map(id, done))
         with self._lock:
             self._batches = deque(one for one in self._batches if id(one) not in those)
+            self._batches_bytes = sum(len(one.arrived.payload) for one in self._batches)
         for each in done:
             each.session.acknowledge(each.arrived)
 

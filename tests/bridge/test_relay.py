@@ -10,7 +10,13 @@ from firmware import wire
 from firmware.bridge.database import Database, LedgerLost
 from firmware.bridge.ledger import Ledger, Stored
 from firmware.bridge.outbox import LONG_WAITING_MAX, RECEIPTS_WAITING_MAX, Outbox
-from firmware.bridge.relay import BATCHES_AT_ONCE, BATCHES_WAITING_MAX, IDLE_S, subscriptions
+from firmware.bridge.relay import (
+    BATCHES_AT_ONCE,
+    BATCHES_WAITING_BYTES_MAX,
+    BATCHES_WAITING_MAX,
+    IDLE_S,
+    subscriptions,
+)
 from firmware.bridge.vendor import VendorTicket
 from firmware.bridge.work import Faults, at_work
 from firmware.mqtt import Line, Publication
@@ -310,15 +316,34 @@ def test_no_transaction_takes_more_than_some_batches_and_no_queue_grows_for_ever
     at, ledger = watched
     line = TapeSession()
     at.relay.connected(line.session)
-    payload = batch(gate_of("east"))
-    for _ in range(BATCHES_WAITING_MAX + 1):
+    gate = ModelGate("east")
+    gate.write_bytes(bytes(wire.ROW_BYTES_MAX))
+    payload = batch(gate)
+    room = BATCHES_WAITING_BYTES_MAX // len(payload)
+    for _ in range(room + 1):
         line.bring(at.relay, topic(wire.JOURNAL, "east"), payload)
     while at.store() == 0.0:
         pass
-    everything = list(range(1, BATCHES_WAITING_MAX + 2))
+    everything = list(range(1, room + 2))
     assert line.link.acknowledged == everything, "the last one too: it comes again, for it has no receipt"
     assert max(ledger.batches) == BATCHES_AT_ONCE
-    assert sum(ledger.batches) == BATCHES_WAITING_MAX
+    assert sum(ledger.batches) == room
+
+
+def test_a_thousand_gates_that_connect_at_once_need_not_send_their_rows_again(
+    watched: tuple[Desk, WatchedLedger],
+) -> None:
+    at, ledger = watched
+    line = TapeSession()
+    at.relay.connected(line.session)
+    payload = batch(gate_of("east"))
+    for _ in range(BATCHES_WAITING_MAX + 1):
+        line.bring(at.relay, topic(wire.JOURNAL, "east"), payload)
+    at.relay._done(list(at.relay._batches)[BATCHES_AT_ONCE:])
+    assert line.link.acknowledged == [], "what is in front of them is not stored yet"
+    at.store()
+    assert line.link.acknowledged == list(range(1, BATCHES_WAITING_MAX + 2))
+    assert sum(ledger.batches) == BATCHES_AT_ONCE
 
 
 def test_a_new_connection_in_the_midst_of_storing_mixes_nothing_up(
