@@ -22,6 +22,7 @@ from firmware import wire
 from firmware.catalogue import Build, CatalogueError, CatalogueFull, KeyUnusable
 from firmware.catalogue.store import check_room
 from firmware.core.ticket import Ticket
+from firmware.venue_key import key_with, keys_of
 
 SPOOL_BYTES_MAX = 1 << 30  # 5 million tickets of 200 bytes each
 HEAD_BYTES = 8  # length and check sum of a record
@@ -121,7 +122,9 @@ def build(path: Path, catalogue: Path) -> None:
     if last is None or last.more:
         raise SpoolDamaged(f"{path} does not hold a whole list")
     source = source_of(last.feed, last.upto)
-    with Build(catalogue, source=source, stamp_utc_ms=last.stamp_utc_ms) as made:
+    if key_with(last.key_mark, keys_of(catalogue)) is None:
+        raise SpoolDamaged(f"{path} was made with a venue key that is not here any more")
+    with Build(catalogue, source=source, stamp_utc_ms=last.stamp_utc_ms, mark=last.key_mark) as made:
         line = 1
         for payload, _ in _payloads(path):
             items = list(map(bytes, _rough(payload).items))

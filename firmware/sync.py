@@ -4,6 +4,9 @@ How far the catalogue has come stands in the catalogue itself (its `source`), so
 or not at all. Without such a mark, or with another feed's, a whole list is fetched page by page into a
 spool, and a child process makes the catalogue of it (`firmware.spool`); the gate's thread follows by
 `Catalogue.reload`. Everything later is changed in place, one flush a page.
+
+A bridge with another venue key has another feed. Its whole list is fetched beside the one in use as soon as
+this gate has that key too; list and key come into use in one step.
 """
 
 import os
@@ -168,6 +171,11 @@ class Sync:
         if begins:
             self._spool.clear()
             self._heard = 0
+        elif page.feed == feed and page.key_mark != self._mark_there():
+            # No bridge does so: another key is another feed. Its digests would fit nothing that is here.
+            self._spool.clear()
+            self._whole = True
+            return self._later(GAP_S, self._fault)
         elif page.feed != feed or page.after > cursor:
             return self._later(GAP_S, self._fault)
         elif page.after == 0 and self._asked and self._pages_due == REQUEST_PAGES:
@@ -219,7 +227,7 @@ class Sync:
         feed, cursor = self._next_place()
         if changes.feed == feed:
             self._heard = max(self._heard, changes.upto)
-        if changes.feed != feed or changes.after > cursor:
+        if changes.feed != feed or changes.after > cursor or changes.key_mark != self._catalogue.key_mark:
             self._behind = True
         elif changes.upto < cursor:  # a page brought all of it; with more to say, it was made after that page
             return self._taken()
@@ -242,7 +250,7 @@ class Sync:
         if nothing and about is not None and stamp_utc_ms - about.stamp_utc_ms < STAMP_MS:
             return
         source = source_of(page.feed, page.upto)
-        self._catalogue.apply_changes(changes, stamp_utc_ms=stamp_utc_ms, source=source)
+        self._catalogue.apply_changes(changes, stamp_utc_ms=stamp_utc_ms, source=source, mark=page.key_mark)
 
     def _arrive(self, page: wire.CataloguePage) -> Taken:
         """The feed's present is reached, unless live changes told of more. Compare the number of tickets."""
@@ -272,13 +280,20 @@ class Sync:
         return not moved or self._note(moved)
 
     def _foreign(self, page: wire.CataloguePage | wire.Changes) -> str:
-        if page.key_mark == self._catalogue.key_mark:
+        """Digests of a key that is not here are of no use; of one that is to come, a whole list is."""
+        if page.key_mark == self._catalogue.key_mark or self._catalogue.takes(page.key_mark):
             return ""
         key = self._catalogue.folder / "key"
         return (
             "the gate and the bridge have different venue keys: copy the bridge's key file "
-            f"to {key}, and start the gate again"
+            f"to {key}, and start the gate again; a gate of a fleet is sent its key: gatepost order "
+            "GATE rotate_key. Until then the list in use stays as it is"
         )
+
+    def _mark_there(self) -> bytes:
+        """The mark of the key of what pages go on with."""
+        last = self._spool.last
+        return self._catalogue.key_mark if last is None else last.key_mark
 
     # --- where it stands -----------------------------------------------------------------------------------
 

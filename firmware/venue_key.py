@@ -1,16 +1,20 @@
 """The venue's key, and the digests that are made with it. A gate and its bridge must agree on both.
 
 The catalogue of a gate holds keyed digests and no code, so the bridge hashes each code with the key that the
-gates of its venue have.
+gates of its venue have. A key that is to come lies beside the one in use, as `key.next`, until digests that
+were made with it take the place of the old ones.
 """
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from firmware.files import sync_folder
 
 KEY_BYTES = 32  # twice the digest: guessing the key is never the shorter way
+NEXT = "key.next"
 DIGEST_BYTES = 16  # among a billion codes two share a digest with a chance of 1 in 10^21
 
 
@@ -25,20 +29,12 @@ def venue_key(folder: Path) -> bytes:
     """
     path = folder / "key"
     if not path.exists():
-        unfinished = folder / f"key-{os.getpid()}"
-        unfinished.unlink(missing_ok=True)
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(handle)
-        try:
-            os.link(unfinished, path)  # unlike a rename it fails where another process was quicker
-        except FileExistsError:
-            pass
-        finally:
-            unfinished.unlink()
-        sync_folder(folder)
+        put_key(folder, os.urandom(KEY_BYTES))
+    return read_key(path)
+
+
+def read_key(path: Path) -> bytes:
+    """The key in this file. Raises `KeyUnusable`."""
     try:
         mode, key = path.stat().st_mode & 0o777, path.read_bytes()
     except OSError as error:
@@ -49,6 +45,65 @@ def venue_key(folder: Path) -> bytes:
         mend = "put the venue's key back, or remove this file and import the list again"
         raise KeyUnusable(f"{path}: {len(key)} bytes instead of {KEY_BYTES}: {mend}")
     return key
+
+
+def put_key(folder: Path, key: bytes) -> bool:
+    """Give a folder without a key this one; False where it has one, perhaps from a quicker process."""
+    unfinished = _written(folder, key)
+    try:
+        os.link(unfinished, folder / "key")  # unlike a rename it fails where another process was quicker
+    except FileExistsError:
+        return False
+    finally:
+        unfinished.unlink()
+        sync_folder(folder)
+    return True
+
+
+def put_next_key(folder: Path, key: bytes) -> None:
+    """Keep a key that is to come, in place of another such. The one in use stays. Raises `OSError`."""
+    _written(folder, key).replace(folder / NEXT)
+    sync_folder(folder)
+
+
+def keys_of(folder: Path) -> tuple[bytes, ...]:
+    """The key in use, made where there is none, and the one to come if there is. Raises `KeyUnusable`.
+
+    Either may be the key of what is in the folder at this moment: its mark tells. One that is to come and
+    cannot be read is as good as none: the one in use is not worse for it.
+    """
+    coming: tuple[bytes, ...] = ()
+    with suppress(KeyUnusable):  # looked at first: what comes into use now is seen twice, and not missed
+        coming = (read_key(folder / NEXT),)
+    return (venue_key(folder), *coming)
+
+
+def key_with(mark: bytes, keys: Sequence[bytes]) -> bytes | None:
+    """The one of these keys that has this mark."""
+    return next((key for key in keys if key_mark(key) == mark), None)
+
+
+def settle_key(folder: Path, mark: bytes) -> None:
+    """What is in use was made with the key of this mark: if it was still to come, it takes its place.
+
+    Where it is in use already, another one that is to come stays. Only the writer of the folder may.
+    """
+    with suppress(KeyUnusable):
+        if key_mark(read_key(folder / NEXT)) == mark:
+            (folder / NEXT).replace(folder / "key")
+            sync_folder(folder)
+
+
+def _written(folder: Path, key: bytes) -> Path:
+    """The key in a file of its own, whole and flushed."""
+    unfinished = folder / f"key-{os.getpid()}"
+    unfinished.unlink(missing_ok=True)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(handle)
+    return unfinished
 
 
 def keyed(key: bytes, purpose: bytes = b"") -> blake2b:

@@ -5,6 +5,7 @@ makes a whole list beside the one in use, reads it again and swaps it in. `Catal
 the one in use. There is one writer at a time, in any process; readers wait for nobody.
 
     key                        32 random bytes of this venue, read by its owner only
+    key.next                   the key that is to come, until a list that was made with it is in use
     lock                       held by the writer, whose process id it holds
     current                    the name of the build in use; replaced in one step
     build-<n>/                 a list: an LMDB environment, see `store`
@@ -32,6 +33,7 @@ from firmware.catalogue.folder import (
     Mark,
     current_build,
     mark_of_current,
+    settle_key_in_use,
     writing,
 )
 from firmware.catalogue.store import (
@@ -47,7 +49,7 @@ from firmware.catalogue.store import (
     disk_takes,
 )
 from firmware.core.ticket import Ticket
-from firmware.venue_key import KeyUnusable, digest_of, key_mark, keyed, venue_key
+from firmware.venue_key import KeyUnusable, digest_of, key_mark, key_with, keyed, keys_of, venue_key
 
 __all__ = [
     "TICKETS_MAX",
@@ -90,10 +92,7 @@ class Catalogue:
         self.stamp_utc_ms = 0
         self.source = ""
         self.folder = folder
-        self._key = venue_key(folder)
-        self.key_mark = key_mark(self._key)
-        self._keyed = keyed(self._key)
-        self._ids_keyed = keyed(self._key, b"ticket id")
+        self._have_key(venue_key(folder))
         self._store: Store | None = None
         self._mark: Mark | None = None
         self._growing = threading.Lock()
@@ -157,6 +156,13 @@ class Catalogue:
         """Whether the list that it reads is the one in use; `reload` sees to that."""
         return mark_of_current(self.folder) in (None, self._mark)
 
+    def takes(self, mark: bytes) -> bool:
+        """Whether the key of this mark is here, in use or to come: a whole list of it can be put into use."""
+        try:
+            return key_with(mark, keys_of(self.folder)) is not None
+        except KeyUnusable:
+            return False
+
     def about(self) -> About | None:
         """What the list says of itself at this moment; `None` where there is none that can be read."""
         with self._using:
@@ -166,24 +172,27 @@ class Catalogue:
                 return None  # `reload` says so in `fault`
 
     def _exchange(self, mark: Mark) -> bool:
+        """Another list, and with it its key: nobody looks a digest of one up in the other."""
         try:
-            store = self._open()
-        except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
+            store, key = self._open()
+        except (CatalogueError, KeyUnusable, lmdb.Error, msgspec.MsgspecError, OSError) as error:
             self._mark = mark
             self.fault = f"a new list could not be opened: {error}"
             return False
         older, self._store, self.fault = self._store, store, ""
+        self._have_key(key)
         self._tell()
         if older is not None:
             older.close()
         return True
 
     def apply_changes(
-        self, changes: Iterable[Upsert | Removal], *, stamp_utc_ms: int, source: str = ""
+        self, changes: Iterable[Upsert | Removal], *, stamp_utc_ms: int, source: str = "", mark: bytes = b""
     ) -> Counts:
         """Change the list in use, in order, `CHANGES_PER_COMMIT` at a time, each commit whole and flushed.
 
-        `source` is what the list then says of its source, also where nothing else changes.
+        `source` is what the list then says of its source, also where nothing else changes. `mark` is that of
+        the key which the digests were made with, where they come from elsewhere.
         Raises `CatalogueBusy` while another writes, or when another list was swapped in that `reload` has
         not seen; `CatalogueFull` where the disk takes no more. What was committed stays: apply all again.
         """
@@ -194,7 +203,8 @@ class Catalogue:
         total = Counts()
         with writing(self.folder), self._using:
             store = self._store
-            if store is None or mark_of_current(self.folder) != self._mark:
+            other_key = mark not in (b"", self.key_mark)
+            if store is None or mark_of_current(self.folder) != self._mark or other_key:
                 raise CatalogueBusy(f"{self.folder}: another list is in use: reload, and apply again")
             waiting = iter(changes)
             batch = list(islice(waiting, CHANGES_PER_COMMIT))
@@ -226,17 +236,19 @@ class Catalogue:
             return
         try:
             with writing(self.folder):
-                self.fault = set_aside_if_damaged(self.folder, self._key, now_utc_ms)
+                settle_key_in_use(self.folder)
+                self.fault = set_aside_if_damaged(self.folder, keys_of(self.folder), now_utc_ms)
         except CatalogueBusy:  # an import runs: it set aside what was damaged, and may swap at any time
             self.fault = self._fault_beside_a_writer()
         if self.fault:
             self._mark = mark_of_current(self.folder)
             return
         try:
-            self._store = self._open()
+            self._store, key = self._open()
         except (CatalogueError, lmdb.Error, msgspec.MsgspecError, OSError) as error:
             self.fault = f"the list could not be opened: {error}"
         else:
+            self._have_key(key)
             self._store.environment.reader_check()  # frees the slots of readers that were killed
             self._tell()
 
@@ -245,11 +257,15 @@ class Catalogue:
             build = current_build(self.folder)
         except CatalogueDamaged as error:
             return str(error)
-        fault = None if build is None else build_fault(build, self._key, trial=False)
+        fault = None if build is None else build_fault(build, keys_of(self.folder), trial=False)
         return "" if fault is None or build is None else f"{build.name} {fault.reason}"
 
-    def _open(self) -> Store:
-        """Open the list in use; `_mark` is then its mark. Its contents have been read before by another."""
+    def _have_key(self, key: bytes) -> None:
+        self._key, self.key_mark = key, key_mark(key)
+        self._keyed, self._ids_keyed = keyed(key), keyed(key, b"ticket id")
+
+    def _open(self) -> tuple[Store, bytes]:
+        """Open the list in use, with its key; `_mark` is then its mark. Another has read all of it before."""
         for _ in range(OPEN_TRIES_MAX):
             self._mark = mark_of_current(self.folder)
             build = current_build(self.folder)
@@ -257,12 +273,15 @@ class Catalogue:
                 continue
             if fault := outside_fault(build):
                 raise CatalogueDamaged(f"{build.name} {fault}")
+            keys = keys_of(self.folder)
             store = Store(build)
             store.open_ids()
-            if fault := about_fault(store.about(), self._key):
+            about = store.about()
+            key = key_with(about.key_mark, keys)
+            if key is None or about_fault(about, keys):
                 store.close()
-                raise CatalogueError(f"{build.name} {fault}")
-            return store
+                raise CatalogueError(f"{build.name} {about_fault(about, keys)}")
+            return store, key
         raise CatalogueBusy(f"{self.folder}: lists are swapped in faster than one can be opened")
 
     def _tell(self) -> None:

@@ -20,9 +20,11 @@ from firmware.catalogue.folder import (
     CatalogueDamaged,
     CatalogueFull,
     build_in_use,
+    name_key,
     next_build,
     put_into_use,
     remove_leftovers,
+    settle_key_in_use,
     writing,
 )
 from firmware.catalogue.store import (
@@ -37,7 +39,7 @@ from firmware.catalogue.store import (
     encode_ticket,
 )
 from firmware.core.ticket import Ticket
-from firmware.venue_key import DIGEST_BYTES, digest_of, key_mark, keyed, venue_key
+from firmware.venue_key import DIGEST_BYTES, KeyUnusable, digest_of, key_mark, key_with, keyed, keys_of
 
 BUCKETS = 64  # of 5 million tickets each holds 80,000: 20 MB of memory
 SPILL_ROWS = 50_000  # rows in memory before they go to the buckets' files: 20 MB
@@ -68,14 +70,14 @@ class Build:
     could not be read; one that was damaged is set aside.
     """
 
-    def __init__(self, folder: Path, *, source: str, stamp_utc_ms: int) -> None:
-        """Become the writer. Raises `CatalogueBusy` naming the process that is it, or `KeyUnusable`."""
+    def __init__(self, folder: Path, *, source: str, stamp_utc_ms: int, mark: bytes = b"") -> None:
+        """Become the writer. Raises `CatalogueBusy` naming the process that is it, or `KeyUnusable`.
+
+        `mark` is that of the key which the digests are made with; without, it is the key in use.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.rows = 0
         self._folder = folder
-        self._key = venue_key(folder)
-        self._codes = keyed(self._key)
-        self._ids = keyed(self._key, b"ticket id")
         self._source = source
         self._stamp_utc_ms = stamp_utc_ms
         self._buckets: dict[str, list[list[bytes]]] = {
@@ -86,7 +88,11 @@ class Build:
         self._needed_bytes = 1 << 20
         with ExitStack() as opened:
             opened.enter_context(writing(folder))
-            self.fault = set_aside_if_damaged(folder, self._key, stamp_utc_ms)
+            settle_key_in_use(folder)
+            self._key = _chosen(folder, mark)
+            self._codes = keyed(self._key)
+            self._ids = keyed(self._key, b"ticket id")
+            self.fault = set_aside_if_damaged(folder, keys_of(folder), stamp_utc_ms)
             remove_leftovers(folder)
             self._build = next_build(folder)
             self._sorting = self._build / "sorting"
@@ -173,7 +179,9 @@ class Build:
                 raise CatalogueDamaged(
                     f"{self._build} was written, and then it {fault}: is the disk failing?"
                 )
+            name_key(self._build, key_mark(self._key))
             put_into_use(self._build)
+            settle_key_in_use(self._folder)
         remove_leftovers(self._folder)
         return counts
 
@@ -262,6 +270,17 @@ class Build:
     def _remove_unused(self) -> None:
         if build_in_use(self._folder) != self._build:
             shutil.rmtree(self._build, ignore_errors=True)  # what remains the next writer removes
+
+
+def _chosen(folder: Path, mark: bytes) -> bytes:
+    """The key of this mark, or the one in use. Raises `KeyUnusable`."""
+    keys = keys_of(folder)
+    key = key_with(mark, keys) if mark else keys[0]
+    if key is None:
+        raise KeyUnusable(
+            f"{folder / 'key'}: the list is made with another venue key: give this gate that one"
+        )
+    return key
 
 
 class _Older:

@@ -10,7 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from firmware.catalogue.folder import (
 )
 from firmware.catalogue.store import ABOUT, FORMAT, About, Store, content_of_all
 from firmware.files import sync_folder
-from firmware.venue_key import DIGEST_BYTES, key_mark
+from firmware.venue_key import DIGEST_BYTES, key_with
 
 CHECK_S_MAX = (
     120  # 5 million tickets take 4 s on a laptop and perhaps 20 s on a Pi; beyond this the card hangs
@@ -70,8 +70,11 @@ class Fault(NamedTuple):
     damaged: bool = True
 
 
-def build_fault(build: Path, key: bytes, *, trial: bool) -> Fault | None:
-    """Look at a build from outside, then from inside by a child. `trial` tries a write too: writers only."""
+def build_fault(build: Path, keys: Sequence[bytes], *, trial: bool) -> Fault | None:
+    """Look at a build from outside, then from inside by a child. `trial` tries a write too: writers only.
+
+    It must be made with one of the keys.
+    """
     if reason := outside_fault(build):
         return Fault(reason)
     source = Path(__file__).parents[2]  # the same code as this process, from wherever it was started
@@ -92,7 +95,7 @@ def build_fault(build: Path, key: bytes, *, trial: bool) -> Fault | None:
         return fault
     try:
         with Store(build, readonly=True) as store:
-            reason = about_fault(store.about(), key)
+            reason = about_fault(store.about(), keys)
     except lmdb.Error as error:
         reason = f"could not be opened: {error}"
     return Fault(reason, damaged=False) if reason else None
@@ -110,11 +113,11 @@ def child_fault(child: subprocess.CompletedProcess[str]) -> Fault | None:
     return None
 
 
-def about_fault(about: About, key: bytes) -> str:
+def about_fault(about: About, keys: Sequence[bytes]) -> str:
     """Why a list of this description is of no use here, or nothing."""
     if about.format != FORMAT:
         return f"is of format {about.format}, and this release reads {FORMAT}"
-    if about.key_mark != key_mark(key):
+    if key_with(about.key_mark, keys) is None:
         return "was made with another key: put that key back, or import the list again"
     return ""
 
@@ -214,7 +217,7 @@ def _by_digest(
         yield keys, values
 
 
-def set_aside_if_damaged(folder: Path, key: bytes, now_utc_ms: int) -> str:
+def set_aside_if_damaged(folder: Path, keys: Sequence[bytes], now_utc_ms: int) -> str:
     """Check the list in use; if it is damaged, set it aside whole and say so. Only the writer may."""
     try:
         build = current_build(folder)
@@ -222,7 +225,7 @@ def set_aside_if_damaged(folder: Path, key: bytes, now_utc_ms: int) -> str:
         return str(error)
     if build is None:
         return ""
-    fault = build_fault(build, key, trial=True)
+    fault = build_fault(build, keys, trial=True)
     if fault is None:
         return ""
     if not fault.damaged:

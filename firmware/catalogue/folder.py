@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firmware.files import forget_lock, sync_folder
+from firmware.venue_key import settle_key
 
 BUILD = re.compile(r"build-([1-9]\d{0,8})")
+KEY_MARK = "key-mark"
 BUILD_ANYWHERE = re.compile(r"(?:.*-)?build-([1-9]\d{0,8})")  # also one that was set aside
 
 
@@ -101,6 +103,27 @@ def put_into_use(build: Path) -> None:
         os.fsync(file.fileno())
     unfinished.replace(folder / "current")
     sync_folder(folder)
+
+
+def name_key(build: Path, mark: bytes) -> None:
+    """Write beside a list with which key it was made, flushed: who has no LMDB open can tell by it."""
+    with (build / KEY_MARK).open("w") as file:
+        file.write(mark.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def settle_key_in_use(folder: Path) -> None:
+    """Let the key of the list in use be the only one that can be: only the writer may.
+
+    A list and its key come into use in one step, because the list names its key. What is left to do after
+    that step, or after a cut behind it, is done here. A list of an older release names none, and has the one
+    that there was.
+    """
+    build = build_in_use(folder)
+    with suppress(FileNotFoundError, ValueError):
+        if build is not None:
+            settle_key(folder, bytes.fromhex((build / KEY_MARK).read_text("ascii")))
 
 
 def next_build(folder: Path) -> Path:

@@ -29,7 +29,7 @@ from firmware.rows import (
     fault_between,
     open_read_only,
 )
-from firmware.venue_key import KeyUnusable, venue_key
+from firmware.venue_key import KeyUnusable, keys_of, venue_key
 
 NAMES_MAX = 3  # of stores that were set aside; the rest is counted
 
@@ -195,10 +195,10 @@ def _list_in_use(build: Path, folder: Path) -> Check:
         if reason := outside_fault(build):
             return findings.CATALOGUE_DAMAGED.seen(problem=f"{build.name} {reason}")
         return findings.CATALOGUE_OUTSIDE.seen(build=build.name, owner=user_name(owner))
-    key = venue_key(folder)
-    fault = build_fault(build, key, trial=False)
+    fault = build_fault(build, keys_of(folder), trial=False)
     if fault is not None and fault.damaged:
-        fault = build_fault(build, key, trial=False)  # a gate may have changed it while it was read
+        # A gate may have changed it while it was read.
+        fault = build_fault(build, keys_of(folder), trial=False)
     if fault is None:
         with Store(build, readonly=True) as store:
             return findings.CATALOGUE_GOOD.seen(tickets=f"{store.about().tickets:,}", build=build.name)
