@@ -41,13 +41,17 @@ EXPECTED = {
     "firmware.bridge.database.LedgerLost": "",
     "firmware.bridge.feed.FeedKeyChanged": "",
     "firmware.bridge.sandbox.command.PortUnusable": "",
+    "firmware.bundle.BundleUnusable": "",
     "firmware.catalogue.folder.CatalogueError": "",
     "firmware.config.SettingsError": "",
+    "firmware.fleet.command.WrongUse": "",
+    "firmware.fleet.folder.FleetUnusable": "",
     "firmware.hold.Held": "",
     "firmware.doctor.command.WrongUse": "",
     "firmware.history.NoRoom": "make room on the disk",
     "firmware.row.Unreadable": "it was written by a later release, or is damaged",
     "firmware.rows.Damaged": "it is no journal, or damaged; a gate that starts sets a damaged one aside",
+    "firmware.signing.OperatorsUnusable": "",
     "firmware.rows.Unwritable": "make room on the disk, and see whether it can be written to",
     "firmware.unit.Refused": "",
     "firmware.venue_key.KeyUnusable": "",
@@ -297,6 +301,28 @@ def add_sandbox(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=command.run)
 
 
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """`gatepost fleet` knows its own words."""
+    from firmware.fleet import command
+
+    command.add_fleet(parser, complain)
+
+
+def add_enrol(parser: argparse.ArgumentParser) -> None:
+    """`gatepost enrol`."""
+    from firmware.fleet import command
+
+    command.add_enrol(parser)
+
+
+def add_take_up(parser: argparse.ArgumentParser) -> None:
+    """`gatepost take-up`."""
+    from firmware.fleet import command
+
+    command.add_take_up(parser)
+    parser.set_defaults(run=partial(command.run_take_up, complain=complain))
+
+
 def add_data(parser: argparse.ArgumentParser, what: str) -> None:
     """The folder of the gate."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=what)
@@ -337,6 +363,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
     "reports": ("show what a bridge found that a person should know of", add_reports),
     "bam": ("B.A.M. Ticketing: fetch a validator, compare counts, a small box office", add_bam),
+    "fleet": ("a venue's certificate authority, and who may give orders, in a folder of yours", add_fleet),
+    "enrol": ("make the bundle of one gate, for its boot partition", add_enrol),
+    "take-up": ("put a bundle into use at a gate, and remove it", add_take_up),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
 }
 
