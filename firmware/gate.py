@@ -140,8 +140,8 @@ class Gate:
 
         False where the loop is too far behind to take it. Raises KeyError where there is no such lane.
         """
-        places = [self._places[lane]] if lane else list(self._places.values())
-        return self._inbox.put(partial(self._on_order, places, order, Cause.OPERATOR, direction, by))
+        lanes = [self._places[lane].lane.setup.name] if lane else list(self._places)
+        return self._inbox.put(partial(self.obey, lanes, order, Cause.OPERATOR, direction, by))
 
     def acknowledge(self, by: str) -> bool:
         """The alarm is over, and somebody has looked: lanes that it left free may lock.
@@ -373,21 +373,24 @@ class Gate:
         name = place.lane.setup.name
         self._journal.note(Row("fault", name, self.clock.now(), text=f"{part}: {text}"))
 
-    def _on_order(
-        self, places: Iterable[_Place], order: Order, cause: Cause, direction: Direction, by: str
-    ) -> None:
+    def obey(self, lanes: Iterable[str], order: Order, cause: Cause, direction: Direction, by: str) -> None:
+        """An order for these lanes, at once; for who is in the loop (`do`)."""
         moment = self.clock.now()
-        for place in places:
+        for place in (self._places[lane] for lane in lanes):
             self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
 
+    def parts(self, lane: str) -> LaneParts:
+        """For who shows something beside what the lane says; in the loop only."""
+        return self._places[lane].parts
+
     def _on_acknowledged(self, by: str) -> None:
-        places = [p for p in self._places.values() if Cause.UNACKNOWLEDGED in p.lane.standing.free]
-        self._on_order(places, Order.NORMAL, Cause.UNACKNOWLEDGED, Direction.IN, by)
+        lanes = [n for n, p in self._places.items() if Cause.UNACKNOWLEDGED in p.lane.standing.free]
+        self.obey(lanes, Order.NORMAL, Cause.UNACKNOWLEDGED, Direction.IN, by)
 
     def _on_unacknowledged(self) -> None:
-        places = [self._places[name] for name in self._unacknowledged if name in self._places]
+        lanes = [name for name in self._unacknowledged if name in self._places]
         by = "an alarm before this start was not acknowledged"
-        self._on_order(places, Order.FREE, Cause.UNACKNOWLEDGED, Direction.IN, by)
+        self.obey(lanes, Order.FREE, Cause.UNACKNOWLEDGED, Direction.IN, by)
 
     def _on_parts(self) -> None:
         for part, (lane, fault) in list(self._said.items()):
@@ -405,7 +408,7 @@ class Gate:
         place = self._places.get(lane)
         if self._reader_lost_shuts and place is not None and part in place.readers:
             order = Order.SHUT if any(r in self.part_faults for r in place.readers) else Order.NORMAL
-            self._on_order((place,), order, Cause.READER, Direction.IN, text)
+            self.obey((lane,), order, Cause.READER, Direction.IN, text)
 
     def _on_answer(self, scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes) -> None:
         asked, moment = self._asks.get(scan), self.clock.now()

@@ -37,6 +37,7 @@ class Cause(StrEnum):
     JOURNAL = "journal"
     READER = "reader"
     UNACKNOWLEDGED = "unacknowledged"  # the alarm is over, and nobody has said that the lane may lock
+    DRILL = "drill"  # free as in an alarm, by an order and for a time; an alarm neither needs nor ends it
 
 
 class Scanned(NamedTuple):

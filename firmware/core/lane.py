@@ -53,6 +53,7 @@ from firmware.core.ticket import (
 )
 
 DUPLICATE_MS = 2000  # Presence says "duplicate" to what it let in less than this ago
+FREED = frozenset({Cause.ALARM, Cause.UNACKNOWLEDGED, Cause.DRILL})  # whatever else is ordered
 GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
 
 
@@ -526,9 +527,9 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
 
 
 def _rest(standing: Standing) -> State:
-    """The alarm frees, also one not acknowledged; the operator's word holds, then conditions: free first."""
+    """An alarm frees, also one that is over or a drill; the operator's word holds, then conditions."""
     free, shut = standing
-    if Cause.ALARM in free or Cause.UNACKNOWLEDGED in free:
+    if not FREED.isdisjoint(free):
         return Free()
     if Cause.OPERATOR in shut:
         return Shut()
