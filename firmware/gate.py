@@ -379,7 +379,7 @@ class Gate:
         for place in (self._places[lane] for lane in lanes):
             self._take(place, Ordered(moment, self._journal.next_row, order, cause, direction, by))
 
-    def parts(self, lane: str) -> LaneParts:
+    def lane_parts(self, lane: str) -> LaneParts:
         """For who shows something beside what the lane says; in the loop only."""
         return self._places[lane].parts
 
