@@ -28,7 +28,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.movements import Act, Movement, entered_utc_ms, unseen
-from firmware.core.rules import judge, may_enter, may_leave
+from firmware.core.rules import LAPSES_MAX, judge, may_enter, may_leave
 from firmware.core.states import (
     Asking,
     Free,
@@ -40,6 +40,8 @@ from firmware.core.states import (
     Shut,
     Standing,
     State,
+    including,
+    without,
 )
 from firmware.core.ticket import (
     Authority,
@@ -53,7 +55,6 @@ from firmware.core.ticket import (
 )
 
 DUPLICATE_MS = 2000  # Presence says "duplicate" to what it let in less than this ago
-FREED = frozenset({Cause.ALARM, Cause.UNACKNOWLEDGED, Cause.DRILL})  # whatever else is ordered
 GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
 
 
@@ -99,7 +100,7 @@ def permanent(lane: Lane) -> Signal:
 def decide(lane: Lane, scan: Scanned) -> Step:
     """A code at a lane that is ready."""
     asks = scan.route.authority is Authority.VENDOR
-    if _shows(lane, scan) and not (asks and _has_credit(lane.setup, scan)):
+    if _shows(lane, scan) and not (asks and _by_credit(lane.setup, scan)):
         return _again(lane)
     if asks:
         return _decide_by_vendor(lane, scan)
@@ -110,7 +111,7 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
     route = scan.route
     if scan.fault:
         return _answer(lane, scan, Verdict.UNREADABLE, Kind.SCAN, scan.row)
-    credit = _has_credit(lane.setup, scan)  # the vendor's yes, given when it could be asked
+    credit = _by_credit(lane.setup, scan)  # the vendor's yes, given when it could be asked
     if not (route.configured or credit):
         return _answer(lane, scan, Verdict.NOT_CONFIGURED, Kind.SCAN, scan.row)
     if route.check_first:
@@ -118,7 +119,7 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
         if not verdict.admits:
             return _answer(lane, scan, verdict, Kind.SCAN, scan.row)
     if credit:
-        return _answer(lane, scan, Verdict.ADMITTED_CREDIT, Kind.SCAN, scan.row)
+        return _answer(lane, scan, credit, Kind.SCAN, scan.row)
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
     if _has_just_entered(lane.setup, scan):
@@ -132,8 +133,9 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
 
 
 def _answer(
-    lane: Lane, scan: Scanned, verdict: Verdict, kind: Kind, row: int, text: str = "", doubt: bool = False
-) -> Step:
+    lane: Lane, scan: Scanned, verdict: Verdict, kind: Kind, row: int, text: str = "", doubt: bool = False,
+    granted: bool = False,
+) -> Step:  # fmt: skip
     """Record the verdict; an admission waits for the disk, a refusal is shown at once.
 
     `doubt` says that the vendor was asked and may have spent the ticket without our knowing, also where its
@@ -145,7 +147,7 @@ def _answer(
         admission = _movement(lane.setup, scan, Act.OPENED, row, doubt=kind is Kind.ANSWER)
         until_ms = now_ms + lane.setup.record_ms
         state = Recording(
-            row, scan.direction, until_ms, scan.digest, verdict, text, admission, scan_row=scan.row
+            row, scan.direction, until_ms, scan.digest, verdict, text, admission, None, scan.row, granted
         )
         return lane.to(state), (Record(kind, scan.row, verdict, admission, wanted=True, text=text),)
     shown = Shown(scan.digest, verdict, text, now_ms + lane.setup.signal_ms, scan.direction)
@@ -223,9 +225,11 @@ def answered(lane: Lane, event: Answered) -> Step:
     scan = state.scan._replace(moment=event.moment, history=event.history)
     if verdict is Verdict.NO_ANSWER:
         return _unanswered(lane, scan, event.row, text, event.doubt)
-    if not verdict.admits and _has_credit(lane.setup, scan):
-        verdict, text = Verdict.ADMITTED_CREDIT, ""  # refused because an earlier ask was accepted late
-    elif not verdict.admits and (event.doubt or is_unsure(scan)):
+    if verdict.admits:
+        return _answer(lane, scan, verdict, Kind.ANSWER, event.row, text, granted=True)
+    if credit := _by_credit(lane.setup, scan):
+        verdict, text = credit, ""  # refused because an earlier ask was accepted, and let nobody in
+    elif event.doubt or is_unsure(scan):
         verdict = Verdict.CALL_STAFF
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, event.row, text, event.doubt))
 
@@ -257,8 +261,8 @@ def late(lane: Lane, event: Answered) -> Step:
 
 def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
     """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
-    if _has_credit(setup, scan):
-        return Verdict.ADMITTED_CREDIT
+    if credit := _by_credit(setup, scan):
+        return credit
     match scan.route.without_answer:
         case WithoutAnswer.CLOSED:
             return Verdict.NO_ANSWER
@@ -283,13 +287,18 @@ def _has_just_entered(setup: Setup, scan: Scanned) -> bool:
     return 0 <= scan.moment.utc_ms - entered_utc_ms(scan.history, setup.perimeter) < DUPLICATE_MS
 
 
-def _has_credit(setup: Setup, scan: Scanned) -> bool:
-    """Whether the vendor said yes to this very way: a yes at the outer ring opens no inner one."""
+def _by_credit(setup: Setup, scan: Scanned) -> Verdict | None:
+    """The vendor said yes to this very way: a yes at the outer ring opens no inner one. Else `None`.
+
+    After `LAPSES_MAX` openings without a walk a person must look, as for any other ticket.
+    """
     credit = scan.history.credit
     if credit is None or scan.history.pending:
-        return False
+        return None
     way = (credit.direction, credit.perimeter)
-    return way == (scan.direction, setup.perimeter) and scan.moment.utc_ms < credit.until_utc_ms
+    if way != (scan.direction, setup.perimeter) or scan.moment.utc_ms >= credit.until_utc_ms:
+        return None
+    return Verdict.CALL_STAFF if scan.history.lapses >= LAPSES_MAX else Verdict.ADMITTED_CREDIT
 
 
 def is_unsure(scan: Scanned) -> bool:
@@ -307,7 +316,7 @@ def recorded(lane: Lane, event: Recorded) -> Step:
     if event.row != state.row:
         return heal(lane, event)
     lane = _writable(lane)
-    now_ms, rest, scan = event.moment.monotonic_ms, _rest(lane.standing), state.scan
+    now_ms, rest, scan = event.moment.monotonic_ms, lane.standing.rest, state.scan
     for_a_ticket = scan is not None or state.admission is not None
     if for_a_ticket and not isinstance(rest, Ready):
         return _give_up(lane, event.moment, Verdict.FREE if isinstance(rest, Free) else _shut_by(lane))
@@ -315,9 +324,9 @@ def recorded(lane: Lane, event: Recorded) -> Step:
         until_ms = scan.moment.monotonic_ms + scan.route.deadline_ms
         ask = Ask(scan.row, scan.route.vendor, scan.digest, scan.direction, until_ms)
         return lane._replace(state=Asking(scan, until_ms)), (ask,)
-    row, direction, _, digest, verdict, text, admission, _, scan_row = state
+    row, direction, _, digest, verdict, text, admission, _, scan_row, granted = state
     until_ms = now_ms + lane.setup.unlock_ms
-    opened = Open(row, direction, until_ms, digest, verdict, text, admission, scan_row=scan_row)
+    opened = Open(row, direction, until_ms, digest, verdict, text, admission, False, scan_row, granted)
     return lane.to(opened), (
         Unlock(state.direction),
         Tell(state.verdict, state.text),
@@ -351,31 +360,47 @@ def heal(lane: Lane, event: Recorded) -> Step:
 def _unwritable(lane: Lane) -> Lane:
     free, shut = lane.standing
     if lane.setup.unwritable_free:
-        return lane._replace(standing=Standing(_with(free, Cause.JOURNAL), shut))
-    return lane._replace(standing=Standing(free, _with(shut, Cause.JOURNAL)))
+        return lane._replace(standing=Standing(including(free, Cause.JOURNAL), shut))
+    return lane._replace(standing=Standing(free, including(shut, Cause.JOURNAL)))
 
 
 def _writable(lane: Lane) -> Lane:
     free, shut = lane.standing
     if Cause.JOURNAL not in free + shut:
         return lane
-    return lane._replace(standing=Standing(_without(free, Cause.JOURNAL), _without(shut, Cause.JOURNAL)))
+    return lane._replace(standing=Standing(without(free, Cause.JOURNAL), without(shut, Cause.JOURNAL)))
 
 
 def _give_up(lane: Lane, moment: Moment, verdict: Verdict) -> Step:
     """What waited for the disk does not come about."""
     assert isinstance(lane.state, Recording)
-    withdrawal = _withdrawal(lane.state, moment, verdict)
+    withdrawal = _withdrawal(lane.setup, lane.state, moment, verdict)
     after, signals = _to_rest(lane)
-    return after, (withdrawal, *signals)
+    return after, (*withdrawal, *signals)
 
 
-def _withdrawal(state: Recording, moment: Moment, verdict: Verdict) -> Record:
+def _withdrawal(setup: Setup, state: Recording, moment: Moment, verdict: Verdict) -> tuple[Record, ...]:
     """The row which says that the lane did not open, or did not ask, so that nothing is spent."""
     if state.scan is not None:
-        return Record(Kind.ANSWER, state.scan_row, verdict)
+        return (Record(Kind.ANSWER, state.scan_row, verdict),)
     void = state.admission and state.admission._replace(act=Act.VOIDED, utc_ms=moment.utc_ms)
-    return Record(Kind.VOID, state.scan_row, verdict, void)
+    return Record(Kind.VOID, state.scan_row, verdict, void), *_unused(setup, state, moment)
+
+
+def _unused(setup: Setup, state: Recording | Open, moment: Moment) -> tuple[Record, ...]:
+    """The vendor's yes that let nobody in is a credit, as if it had come too late."""
+    if not state.granted or state.admission is None:
+        return ()
+    credit = Movement(
+        Act.CREDITED,
+        state.admission.subject,
+        state.scan_row,
+        state.direction,
+        (setup.perimeter,),
+        moment.utc_ms,
+        until_utc_ms=moment.utc_ms + setup.credit_ms,
+    )
+    return (Record(Kind.LATE, state.scan_row, Verdict.ADMITTED, credit, text=state.text),)
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -441,15 +466,17 @@ def close(lane: Lane, event: TimeUp) -> Step:
         return locked, (Lock(), Tell(permanent(locked)))
     lock: tuple[Effect, ...] = () if state.locked else (Lock(),)
     after, signals = _to_rest(lane)
-    return after, (*lock, _lapse(state, event.moment), *signals)
+    return after, (*lock, *_lapse(lane.setup, state, event.moment), *signals)
 
 
-def _lapse(state: Open, moment: Moment) -> Record:
+def _lapse(setup: Setup, state: Open, moment: Moment) -> tuple[Record, ...]:
     admission = state.admission
     if admission is None:
-        return Record(Kind.LAPSE, state.scan_row)
-    act = Act.LAPSED if admission.spend is Spend.PASSAGE else Act.SETTLED
-    return Record(Kind.LAPSE, state.scan_row, movement=admission._replace(act=act, utc_ms=moment.utc_ms))
+        return (Record(Kind.LAPSE, state.scan_row),)
+    spent = admission.spend is Spend.OPENING
+    ended = admission._replace(act=Act.SETTLED if spent else Act.LAPSED, utc_ms=moment.utc_ms)
+    lapse = Record(Kind.LAPSE, state.scan_row, movement=ended)
+    return (lapse,) if spent else (lapse, *_unused(setup, state, moment))
 
 
 # --- orders and the alarm ------------------------------------------------------------------------
@@ -459,7 +486,7 @@ def obey(lane: Lane, event: Ordered) -> Step:
     """An order at a lane that serves nobody."""
     if event.order is Order.OPEN_ONCE:
         return _open_once(lane, event)
-    standing = _ordered(lane.standing, event)
+    standing = lane.standing.ordered(event)
     after, signals = _to_rest(lane._replace(standing=standing))
     return after, (Record(Kind.ORDER, 0, text=event.by), *signals)
 
@@ -468,7 +495,7 @@ def obey_later(lane: Lane, event: Ordered) -> Step:
     """An order while somebody is served: what stands changes now, the lane afterwards."""
     if event.order is Order.OPEN_ONCE:
         return lane, (Record(Kind.ORDER, 0, Verdict.BUSY, text=event.by),)
-    standing = _ordered(lane.standing, event)
+    standing = lane.standing.ordered(event)
     return lane._replace(standing=standing), (Record(Kind.ORDER, 0, text=event.by),)
 
 
@@ -482,27 +509,18 @@ def _open_once(lane: Lane, event: Ordered) -> Step:
     return lane.to(state), (Record(Kind.ORDER, 0, Verdict.ADMITTED, wanted=True, text=event.by),)
 
 
-def _ordered(standing: Standing, event: Ordered) -> Standing:
-    if event.cause is Cause.ALARM:
-        return standing  # the contact alone begins an alarm and ends it
-    free, shut = _without(standing.free, event.cause), _without(standing.shut, event.cause)
-    if event.order is Order.FREE:
-        return Standing(_with(free, event.cause), shut)
-    return Standing(free, _with(shut, event.cause) if event.order is Order.SHUT else shut)
-
-
 def alarm(lane: Lane, event: Alarm) -> Step:
     """The alarm contact: free at once, in every state, and only then the paperwork."""
     free, shut = lane.standing
     if event.active is (Cause.ALARM in free):
         return lane, ()
     if not event.active:
-        calm, text = _without(free, Cause.ALARM), "over"
+        calm, text = without(free, Cause.ALARM), "over"
         if lane.setup.acknowledge:  # ends by the order "normal" for this cause, given after this moment
-            calm, text = _with(calm, Cause.UNACKNOWLEDGED), "over, to be acknowledged"
+            calm, text = including(calm, Cause.UNACKNOWLEDGED), "over, to be acknowledged"
         after, signals = _to_rest(lane._replace(standing=Standing(calm, shut)))
         return after, (*signals, Record(Kind.ALARM, 0, text=text))
-    freed = lane._replace(standing=Standing(_with(free, Cause.ALARM), shut), state=Free(), shown=None)
+    freed = lane._replace(standing=Standing(including(free, Cause.ALARM), shut), state=Free(), shown=None)
     rows = (Record(Kind.ALARM, 0, text="active"), *_interrupted(lane, event.moment))
     return freed, (Unlock(None), *rows, Tell(Signal.FREE))
 
@@ -515,7 +533,7 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
         left = state.admission._replace(act=act, utc_ms=moment.utc_ms)
         return (Record(Kind.LAPSE, state.scan_row, movement=left),)
     if isinstance(state, Recording):
-        return (_withdrawal(state, moment, Verdict.FREE),)
+        return _withdrawal(lane.setup, state, moment, Verdict.FREE)
     if isinstance(state, Asking):
         scan = state.scan._replace(moment=moment)
         doubt = _movement(lane.setup, scan, Act.UNSURE, scan.row, doubt=True)
@@ -526,21 +544,9 @@ def _interrupted(lane: Lane, moment: Moment) -> tuple[Record, ...]:
 # --- where a lane goes when nobody is served -----------------------------------------------------
 
 
-def _rest(standing: Standing) -> State:
-    """An alarm frees, also one that is over or a drill; the operator's word holds, then conditions."""
-    free, shut = standing
-    if not FREED.isdisjoint(free):
-        return Free()
-    if Cause.OPERATOR in shut:
-        return Shut()
-    if free:
-        return Free()
-    return Shut() if shut else Ready()
-
-
 def _to_rest(lane: Lane) -> Step:
     """Go where the standing sends the lane, with the edges and the light that belong to it."""
-    after = lane.to(_rest(lane.standing))
+    after = lane.to(lane.standing.rest)
     is_free, was_free = isinstance(after.state, Free), isinstance(lane.state, Free)
     edges: tuple[Effect, ...] = ()
     if is_free and not was_free:
@@ -558,14 +564,6 @@ def _at_rest(done: Step) -> Step:
     after, signals = _to_rest(lane)
     edges = tuple(e for e in signals if isinstance(e, Unlock | Lock))
     return after._replace(shown=lane.shown), effects + edges
-
-
-def _with(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
-    return causes if cause in causes else (*causes, cause)
-
-
-def _without(causes: tuple[Cause, ...], cause: Cause) -> tuple[Cause, ...]:
-    return tuple(c for c in causes if c is not cause)
 
 
 def _movement(setup: Setup, scan: Scanned, act: Act, row: int, doubt: bool) -> Movement:

@@ -12,6 +12,7 @@ from firmware.core.ticket import (
     Policy,
     Route,
     Setup,
+    Spend,
     Ticket,
     Verdict,
     WithoutAnswer,
@@ -61,13 +62,14 @@ class AskedLane:
             self.take(Recorded(self.moment, kept[-1].number))
         return kept
 
-    def scan(self, route: Route = CLOSED, direction: Direction = IN) -> int:
+    def scan(self, route: Route = CLOSED, direction: Direction = IN, spend: Spend = Spend.OPENING) -> int:
         """Somebody shows the ticket; the row of the scan."""
         row = self.gate.next_row
         listed = Ticket(self.subject, event="gala", session="night")
         scanned = Scanned(
-            self.moment, row, b"digest", self.subject, direction, route, Policy("gala"), listed, self.history
-        )
+            self.moment, row, b"digest", self.subject, direction, route, Policy("gala", spend=spend), listed,
+            self.history,
+        )  # fmt: skip
         self.take(scanned, "CODE")
         return row
 

@@ -13,7 +13,7 @@ from firmware.bridge.ledger import Claimed, Ledger
 from firmware.bridge.ledger.derive import UNANSWERED_MS
 from firmware.bridge.vendor import Accepted, Refused, Unsure, VendorTicket
 from firmware.core.movements import Act
-from firmware.core.ticket import Verdict
+from firmware.core.ticket import Spend, Verdict
 from firmware.row import decode
 from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
 from tests.bridge.feeds import KEY
@@ -243,6 +243,49 @@ def test_a_late_answer_comes_too_late_for_what_the_vendor_was_told(kept: Books, 
     at.answer(scan, Verdict.USED, opened=True)
     kept.store(at.gate, before)
     assert work(kept) == [("done", "accepted", "")]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_yes_that_let_nobody_in_is_for_a_person_to_look_at(kept: Books, at: AskedLane, split: bool) -> None:
+    at.answer(at.scan(spend=Spend.PASSAGE))
+    before = len(at.gate.rows) if split else 0
+    if split:
+        kept.store(at.gate)
+    at.silence()  # it locks
+    at.silence()  # and nobody walked
+    kept.store(at.gate, before)
+    assert work(kept) == [("done", "uncertain", "")]
+    (text,) = kept.reports("uncertain")
+    assert "ticket t1: the vendor said yes and counts it, and the lane did not open" in text
+    assert "undo it at the vendor" in text
+    assert kept.ledger.outcomes_to_tell("w", NOON_MS, 10) == []
+    before = len(at.gate.rows)
+    at.scan()
+    at.walk()
+    kept.store(at.gate, before)
+    assert [line.verdict for line in kept.lines(schema.admission)] == ["admitted", "admitted_credit"]
+    assert work(kept)[1:] == [("done", "accepted", "")]
+    assert claim(kept, LATER_MS) == []
+
+
+def test_what_policy_let_in_after_a_silence_and_nobody_used_is_looked_up(kept: Books, at: AskedLane) -> None:
+    at.scan(BY_LIST, spend=Spend.PASSAGE)
+    for _ in range(3):  # the vendor is silent, the lane locks, and nobody walks
+        at.silence()
+    kept.store(at.gate)
+    assert claim(kept, LATER_MS - 1) == []
+    (one,) = claim(kept, LATER_MS)
+    assert (one.told.unanswered, one.told.doubt, one.told.code) == (True, True, "CODE")
+
+
+def test_a_vendor_that_was_not_asked_hears_nothing_of_an_opening_without_a_walk(
+    kept: Books, at: AskedLane
+) -> None:
+    at.scan(OPEN._replace(reachable=False), spend=Spend.PASSAGE)
+    for _ in range(2):
+        at.silence()
+    kept.store(at.gate)
+    assert (work(kept), kept.kinds()) == ([], [])
 
 
 def test_a_vendor_that_hears_no_exits_online_is_told_of_them(kept: Books) -> None:

@@ -147,12 +147,12 @@ class Life(RuleBasedStateMachine):
         self.venue.calm()
         self.venue.wait(3000)
         self.venue.flush(100)
-        must = self.venue.good_credit(ticket, Direction.IN)
+        must = self.venue.good_credit("way in", ticket, Direction.IN)
         self.venue.scan("way in", ticket, Direction.IN)
         state = self.venue.lanes["way in"].state
         if must and self.venue.settings.route.authority is Authority.VENDOR:
             assert isinstance(state, Recording)
-            assert state.verdict is Verdict.ADMITTED_CREDIT, "a late yes is a yes"
+            assert state.verdict is Verdict.ADMITTED_CREDIT, "a yes is a yes"
 
     # The disk, the power, the clocks.
 

@@ -174,7 +174,7 @@ def test_a_yes_in_time_is_recorded_before_anything_opens() -> None:
     opening = admission(4)._replace(utc_ms=NOON_MS + 500, until_utc_ms=NOON_MS + 600_500)
     row = Record(Kind.ANSWER, 1, Verdict.ADMITTED, opening, wanted=True, text="welcome")
     after = check(asking(), YES, row)
-    waiting = Recording(4, IN, 1500, b"one", Verdict.ADMITTED, "welcome", opening, None, 1)
+    waiting = Recording(4, IN, 1500, b"one", Verdict.ADMITTED, "welcome", opening, None, 1, granted=True)
     assert same(after.state, waiting)
 
 

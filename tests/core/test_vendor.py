@@ -7,6 +7,7 @@ import pytest
 
 from firmware.core.effects import Ask, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
+    Alarm,
     Answered,
     Cause,
     Event,
@@ -20,6 +21,7 @@ from firmware.core.events import (
 )
 from firmware.core.lane import DUPLICATE_MS, step, wake_at
 from firmware.core.movements import Act, Movement, fold
+from firmware.core.rules import LAPSES_MAX
 from firmware.core.states import Asking, Free, Lane, Recording, Shown, Shut
 from firmware.core.ticket import (
     NO_HISTORY,
@@ -96,11 +98,77 @@ def second_ask() -> Lane:
     return asking(ASKED_SCAN._replace(moment=at(59_000), row=20))
 
 
-def test_a_yes_that_did_not_open_calls_staff_when_the_vendor_says_used() -> None:
+def credit(at_ms: int, direction: Direction = IN) -> Record:
+    """The row of a yes that let nobody in, as if it had come too late."""
+    until_utc_ms = NOON_MS + at_ms + SETUP.credit_ms
+    movement = Movement(
+        Act.CREDITED, "t1", 1, direction, (OUTER,), NOON_MS + at_ms, until_utc_ms=until_utc_ms
+    )
+    return Record(Kind.LATE, 1, Verdict.ADMITTED, movement, text="welcome")
+
+
+def test_a_yes_that_did_not_open_lets_the_person_in_at_the_next_try() -> None:
+    withdrawn = asked_admission(4, 500)._replace(act=Act.VOIDED, utc_ms=NOON_MS + 900)
+    void = Record(Kind.VOID, 1, Verdict.OUT_OF_ORDER, withdrawn)
+    waiting = run(asking(), YES)
+    check(waiting, RecordFailed(at(900), 0), void, credit(900), Tell(Signal.OUT_OF_ORDER))
+    check(waiting, TimeUp(at(1500), 9), *voided_at(1500), Tell(Signal.OUT_OF_ORDER))
     _, history = live(asking(), NO_HISTORY, YES, RecordFailed(at(600), 0))
     assert history.pending == ()
-    row = Record(Kind.ANSWER, 20, Verdict.CALL_STAFF, text=NO.text)
-    check(second_ask(), refused_later(history), row, Tell(Verdict.CALL_STAFF, NO.text))
+    scan = ASKED_SCAN._replace(moment=at(60_000), row=20, history=history)
+    lane, history = live(ready(), history, scan)
+    assert isinstance(lane.state, Recording)
+    assert lane.state.verdict is Verdict.ADMITTED_CREDIT
+    _, history = live(lane, history, Recorded(at(60_010), 20), Passed(at(60_900), 21, IN))
+    assert (history.outer.entries, history.credit) == (1, None)
+
+
+def voided_at(ms: int) -> tuple[Record, Record]:
+    withdrawn = asked_admission(4, 500)._replace(act=Act.VOIDED, utc_ms=NOON_MS + ms)
+    return Record(Kind.VOID, 1, Verdict.OUT_OF_ORDER, withdrawn), credit(ms)
+
+
+def test_a_yes_is_good_again_after_an_alarm_that_was_first() -> None:
+    _, effects = step(run(asking(), YES), Alarm(at(600), 5, True))
+    rows = [effect for effect in effects if isinstance(effect, Record)]
+    assert [row.kind for row in rows] == [Kind.ALARM, Kind.VOID, Kind.LATE]
+    assert repr(rows[2]) == repr(credit(600))
+
+
+def test_a_yes_after_which_nobody_walked_is_good_again_where_the_walk_spends() -> None:
+    scan = ASKED_SCAN._replace(policy=Policy(spend=Spend.PASSAGE))
+    opened = (YES, Recorded(at(510), YES.row), TimeUp(at(5510), 6))
+    lane, before = live(asking(scan), NO_HISTORY, *opened)
+    lapsed = asked_admission(4, 500)._replace(act=Act.LAPSED, utc_ms=NOON_MS + 7010, spend=Spend.PASSAGE)
+    check(lane, TimeUp(at(7010), 7), Record(Kind.LAPSE, 1, movement=lapsed), credit(7010), Tell(Signal.READY))
+    _, history = live(lane, before, TimeUp(at(7010), 7))
+    assert (history.lapses, history.pending, history.credit is not None) == (1, (), True)
+
+
+def test_what_the_opening_spends_is_no_credit() -> None:
+    opened = (YES, Recorded(at(510), YES.row), TimeUp(at(5510), 6), TimeUp(at(7010), 7))
+    _, history = live(asking(), NO_HISTORY, *opened)
+    assert (history.outer.entries, history.credit) == (1, None)
+
+
+def test_an_admission_by_policy_that_did_not_open_is_no_credit() -> None:
+    scan = ASKED_SCAN._replace(route=VENDOR._replace(without_answer=WithoutAnswer.LIST))
+    _, history = live(asking(scan), NO_HISTORY, TimeUp(at(3000), 5), RecordFailed(at(3100), 0))
+    assert (history.pending, history.credit) == ((), None)
+
+
+def test_after_two_openings_without_a_walk_staff_looks_and_no_vendor_is_asked() -> None:
+    worn = credited(1).history._replace(lapses=LAPSES_MAX)
+    check(ready(), ASKED_SCAN._replace(history=worn), *scan_row(Verdict.CALL_STAFF))
+    row = Record(Kind.ANSWER, 1, Verdict.CALL_STAFF)
+    check(
+        asking(),
+        NO._replace(history=worn._replace(credit=Credit(IN, NOON_MS + 600_000))),
+        row,
+        Tell(Verdict.CALL_STAFF),
+    )
+    fewer = worn._replace(lapses=LAPSES_MAX - 1)
+    check(ready(), ASKED_SCAN._replace(history=fewer), BY_CREDIT)
 
 
 def test_a_lapsed_opening_after_a_silence_calls_staff_when_the_vendor_says_used() -> None:
@@ -356,9 +424,7 @@ def test_the_rows_of_an_asked_scan_all_carry_its_id() -> None:
     walk = asked_admission(4, 500)._replace(act=Act.PASSED, utc_ms=NOON_MS + 900)
     effects = (Record(Kind.PASSAGE, 1, movement=walk), Lock(), Tell(Signal.READY))
     check(lane, Passed(at(900), 6, IN), *effects)
-    withdrawn = asked_admission(4, 500)._replace(act=Act.VOIDED, utc_ms=NOON_MS + 900)
-    void = Record(Kind.VOID, 1, Verdict.OUT_OF_ORDER, withdrawn)
-    check(run(asking(), YES), RecordFailed(at(900), 0), void, Tell(Signal.OUT_OF_ORDER))
+    check(run(asking(), YES), RecordFailed(at(900), 0), *voided_at(900), Tell(Signal.OUT_OF_ORDER))
 
 
 def test_a_late_no_ends_the_doubt_whether_the_scan_had_opened_or_not() -> None:

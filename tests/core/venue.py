@@ -24,6 +24,7 @@ from firmware.core.events import (
 )
 from firmware.core.lane import begin, step, wake_at
 from firmware.core.movements import Act, Movement, fold, settle_at_start
+from firmware.core.rules import LAPSES_MAX
 from firmware.core.states import Asking, Free, Lane, Open, Ready, Recording, Shut
 from firmware.core.ticket import (
     NO_HISTORY,
@@ -231,11 +232,13 @@ class Venue:
             ),
         )
 
-    def good_credit(self, subject: str, direction: Direction) -> bool:
-        """Whether a late yes must let this ticket in at the next scan."""
-        history, route = self.history(subject), self.settings.route
+    def good_credit(self, name: str, subject: str, direction: Direction) -> bool:
+        """Whether a yes that let nobody in must let this ticket in at the next scan at this lane."""
+        history, route, lane = self.history(subject), self.settings.route, self.lanes[name]
         credit = history.credit
-        if credit is None or history.pending or route.check_first:
+        if credit is None or history.pending or route.check_first or history.lapses >= LAPSES_MAX:
+            return False
+        if not isinstance(lane.state, Ready) or credit.perimeter is not lane.setup.perimeter:
             return False
         return credit.direction is direction and self.now().utc_ms < credit.until_utc_ms
 

@@ -42,6 +42,7 @@ class Asked(NamedTuple):
     decided: int = 0
     verdict: Verdict | None = None
     late: Verdict | None = None
+    dropped: bool = False  # the lane did not open after all, or nobody walked
 
     @property
     def accepted(self) -> bool:
@@ -72,6 +73,9 @@ def story_of(journals: Mapping[str, Sequence[Path]]) -> Story:
         for folder in folders:
             found: dict[int, Asked] = {}
             for stored, row in rows_of(folder):
+                if row.movement is not None and row.movement.act in (Act.VOIDED, Act.LAPSED):
+                    about = [scan for scan, ask in found.items() if ask.decided == row.movement.row]
+                    found |= {scan: found[scan]._replace(dropped=True) for scan in about}
                 ring = Perimeter.INNER if row.lane in (INNER_IN, INNER_OUT) else Perimeter.OUTER
                 scan = scan_in(row)
                 if row.kind == "ask":
@@ -124,6 +128,8 @@ def compare(story: Story, ledger: Ledger, sandbox: Sandbox, key: bytes) -> None:
         move = moves.pop(ask.key, None)
         if ask.accepted:
             assert move is not None, f"Presence let nobody in: {ask}"
+            told = (ask.gate, ask.decided) in marked
+            assert told or not ask.dropped, f"Presence let somebody in, nobody walked, nobody is told: {ask}"
         elif ask.refused:
             assert move is None, f"Presence let somebody in: {ask}, {move}"
         elif move is not None:

@@ -35,6 +35,7 @@ from firmware.bridge.ledger.facts import (
 )
 from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, of_epoch, report_untimed
+from firmware.bridge.ledger.unused import unused
 from firmware.config.values import NAME
 from firmware.core.effects import Kind
 from firmware.core.movements import Act, Movement
@@ -383,6 +384,8 @@ class Derivation:
         admission = known[0]
         if admission.state != "open":
             return
+        if state == "dropped" and admission.decided == DOUBT:
+            state = "unanswered"  # nobody was let in, and the vendor may have it all the same
         admission.state = state
         if admission.stored:
             self._changed.append(admission)
@@ -392,8 +395,8 @@ class Derivation:
             self._settled.add(admission.id)
             if admission.outer:
                 self._subjects.add(admission.subject)
-            if admission.account:
-                self._work(chains, admission, admission_row, number)
+        if admission.account and (state != "dropped" or admission.decided == VENDOR):
+            self._work(chains, admission, admission_row, number, told=state == "unanswered")
 
     def _work(
         self, chains: Chains, admission: Admission, row: int, number: int, *, told: bool = False
@@ -416,7 +419,9 @@ class Derivation:
             "attempts": 0, "next_ms": next_ms, "worker": "", "lease_ms": 0, "result": "",
             "verdict": "", "text": "", "finished_ms": 0, "told": told,
         }  # fmt: skip
-        if not unanswered and admission.decided not in (GATE, DOUBT):
+        if admission.state == "dropped":
+            line |= unused(self._reports, number, chains.name, row, admission.subject, self._now_utc_ms)
+        elif not unanswered and admission.decided not in (GATE, DOUBT):
             line |= self._word(admission.decided)
         self._works.append(line)
 
