@@ -11,25 +11,17 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import tzinfo
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from firmware.gate import Gate
-    from firmware.unit import Unit
-    from firmware.watchdog import Watchdog
+from typing import NoReturn
 
 DONE, FINDING, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 UNHEARD = 128 + signal.SIGPIPE
-
-LOOK_S = 1.0  # between two looks for faults
 
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
@@ -374,89 +366,10 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 
 
 def run_gate(arguments: argparse.Namespace) -> int:
-    """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
-    from firmware.config import load
-    from firmware.unit import open_unit
-    from firmware.watchdog import Watchdog
+    """Run until SIGTERM or Ctrl-C."""
+    from firmware.run import run
 
-    settings = load(arguments.config)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # until there are lanes to lock
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
-    with (
-        Watchdog() as watchdog,
-        open_unit(settings, arguments.data, watchdog=watchdog, complain=complain) as unit,
-        heard_signals(unit.gate) as caught,
-    ):
-        unit.gate.start()
-        watchdog.ready()
-        with told_of_faults(unit, watchdog):
-            unit.gate.run()
-        watchdog.stopping()
-    return INTERRUPTED if signal.SIGINT in caught else DONE
-
-
-@contextmanager
-def heard_signals(gate: "Gate") -> Iterator[list[int]]:
-    """SIGTERM and SIGINT end the loop after its present turn; the list is of those that came.
-
-    SIGUSR1 acknowledges an alarm that is over.
-    """
-    caught: list[int] = []
-
-    def stop(number: int, *_: object) -> None:
-        caught.append(number)
-        gate.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: gate.acknowledge("at the gate"))
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def told_of_faults(unit: "Unit", watchdog: "Watchdog") -> Iterator[None]:
-    """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error."""
-    over = threading.Event()
-    thread = threading.Thread(target=tell, args=(unit, watchdog, over), name="faults", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(LOOK_S)
-
-
-def tell(unit: "Unit", watchdog: "Watchdog", over: threading.Event) -> None:
-    """The thread's work, until the gate stops."""
-    from firmware.faults import Faults, faults_of
-
-    faults = Faults(partial(faults_of, unit))
-    complain(ready_line(unit, faults.news()))
-    watchdog.status(status_line(faults.present()))
-    while not over.wait(LOOK_S):
-        for line in (news := faults.news()):
-            complain(line)
-        if news:
-            watchdog.status(status_line(faults.present()))
-
-
-def status_line(faults: list[str]) -> str:
-    """What `systemctl status gate` shows."""
-    return f"faults: {len(faults)}; {'; '.join(faults)}" if faults else "no fault"
-
-
-def ready_line(unit: "Unit", faults: list[str]) -> str:
-    """What a person wants to know at the start."""
-    lanes = ", ".join(lane.setup.name for lane in unit.settings.lanes)
-    parts = [f"ready: lanes {lanes}; {unit.catalogue.count:,} tickets; epoch {unit.journal.epoch}"]
-    if brokers := ", ".join(f"{broker.host}:{broker.port}" for broker in unit.settings.brokers):
-        parts.append(f"reports through {brokers}")
-    if unsettled := len(unit.journal.unsettled):
-        parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
-    return "; ".join([*parts, *faults])
+    return run(arguments.config, arguments.data, complain)
 
 
 # --- release -----------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""What keeps the lanes before there is a gate, and where none comes about: locked, or free in an alarm.
+"""What keeps the lanes while there is no gate, before the first, between two, or where none comes about.
+
+They are locked, or free in an alarm.
 
 The stores lie on a disk that may hang, and opening them may take as long as it likes; the alarm must not
 wait for that. So the contact is listened to as soon as there is a board, and handed over to the gate when it
@@ -26,6 +28,7 @@ class Standby(Contact):
         self._board, self._watchdog = board, watchdog
         self._lock = threading.Lock()
         self._listener: Callable[[bool], None] | None = None
+        self._missed = False  # an alarm that no gate has heard of
         self._over = threading.Event()
         self._over.set()
         self._show(Signal.OUT_OF_ORDER)
@@ -41,7 +44,21 @@ class Standby(Contact):
         """The gate takes over: from now on it frees the lanes, on the same thread."""
         with self._lock:
             self._listener = changed
+            if self._missed and not self.alarmed:
+                changed(True)  # it came and went, and has to be recorded, and where it is so acknowledged
+            self._missed = False
             changed(self.alarmed)
+
+    def take_back(self) -> None:
+        """The gate has ended its loop, and another may begin: free the lanes from here. Twice is fine."""
+        with self._lock:
+            if self._listener is not None:
+                self._listener = None
+                if self.alarmed:
+                    self._missed = True
+                    self._free()
+                else:
+                    self._show(Signal.OUT_OF_ORDER)
 
     def close(self) -> None:
         """Nothing of its own: the board closes the contact."""
@@ -65,6 +82,7 @@ class Standby(Contact):
             if self._listener is not None:
                 self._listener(active)
             elif active:
+                self._missed = True
                 self._free()
             else:
                 self._lock_again()

@@ -21,6 +21,7 @@ from firmware.facts import Clock, Facts, synchronised
 from firmware.gate import Gate
 from firmware.hold import hold
 from firmware.journal import Journal, Retention, Told
+from firmware.kept import Kept
 from firmware.row import Row
 from firmware.shots import Shot
 from firmware.standby import Standby
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be import
 
 OPERATORS = Path("identity", "operators.toml")  # in the gate's data: whose signatures count
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
+Opener = Callable[[str, Mapping[str, object]], Reader]
 
 
 class Refused(Exception):
@@ -71,6 +73,7 @@ def open_unit(
     watchdog: Watchdog | None = None,
     complain: Callable[[str], None] = lambda _: None,
     root: Path = Path("/"),
+    kept: Kept | None = None,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet; the alarm is listened to already.
 
@@ -78,14 +81,13 @@ def open_unit(
     says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
     patience with brokers; `complain` tells people why a gate that cannot start has not ended yet; below
-    `root` are the files that say what this computer is. Raises `Refused`, `Held`, `SettingsError`, and what
-    the stores raise, but not while the alarm is active.
+    `root` are the files that say what this computer is; `kept` has board and readers, where they outlive
+    the unit. Raises `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm
+    is active.
     """
     watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
-        board = board or open_board(settings.board, board_settings(settings))
-        standby = Standby(board, watchdog)
-        stack.callback(_close, board, standby)
+        board, standby, opener = _door(settings, board, kept, watchdog, stack)
         clock = Clock(trusted, utc_ns=utc_ns)
 
         def told(news: Told) -> None:
@@ -94,7 +96,7 @@ def open_unit(
         with standby.kept(complain):
             brokers = _brokers(settings)
             catalogue, journal = _stores(settings, data, clock, told, stack)
-            lanes = tuple(_lanes(settings, board, readers or {}, stack))
+            lanes = tuple(_lanes(settings, board, readers or {}, opener, stack))
             left_free = unacknowledged(data / "journal", [setup for setup, _ in lanes])
 
         proofs = _proofs(settings, data)
@@ -165,6 +167,19 @@ def open_unit(
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)
+
+
+def _door(
+    settings: Settings, board: Board | None, kept: Kept | None, watchdog: Watchdog, stack: ExitStack
+) -> tuple[Board, Standby, Opener]:
+    """The board with what keeps its lanes, and how readers are opened."""
+    if kept is not None:
+        table = board_settings(settings)
+        return (*kept.board_for(settings.board, table, _named_readers(settings)), kept.reader)
+    board = board or open_board(settings.board, board_settings(settings))
+    standby = Standby(board, watchdog)
+    stack.callback(_close, board, standby)
+    return board, standby, open_reader
 
 
 def _close(board: Board, standby: Standby) -> None:
@@ -260,8 +275,12 @@ def _lane_of_board(setup: Setup) -> dict[str, object]:
     return {"name": setup.name, "ways": ways, "sensor": "way" if setup.sensor else "none"}
 
 
+def _named_readers(settings: Settings) -> list[tuple[str, Mapping[str, object]]]:
+    return [(reader.kind, reader.options) for lane in settings.lanes for reader in lane.readers]
+
+
 def _lanes(
-    settings: Settings, board: Board, readers: Readers, stack: ExitStack
+    settings: Settings, board: Board, readers: Readers, opener: Opener, stack: ExitStack
 ) -> Iterator[tuple[Setup, LaneParts]]:
     """Each lane with its parts. Its readers count as in the settings; the caller's and the board's follow."""
     parts = {lane.name: lane for lane in board.lanes}
@@ -269,11 +288,11 @@ def _lanes(
         name = lane.setup.name
         if name not in parts:
             raise Refused(f'lane "{name}": the board "{board.name}" has no such lane')
-        found = (*_opened(lane, stack), *readers.get(name, ()), *parts[name].readers)
+        found = (*_opened(lane, opener, stack), *readers.get(name, ()), *parts[name].readers)
         yield lane.setup, replace(parts[name], readers=found)
 
 
-def _opened(lane: LaneSettings, stack: ExitStack) -> Iterator[tuple[Reader, Way | None]]:
+def _opened(lane: LaneSettings, opener: Opener, stack: ExitStack) -> Iterator[tuple[Reader, Way | None]]:
     for settings in lane.readers:
-        reader = stack.enter_context(open_reader(settings.kind, settings.options))
+        reader = stack.enter_context(opener(settings.kind, settings.options))
         yield reader, settings.direction.value

@@ -45,9 +45,10 @@ class Watchdog:
         self._next_s = float("-inf")
         self._opening_s = opening_s
         self._looped = False
-        self._thread_feeds_until_s = float("-inf")
+        self._thread_feeds_until_s = self._opening_until_s = float("-inf")
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def ready(self) -> None:
         """The lanes are locked and lit, or free in an alarm."""
@@ -80,10 +81,22 @@ class Watchdog:
         if self.every_s is None:
             return
         self._thread_feeds_until_s = float("inf")
+        self._feed_by_thread()
+
+    def opening(self) -> None:
+        """A loop has ended, and another begins within the time that a start may take. Lanes are locked."""
+        if self.every_s is None:
+            return
+        self._looped = False
+        self._opening_until_s = self._now_s() + self._opening_s
+        self._feed_by_thread()
+
+    def _feed_by_thread(self) -> None:
         self._say("WATCHDOG=1")  # the loop may have stood still for nearly as long as it may
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Say nothing more."""
@@ -101,8 +114,9 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._closed.wait(self.every_s):
-            opened = self._looped and self._thread_feeds_until_s != float("inf")
-            if not opened and self._now_s() < self._thread_feeds_until_s:
+            alarmed = self._thread_feeds_until_s == float("inf")
+            until_s = max(self._thread_feeds_until_s, self._opening_until_s)
+            if alarmed or (not self._looped and self._now_s() < until_s):
                 self._say("WATCHDOG=1")
 
     def _say(self, news: str) -> None:

@@ -1,0 +1,211 @@
+"""`gatepost gate`: one process, and one gate after the other in it, each with the settings that are in force.
+
+A gate is opened anew where somebody asked for it (`Reopen`): new settings, a new certificate. That happens
+between two scans, when nobody is served, and takes part of a second: lanes are locked, the alarm frees them
+all the same, the watchdog is fed, and codes that are held to a reader meanwhile wait for the next gate.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from firmware.config import Settings, load
+from firmware.core.events import Cause, Order
+from firmware.faults import Faults, faults_of
+from firmware.gate import Gate
+from firmware.kept import Kept
+from firmware.row import Row
+from firmware.unit import Unit, board_settings, open_unit
+from firmware.watchdog import Watchdog
+
+DONE = 0  # as in `firmware.cli`
+INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
+LOOK_S = 1.0  # between two looks for faults, and for a moment to open the gate anew
+RUSH_S = 60.0  # without a moment between two scans; then somebody is told that it is still waited for
+AS_BEFORE = "as before the gate was opened anew"
+
+Complain = Callable[[str], None]
+
+
+class Reopen:
+    """Whether the gate is to be opened anew, and why. Any thread may ask."""
+
+    def __init__(self, kept: Kept, complain: Complain, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.kept, self._complain, self._now_s = kept, complain, now_s
+        self._unit: Unit | None = None
+        self._asked_s = 0.0
+        self._told = False
+        self.why = ""
+        """What it is asked for; empty: it is not."""
+        self.came_about = False
+        """The loop ended for it."""
+
+    def __call__(self, why: str) -> None:
+        """Ask for it. Asked twice, it is done once."""
+        self._asked_s, self._told = self._now_s(), False
+        self.why = why
+        self.look()
+
+    def begin(self, unit: Unit, done: bool) -> None:
+        """This gate is at work now; `done` says whether what was asked for has come about."""
+        self._unit, self.came_about = unit, False
+        if done:
+            self.why = ""
+
+    def look(self) -> None:
+        """Have the loop look whether it is time, if it was asked for."""
+        if self.why and (unit := self._unit) is not None:
+            unit.gate.do(self.changed)
+
+    def changed(self, _lane: str = "") -> None:
+        """In the loop, after each event that did something: end it where nobody is served at this moment."""
+        unit = self._unit
+        if not self.why or unit is None or self.came_about:
+            return
+        if self._is_quiet(unit):
+            self.kept.hold()
+            if self._is_quiet(unit):  # nothing was on its way either
+                self.came_about = True
+                unit.gate.stop()
+                return
+            self.kept.go_on()
+        if not self._told and self._now_s() - self._asked_s >= RUSH_S:
+            self._told = True
+            text = f"{self.why}: waits for a moment in which no lane is in use, since {RUSH_S:.0f} s"
+            unit.journal.note(Row("fault", "", unit.gate.clock.now(), text=text))
+            self._complain(text)
+
+    @staticmethod
+    def _is_quiet(unit: Unit) -> bool:
+        """Nobody is served, sees a verdict, or is on the way out of an alarm; and no news wait."""
+        gate = unit.gate
+        for setup in (lane.setup for lane in unit.settings.lanes):
+            lane = gate.lane(setup.name)
+            alarmed = Cause.ALARM in lane.standing.free or Cause.UNACKNOWLEDGED in lane.standing.free
+            if alarmed or lane.shown is not None or not gate.at_rest(setup.name):
+                return False
+        return not gate.waiting
+
+
+def run(config: Path, data: Path, complain: Complain) -> int:
+    """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
+    with Watchdog() as watchdog, Kept(watchdog) as kept:
+        return serve(partial(load, config), data, watchdog, Reopen(kept, complain), complain)
+
+
+def serve(
+    in_force: Callable[[], Settings], data: Path, watchdog: Watchdog, reopen: Reopen, complain: Complain
+) -> int:
+    """One gate after the other, each with the settings that are `in_force` when it is opened."""
+    settings = in_force()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # while there are no lanes to lock
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
+    kept, standing, done = reopen.kept, dict[str, Order](), True
+    while True:
+        with (
+            open_unit(
+                settings, data, watchdog=watchdog, complain=complain, kept=kept, changed=reopen.changed
+            ) as unit,
+            heard_signals(unit.gate) as caught,
+        ):
+            reopen.begin(unit, done)
+            begin(unit, standing)
+            watchdog.ready()
+            with told_of_faults(unit, watchdog, reopen, complain):
+                unit.gate.run()
+            if caught or not reopen.came_about:
+                watchdog.stopping()
+                return INTERRUPTED if signal.SIGINT in caught else DONE
+            kept.between()
+            watchdog.opening()
+            watchdog.status(f"is opened anew: {reopen.why}")
+            standing = orders_of(unit)
+        wanted = in_force()
+        # An alarm keeps the board that is open, and so the settings that go with it.
+        done = not kept.alarmed or kept.same_board(wanted.board, board_settings(wanted))
+        settings = wanted if done else settings
+
+
+def orders_of(unit: Unit) -> dict[str, Order]:
+    """What an operator ordered and still stands, by the lane."""
+    lanes = {each.setup.name: unit.gate.lane(each.setup.name).standing for each in unit.settings.lanes}
+    free = {name: Order.FREE for name, standing in lanes.items() if Cause.OPERATOR in standing.free}
+    return free | {name: Order.SHUT for name, standing in lanes.items() if Cause.OPERATOR in standing.shut}
+
+
+def begin(unit: Unit, standing: dict[str, Order]) -> None:
+    """Start the loop's parts. What was ordered before the gate was opened anew comes before any scan."""
+    lanes = {lane.setup.name for lane in unit.settings.lanes}
+    for lane, order in standing.items():
+        if lane in lanes:
+            unit.gate.order(lane, order, AS_BEFORE)
+    unit.gate.start()
+
+
+@contextmanager
+def heard_signals(gate: Gate) -> Iterator[list[int]]:
+    """SIGTERM and SIGINT end the loop after its present turn; the list is of those that came.
+
+    SIGUSR1 acknowledges an alarm that is over.
+    """
+    caught: list[int] = []
+
+    def stop(number: int, *_: object) -> None:
+        caught.append(number)
+        gate.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: gate.acknowledge("at the gate"))
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def told_of_faults(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Complain) -> Iterator[None]:
+    """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error."""
+    over = threading.Event()
+    work = (unit, watchdog, reopen, complain, over)
+    thread = threading.Thread(target=tell, args=work, name="faults", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(LOOK_S)
+
+
+def tell(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Complain, over: threading.Event) -> None:
+    """The thread's work, until the gate stops."""
+    faults = Faults(partial(faults_of, unit))
+    complain(ready_line(unit, faults.news()))
+    watchdog.status(status_line(faults.present()))
+    while not over.wait(LOOK_S):
+        for line in (news := faults.news()):
+            complain(line)
+        if news:
+            watchdog.status(status_line(faults.present()))
+        reopen.look()
+
+
+def status_line(faults: list[str]) -> str:
+    """What `systemctl status gate` shows."""
+    return f"faults: {len(faults)}; {'; '.join(faults)}" if faults else "no fault"
+
+
+def ready_line(unit: Unit, faults: list[str]) -> str:
+    """What a person wants to know at the start."""
+    lanes = ", ".join(lane.setup.name for lane in unit.settings.lanes)
+    parts = [f"ready: lanes {lanes}; {unit.catalogue.count:,} tickets; epoch {unit.journal.epoch}"]
+    if brokers := ", ".join(f"{broker.host}:{broker.port}" for broker in unit.settings.brokers):
+        parts.append(f"reports through {brokers}")
+    if unsettled := len(unit.journal.unsettled):
+        parts.append(f"admissions that the last run did not settle, and that count as used: {unsettled}")
+    return "; ".join([*parts, *faults])

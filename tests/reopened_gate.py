@@ -1,0 +1,168 @@
+"""Gates one after the other in a process of its own: `python -m tests.reopened_gate CONFIG DATA`.
+
+Each command is a JSON object on a line of its standard input, and has one answer on standard output. Each
+opening of a board makes a new fake one; what its lanes did so far is kept over all of them.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from firmware.cli import complain
+from firmware.config import load
+from firmware.core.events import Order
+from firmware.kept import Kept
+from firmware.run import Reopen, serve
+from firmware.unit import Unit
+from firmware.watchdog import Watchdog
+from hal import board as boards
+from hal.fake import FakeBoard, FakeLaneSettings, Person
+from hal.schedule import RealTime
+
+PATIENCE_S = 60.0  # only a failing test waits this long
+PACE_S = 0.002
+PERSON = Person("through", 5)
+
+
+class WatchedReopen(Reopen):
+    """Says how many gates there were."""
+
+    opened = 0
+    unit: Unit | None = None
+
+    def begin(self, unit: Unit, done: bool) -> None:
+        self.unit = unit
+        super().begin(unit, done)
+        self.opened += 1
+
+
+class Door:
+    """Carries the commands out."""
+
+    def __init__(self, kept: Kept, config: Path) -> None:
+        self.config = config
+        self.boards: list[FakeBoard] = []
+        self.reopen = WatchedReopen(kept, complain)
+        self.pace = threading.Event()
+        boards.BOARDS["fake"] = self.build
+
+    def build(self, settings: Mapping[str, object]) -> FakeBoard:
+        """A board with these lanes, in the place of the one before."""
+        lanes = settings["lanes"]
+        assert isinstance(lanes, list)
+        made = [FakeLaneSettings(lane["name"], lane["ways"], lane["sensor"]) for lane in lanes]
+        self.boards.append(FakeBoard(made, RealTime(), usual=PERSON))
+        return self.boards[-1]
+
+    @property
+    def board(self) -> FakeBoard:
+        """The one in use."""
+        return self.boards[-1]
+
+    def run(self) -> None:
+        """Until the input ends."""
+        for line in sys.stdin:
+            command = json.loads(line)
+            found = getattr(self, "do_" + command.pop("do"))(**command)
+            sys.stdout.write(json.dumps(found) + "\n")
+            sys.stdout.flush()
+
+    def until(self, what: object) -> bool:
+        """Wait for what has no bell of its own."""
+        assert callable(what)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not (found := what()) and time.monotonic() < deadline_s:
+            self.pace.wait(PACE_S)
+        return bool(found)
+
+    def do_opened(self, count: int) -> bool:
+        """Wait for as many gates."""
+        return self.until(lambda: self.reopen.opened >= count and not self.reopen.came_about)
+
+    def do_reopen(self) -> int:
+        """Ask for another gate; how many there were."""
+        opened = self.reopen.opened
+        self.reopen("the test")
+        return opened
+
+    def do_scan(self, code: str, lane: str) -> bool:
+        """Hold a code to a reader, until something is heard that was not before."""
+        tape = self.board.tape
+        seen = len(tape.values(lane, "buzzer"))
+        return self.board.fakes[lane].scan(code) and self.until(
+            lambda: len(tape.values(lane, "buzzer")) > seen
+        )
+
+    def do_crowd(self, count: int, lanes: list[str], settings: list[str]) -> int:
+        """People at each lane, one after the other, who hold up their codes whatever the lamp shows.
+
+        Meanwhile the gate is opened anew with each of these settings; how many people got an answer.
+        """
+        answered = [0] * len(lanes)
+
+        def people(number: int, lane: str) -> None:
+            for person in range(number, count * len(lanes), len(lanes)):
+                answered[number] += self.do_scan(f"T{person}", lane)
+
+        threads = [threading.Thread(target=people, args=(n, lane)) for n, lane in enumerate(lanes)]
+        for thread in threads:
+            thread.start()
+        for number, text in enumerate(settings):
+            self.config.write_text(text, "utf-8")
+            self.reopen("the test")
+            assert self.do_opened(number + 2)
+        for thread in threads:
+            thread.join()
+        return sum(answered)
+
+    def do_stay(self) -> bool:
+        """From now on nobody walks."""
+        for fake in self.board.fakes.values():
+            fake.turnstile.usual = Person("stays")
+        return True
+
+    def do_order(self, lane: str, order: str) -> bool:
+        """An operator's."""
+        assert self.reopen.unit is not None
+        return self.reopen.unit.gate.order(lane, Order[order], "the test")
+
+    def do_press(self) -> bool:
+        """Raise the alarm; true when every lane is free."""
+        assert self.board.alarm is not None
+        self.board.alarm.press()
+        return all(self.until(lambda n=name: self.relay(n) == "both") for name in self.board.fakes)
+
+    def do_release(self) -> bool:
+        """End it; true when every lane is locked."""
+        assert self.board.alarm is not None
+        self.board.alarm.release()
+        return all(self.until(lambda n=name: self.relay(n) == "locked") for name in self.board.fakes)
+
+    def relay(self, lane: str) -> str:
+        """What it did last."""
+        return str(self.board.tape.values(lane, "relay")[-1:] or "")[2:-2]
+
+    def do_relays(self) -> dict[str, list[str]]:
+        """What they did, on the board in use."""
+        return {name: self.board.tape.values(name, "relay") for name in self.board.fakes}
+
+    def do_boards(self) -> int:
+        """How many there were."""
+        return len(self.boards)
+
+
+def main() -> int:
+    """Run the gates on this thread, as the command does."""
+    config, data = map(Path, sys.argv[1:])
+    with Watchdog() as watchdog, Kept(watchdog) as kept:
+        door = Door(kept, config)
+        threading.Thread(target=door.run, daemon=True).start()
+        return serve(partial(load, config), data, watchdog, door.reopen, complain)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
