@@ -14,7 +14,19 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from firmware import wire
-from firmware.mqtt.broker import ENVELOPE_BYTES, PACE, PACKET_BYTES_MAX, Broker, Fault, Pace, Tls, opened
+from firmware.facts import synchronised
+from firmware.mqtt.broker import (
+    ENVELOPE_BYTES,
+    PACE,
+    PACKET_BYTES_MAX,
+    Broker,
+    ClockBeforeTls,
+    Fault,
+    Pace,
+    Tls,
+    opened,
+    with_identity,
+)
 from firmware.mqtt.link import TURN_S, Came, Ended, Limits, Link, Publication, Taken, Wake
 
 __all__ = [
@@ -30,9 +42,11 @@ __all__ = [
     "Tls",
     "TooLarge",
     "opened",
+    "with_identity",
 ]
 
 LEAVE_S = 2.0  # for the last acknowledgements and the farewell; whoever closes waits for it
+CLOCK = "clock before TLS"  # how a fault of our own clock begins
 HEAD_BYTES = 16  # of a packet: its type, lengths and id
 STEPS_MAX = 16  # doublings of a wait; more would overflow, and the longest wait is reached long before
 
@@ -187,16 +201,19 @@ class Line:
         farewell: Callable[[int], Publication] | None = None,
         pace: Pace = PACE,
         window: int = wire.WINDOW_MESSAGES,
+        trusted: Callable[[], bool] = synchronised,
     ) -> None:
         """`will` and `farewell` are asked with the number of the connection.
 
         The farewell goes out before a tidy end; where it is not taken, the broker is asked to send the will.
-        What we publish does not come back to us, except by a shared subscription.
+        What we publish does not come back to us, except by a shared subscription. `trusted` says whether our
+        clock is set: where it is not, a certificate out of its time is a fault of the clock.
         """
         assert brokers, "a line needs a broker"
         self._brokers, self._client_id, self._listener = tuple(brokers), client_id, listener
         self._subscriptions = tuple(subscriptions)
         self._will, self._farewell, self._pace, self._window = will, farewell, pace, window
+        self._trusted = trusted
         self._closing = threading.Event()
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -271,16 +288,17 @@ class Line:
         """Connect to a broker, and stay as long as it lasts."""
         self._attempts += 1
         number = self._attempts
-        link = Link(broker, self._client_id, self._pace, self._wake, self._closing)
+        link = Link(broker, self._client_id, self._pace, self._wake, self._closing, self._trusted)
         try:
             limits = link.connect(self._will(number) if self._will else None)
             early = link.subscribe(self._subscriptions)
         except Fault as fault:
             link.abandon()
-            self._note(broker, str(fault))
+            self._note(broker, str(fault), isinstance(fault, ClockBeforeTls))
             return _End.NEVER
         session = self._session = Session(number, link, limits, self._window)
         self._faults.pop(f"broker {broker.name}", None)
+        self._faults.pop(f"{CLOCK} at broker {broker.name}", None)
         self._faults.pop(f"messages to broker {broker.name}", None)
         self._connections += 1
         began_s = time.monotonic()
@@ -317,7 +335,8 @@ class Line:
             if self._closing.is_set():
                 return "closed", True
             if place and self._look is None and time.monotonic() >= look_s:
-                self._look = _Look(self._brokers[:place], self._client_id, self._pace, self._wake)
+                before = self._brokers[:place]
+                self._look = _Look(before, self._client_id, self._pace, self._wake, self._trusted)
             if self._look is not None and self._look.done:
                 for broker, text in self._look.faults:
                     self._note(broker, text)
@@ -376,14 +395,25 @@ class Line:
             self._look.close()
             self._look = None
 
-    def _note(self, broker: Broker, text: str) -> None:
-        self._fault = self._faults[f"broker {broker.name}"] = text
+    def _note(self, broker: Broker, text: str, clock: bool = False) -> None:
+        """One thing at a time is wrong with a broker."""
+        things = [f"broker {broker.name}", f"{CLOCK} at broker {broker.name}"]
+        self._fault = self._faults[things.pop(clock)] = text
+        self._faults.pop(things.pop(), None)
 
 
 class _Look:
     """Looks, on a thread of its own, whether one of the brokers accepts us; without a will, for a moment."""
 
-    def __init__(self, brokers: Sequence[Broker], client_id: str, pace: Pace, wake: Wake) -> None:
+    def __init__(
+        self,
+        brokers: Sequence[Broker],
+        client_id: str,
+        pace: Pace,
+        wake: Wake,
+        trusted: Callable[[], bool],
+    ) -> None:
+        self._trusted = trusted
         self.found: Broker | None = None
         self.faults: list[tuple[Broker, str]] = []
         self.done = False
@@ -400,7 +430,7 @@ class _Look:
 
     def _run(self) -> None:
         for broker in self._brokers:
-            link = Link(broker, self._client_id, self._pace, self._wake, self._closing)
+            link = Link(broker, self._client_id, self._pace, self._wake, self._closing, self._trusted)
             try:
                 link.connect()
                 self.found = broker

@@ -58,6 +58,15 @@ class Pace(NamedTuple):
 PACE = Pace()
 
 
+def with_identity(settings: BrokerSettings, data: Path) -> BrokerSettings:
+    """A gate that was enrolled is known by the certificate in its data, where the settings name none."""
+    own = data.absolute() / "identity"
+    if not settings.tls or settings.ca_file or settings.cert_file or not (own / "ca.pem").exists():
+        return settings
+    ca, certificate, key = (str(own / name) for name in ("ca.pem", "gate.pem", "gate.key"))
+    return settings._replace(ca_file=ca, cert_file=certificate, key_file=key)
+
+
 def opened(settings: BrokerSettings) -> Broker:
     """A broker of the settings, with the password read from its file. Raises `SettingsError`."""
     tls = Tls(settings.ca_file, settings.cert_file, settings.key_file) if settings.tls else None
@@ -84,6 +93,10 @@ class Fault(Exception):
     """A broker cannot be used; the text names it and the mend."""
 
 
+class ClockBeforeTls(Fault):
+    """A broker's certificate is not valid at this time, but nobody has set our clock yet. NTP comes first."""
+
+
 class TlsSocket(ssl.SSLSocket):
     """Closes itself where TLS does not come about; paho would leave it open."""
 
@@ -102,6 +115,9 @@ def tls_context(broker: Broker, tls: Tls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
         context.sslsocket_class = TlsSocket
         if tls.cert_file:
+            if not Path(tls.cert_file).exists():
+                mend = "a gate that enrols waits for it (gatepost fleet serve); else check the path"
+                raise Fault(f"broker {broker.name}: there is no certificate {tls.cert_file}: {mend}")
             what = f"cert_file {tls.cert_file} with key_file {tls.key_file or 'left out'}"
             context.load_cert_chain(tls.cert_file, tls.key_file or None, password="")  # no terminal is asked
     except OSError as error:
@@ -117,6 +133,21 @@ def plain(error: OSError | None) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS failed").replace("_", " ").lower()
     return "" if error is None else error.strerror or type(error).__name__
+
+
+NOT_YET_VALID, EXPIRED = 9, 10  # X509_verify_cert_error_string(3)
+
+
+def by_clock(error: Exception) -> bool:
+    """Whether a certificate would be good at another time."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in (NOT_YET_VALID, EXPIRED)
+
+
+def clock_before_tls(broker: Broker, error: Exception) -> ClockBeforeTls:
+    """By a clock that nobody has set, such a certificate says nothing; it is refused all the same."""
+    why = plain(error) if isinstance(error, OSError) else ""
+    mend = "it is set by NTP (timedatectl), and then this is tried again by itself"
+    return ClockBeforeTls(f"clock before TLS: broker {broker.name}: {why}, but our clock is not set: {mend}")
 
 
 def unreachable(broker: Broker, error: Exception, pace: Pace) -> str:

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from firmware.mqtt.broker import (
     Broker,
     Fault,
     Pace,
+    by_clock,
+    clock_before_tls,
     closed_early,
     plain,
     refused,
@@ -133,10 +135,16 @@ class Link:
     """A paho client. Its callbacks only note what happened, so that no lock of paho's is held around ours."""
 
     def __init__(
-        self, broker: Broker, client_id: str, pace: Pace, wake: Wake, closing: threading.Event
+        self,
+        broker: Broker,
+        client_id: str,
+        pace: Pace,
+        wake: Wake,
+        closing: threading.Event,
+        trusted: Callable[[], bool],
     ) -> None:
-        """`closing`, with a wake, breaks off what waits for the broker."""
-        self.broker = broker
+        """`closing`, with a wake, breaks off what waits for the broker; `trusted`: our clock is set."""
+        self.broker, self._trusted = broker, trusted
         self._pace, self._wake, self._closing = pace, wake, closing
         self._accepted = False
         self._events: deque[Event] = deque()
@@ -196,6 +204,8 @@ class Link:
                 properties=properties,
             )
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+            if by_clock(error) and not self._trusted():
+                raise clock_before_tls(self.broker, error) from None
             raise Fault(unreachable(self.broker, error, self._pace)) from None
         if self._closing.is_set():  # perhaps long ago, and nobody waits for us any more
             raise self._broken_off()

@@ -29,7 +29,7 @@ from firmware.row import Row
 from firmware.rows import RowReader
 from firmware.sync import Sync, Taken
 from firmware.uplink.notes import Notes
-from firmware.uplink.part import Part
+from firmware.uplink.part import Part, Troubled
 from firmware.uplink.peers import Peers
 from firmware.uplink.presence import Presences
 from firmware.uplink.rows_up import ENVELOPE_BYTES, SPARE_MESSAGES, RowsUp
@@ -116,6 +116,7 @@ class Uplink:
                 will=self._presences.will,
                 farewell=self._presences.will,
                 pace=pace,
+                trusted=trusted,
             )
             self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
             self._undo = undo.pop_all()
@@ -147,6 +148,9 @@ class Uplink:
         found = {**self._line.faults(), **self._faults}
         if fault := self._sync.fault:
             found["catalogue from the bridge"] = fault
+        for part in self._parts:
+            if isinstance(part, Troubled):
+                found.update(part.faults())
         return found
 
     # --- called by the line, on its thread -----------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What shares the gate's connection with rows and tickets: orders, settings, telemetry, renewals."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from firmware import wire
 
@@ -34,3 +34,11 @@ class Part(Protocol):
 
     def outgoing(self, now_s: float) -> Iterator[Outgoing]:
         """What is due at this monotonic time; a message is on its way where the iterator is resumed."""
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A part that may have faults of its own."""
+
+    def faults(self) -> dict[str, str]:
+        """What is wrong with it, by the thing. Asked on any thread; does not wait."""
