@@ -73,7 +73,11 @@ class Breaker:
             return max(0.0, self._trial_s - self._clock()) if self._open else None
 
     def tried(self, why: str, rest_s: float = 0.0) -> None:
-        """What came of a trial: "" for an answer in time, which closes, or what went wrong."""
+        """What came of a trial: "" for an answer in time, which closes, or what went wrong.
+
+        A trial need not have reached what answers asks (at Presence it is another service), so one that
+        closes is believed as far as the next ask: a failure opens again, an answer ends the suspicion.
+        """
         with self._lock:
             if not self._open:
                 return
@@ -83,6 +87,7 @@ class Breaker:
                 self._why = why
                 self._trial_s = now_s + max(self._rest_s, rest_s)
                 return
-            self._open, self._why, self._row, self._closed_s = False, "", 0, now_s
+            self._open, self._why, self._closed_s = False, "", now_s
+            self._row = FAILURES_IN_A_ROW - 1
             self._last.clear()
         self._changed()

@@ -70,9 +70,18 @@ def test_a_trial_that_is_answered_closes_it(at: Desk) -> None:
     assert at.breaker.trial_in_s() == 0.0
     at.breaker.tried("")
     assert (at.breaker.is_open, at.breaker.why, at.changes) == (False, "", 2)
+    at.breaker.answered()
     for _ in range(FAILURES_IN_A_ROW - 1):
         at.breaker.failed("once more")
     assert not at.breaker.is_open, "old failures are forgotten"
+
+
+def test_after_a_trial_one_failure_opens_it_again_for_a_trial_asks_no_ticket(at: Desk) -> None:
+    at.open()
+    at.breaker.tried("")
+    at.breaker.failed("asks are silent")
+    assert (at.breaker.is_open, at.breaker.why, at.breaker.openings) == (True, "asks are silent", 2)
+    assert at.breaker.trial_in_s() == 2 * REST_S_MIN
 
 
 def test_trials_that_fail_come_later_and_later_up_to_a_bound(at: Desk) -> None:
