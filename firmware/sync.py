@@ -107,6 +107,12 @@ class Sync:
         """There is a new connection: what was asked for over the last one may not come any more."""
         self._behind, self._pages_due = True, 0
 
+    def fetch_whole(self) -> None:
+        """Fetch the whole list, whatever is in use: a person wants it."""
+        self._whole = self._behind = True
+        if self._opened is not None:
+            self._opened.clear()
+
     def request(self) -> wire.CatalogueRequest | None:
         """What to ask for now; `None` while there is nothing to ask for.
 
@@ -271,9 +277,7 @@ class Sync:
         """Fetch the whole list, unless that was tried within the hour."""
         if self._now_s() >= self._whole_from_s:
             self._whole_from_s = self._now_s() + WHOLE_AGAIN_S
-            self._whole = self._behind = True
-            if self._opened is not None:
-                self._opened.clear()
+            self.fetch_whole()
 
     def _noted(self, items: Sequence[wire.Change]) -> bool:
         moved = [item for item in items if isinstance(item, wire.Moved)]

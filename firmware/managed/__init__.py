@@ -4,36 +4,23 @@ A gate that knows no operators (`identity/operators.toml` in its data) is not ma
 imported.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from firmware.catalogue import Catalogue
 from firmware.config import Settings
 from firmware.gate import Gate
 from firmware.journal import Journal
+from firmware.managed.managed import Managed
+from firmware.managed.orders import Orders
 from firmware.row import Row
 from firmware.signing import Operator, OperatorsUnusable, operators_of
 from firmware.uplink import Uplink
 from firmware.uplink.part import Part
 
-
-class Managed(NamedTuple):
-    """A gate as its parts see it."""
-
-    settings: Settings
-    data: Path
-    catalogue: Catalogue
-    journal: Journal
-    gate: Gate
-    uplink: Callable[[], Uplink]
-    """The connection that the parts share; it is made after them."""
-    operators: Mapping[str, Operator]
-    """Whose signatures count, by the id of their key."""
-
-
-PARTS: tuple[Callable[[Managed], AbstractContextManager[Part]], ...] = ()
+PARTS: tuple[Callable[[Managed], AbstractContextManager[Part]], ...] = (Orders,)
 """Made in this order; each is entered at once, and left when the gate is closed."""
 
 
@@ -46,6 +33,8 @@ def parts_of(
     uplink: Callable[[], Uplink],
     operators: Path,
     stack: ExitStack,
+    config: Path | None = None,
+    root: Path = Path("/"),
 ) -> tuple[Part, ...]:
     """The parts of a managed gate. Where the list of operators cannot be read, nobody is obeyed."""
     found: Mapping[str, Operator] = {}
@@ -54,5 +43,8 @@ def parts_of(
     except (OSError, ValueError, OperatorsUnusable) as error:
         text = f"no order and no settings are taken: {operators}: {error}"
         journal.note(Row("fault", "", gate.clock.now(), text=text))
-    managed = Managed(settings, data, catalogue, journal, gate, uplink, found)
+    supervised = "INVOCATION_ID" in os.environ  # systemd.exec(5)
+    managed = Managed(
+        settings, data, catalogue, journal, gate, uplink, found, config, root, supervised=supervised
+    )
     return tuple(stack.enter_context(part(managed)) for part in PARTS)

@@ -153,6 +153,10 @@ class Uplink:
                 found.update(part.faults())
         return found
 
+    def refresh(self, whole: bool) -> None:
+        """Ask for changes of the catalogue now, or for the whole list. From any thread."""
+        self._inbox.put_always(partial(self._on_refresh, whole))
+
     # --- called by the line, on its thread -----------------------------------------------------------------
 
     def connected(self, session: Session) -> None:
@@ -325,6 +329,13 @@ class Uplink:
             self._session, self._connected_to = None, ""
         if self._vendors is not None:  # once more: this thread may have had it connected meanwhile
             self._vendors.disconnected(session)
+
+    def _on_refresh(self, whole: bool) -> None:
+        if whole:
+            self._sync.fetch_whole()
+        else:
+            self._sync.connected()
+        self._ask_s = 0.0
 
     def _on_birth_taken(self) -> None:
         self._presences.born = True

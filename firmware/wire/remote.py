@@ -54,7 +54,8 @@ class Order(Message, frozen=True):
 
     `epoch`, `random` and `connection` are those of the gate's birth that the operator saw: an order for an
     earlier connection is stale. `lane` is empty for all lanes; `direction` counts where a lane works both
-    ways. `sealed` is the new venue key for this gate (`rotate_key`), and empty else.
+    ways. `whole` asks for the whole list instead of what changed (`refresh`). `sealed` is the new venue key
+    for this gate (`rotate_key`), and empty else.
     """
 
     venue: Name
@@ -69,6 +70,7 @@ class Order(Message, frozen=True):
     lane: NameOrNone = ""
     direction: Direction = Direction.IN
     sealed: Sealed = b""
+    whole: bool = False
 
 
 class Done(StrEnum):

@@ -1,0 +1,164 @@
+"""Gates that obey, on a fake board and a real broker, and somebody with a key."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firmware import wire
+from firmware.fleet.operator_line import Heard, OperatorLine
+from firmware.mqtt import Broker, Publication
+from firmware.shots import Shot
+from firmware.signing import Operator, Role, key_id, sign, text_of
+from firmware.unit import OPERATORS, open_unit
+from hal.fake import FakeBoard, FakeLaneSettings
+from hal.schedule import VirtualTime
+from tests.brokers import LIMIT_S, QUICK
+from tests.uplinks import MODEL_LANE, VENUE, RunningGate, settings_of
+
+MINUTE_MS = 60_000
+
+
+class Key(NamedTuple):
+    """An operator's key."""
+
+    name: str
+    role: Role
+    private: Ed25519PrivateKey
+
+    @property
+    def operator(self) -> Operator:
+        """As gates know it."""
+        public = self.private.public_key()
+        return Operator(key_id(public), self.name, self.role, public)
+
+
+ANN = Key("ann", Role.SUPERVISOR, Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+BOB = Key("bob", Role.STEWARD, Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64))))
+EVE = Key("eve", Role.SUPERVISOR, Ed25519PrivateKey.from_private_bytes(bytes(range(64, 96))))
+
+
+def know(data: Path, *keys: Key) -> None:
+    """Have the gate of this data obey these."""
+    (data / OPERATORS).parent.mkdir(exist_ok=True)
+    (data / OPERATORS).write_text(text_of([key.operator for key in keys]), "utf-8")
+
+
+class Wall:
+    """A wall clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.utc_ns = time.time_ns()
+
+    def __call__(self) -> int:
+        return self.utc_ns
+
+    def set(self, ms: int) -> None:
+        self.utc_ns += ms * 1_000_000
+
+    @property
+    def utc_ms(self) -> int:
+        return self.utc_ns // 1_000_000
+
+
+@contextmanager
+def managed_gate(
+    data: Path,
+    gate: str,
+    port: int,
+    lanes: str = MODEL_LANE,
+    *,
+    utc_ns: Callable[[], int] = time.time_ns,
+    trusted: Callable[[], bool] = lambda: True,
+    **more: Any,
+) -> Iterator[RunningGate]:
+    """A gate whose loop runs until the end of the block, or until it is told to stop."""
+    settings = settings_of(gate, port, lanes)
+    board = FakeBoard([FakeLaneSettings(lane.setup.name) for lane in settings.lanes], VirtualTime())
+    found: list[RunningGate] = []
+
+    def watch(shot: Shot) -> None:
+        found[0].watch(shot)
+
+    with open_unit(
+        settings, data, board=board, trusted=trusted, watch=watch, pace=QUICK, utc_ns=utc_ns, **more
+    ) as unit:
+        running = RunningGate(unit, board)
+        found.append(running)
+        unit.gate.start()
+        loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
+        loop.start()
+        try:
+            yield running
+        finally:
+            unit.gate.stop()
+            loop.join(LIMIT_S)
+
+
+class Hand:
+    """Somebody at the broker: signs as who they like, sends what they like, hears all replies."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.replies: list[wire.Reply] = []
+        self.line = OperatorLine(broker, VENUE, "hand", (wire.REPLY,), self._hear, QUICK)
+        self._counter = 1000
+
+    def _hear(self, heard: Heard) -> None:
+        if isinstance(heard.message, wire.Reply):
+            self.replies.append(heard.message)
+
+    def birth(self, gate: str) -> wire.Presence:
+        """Of a gate that is connected."""
+        born = self.line.gate(gate, LIMIT_S)
+        assert born is not None
+        return born
+
+    def order(self, gate: str, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Order:
+        """An order as it should be, but for what is given."""
+        born = self.birth(gate)
+        self._counter += 1
+        order = wire.Order(
+            venue=VENUE,
+            gate=gate,
+            key=key.operator.key,
+            counter=self._counter,
+            epoch=born.epoch,
+            random=born.random,
+            connection=born.connection,
+            expires_utc_ms=time.time_ns() // 1_000_000 + MINUTE_MS,
+            what=what,
+        )
+        return msgspec.structs.replace(order, **otherwise)
+
+    def give(self, gate: str, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Reply:
+        """Sign an order, send it, and wait for the reply."""
+        return self.send(gate, wire.encode(sign(key.private, self.order(gate, what, key, **otherwise))))
+
+    def send(self, gate: str, payload: bytes, retain: bool = False) -> wire.Reply:
+        """Send any bytes, and wait for the reply."""
+        before = len(self.replies)
+        self.put(gate, payload, retain)
+        found = self.line.wait(lambda: self.replies[before:] or None, LIMIT_S)
+        assert found, self.line.faults
+        return found[0]
+
+    def put(self, gate: str, payload: bytes, retain: bool = False) -> None:
+        """Send any bytes, until the broker has them."""
+        session = self.line._session
+        assert session is not None
+        address = wire.address(wire.COMMAND, VENUE, gate)
+        assert session.publish(Publication(address, payload, retain=retain))
+        assert self.line.wait(lambda: True if not session.in_flight else None, LIMIT_S)
+
+
+@contextmanager
+def hand_at(broker: Broker) -> Iterator[Hand]:
+    """Connected."""
+    hand = Hand(broker)
+    with hand.line:
+        yield hand
