@@ -94,7 +94,7 @@ def open_unit(
             gate.told(news)
 
         with standby.kept(complain):
-            brokers = _brokers(settings)
+            brokers = _brokers(settings, data)
             catalogue, journal = _stores(settings, data, clock, told, stack)
             lanes = tuple(_lanes(settings, board, readers or {}, opener, stack))
             left_free = unacknowledged(data / "journal", [setup for setup, _ in lanes])
@@ -251,13 +251,13 @@ def _each_second(
     return each_second
 
 
-def _brokers(settings: Settings) -> "tuple[Broker, ...]":
+def _brokers(settings: Settings, data: Path) -> "tuple[Broker, ...]":
     """With their passwords, so that one that cannot be read is told before anything is opened."""
     if not settings.brokers:
         return ()
-    from firmware.mqtt import opened
+    from firmware.mqtt import opened, with_identity
 
-    return tuple(map(opened, settings.brokers))
+    return tuple(opened(with_identity(broker, data)) for broker in settings.brokers)
 
 
 def board_settings(settings: Settings) -> dict[str, object]:

@@ -13,6 +13,7 @@ from firmware.catalogue import Catalogue
 from firmware.config import Settings
 from firmware.gate import Gate
 from firmware.journal import Journal
+from firmware.managed.identity import identity_of
 from firmware.managed.managed import Managed
 from firmware.managed.orders import Orders
 from firmware.row import Row
@@ -20,7 +21,7 @@ from firmware.signing import Operator, OperatorsUnusable, operators_of
 from firmware.uplink import Uplink
 from firmware.uplink.part import Part
 
-PARTS: tuple[Callable[[Managed], AbstractContextManager[Part]], ...] = (Orders,)
+PARTS: tuple[Callable[[Managed], AbstractContextManager[Part]], ...] = (Orders, identity_of)
 """Made in this order; each is entered at once, and left when the gate is closed."""
 
 
