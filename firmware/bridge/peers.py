@@ -1,8 +1,8 @@
 """The bridges of one ledger: what one of them held that died is soon another's.
 
 Each has a name, `life@place`: a number that no other process has, and the folder that it works on. Whoever
-works on a folder knows that all before it are dead. Of the other folders PostgreSQL tells who is alive; where
-nobody can tell, leases have to run out.
+works on a folder knows that all before it are dead, unless one shows that it is alive. PostgreSQL tells who
+does; where nobody can tell, leases of other folders have to run out.
 """
 
 import hashlib
@@ -42,15 +42,19 @@ class Peers:
     def __init__(
         self, name: str, sign: SignOfLife, ledger: Ledger, feed: Feed, freed: Callable[[], None]
     ) -> None:
-        """Show that this bridge is alive, and free what the ones before it in this place held."""
+        """Show that this bridge is alive, and free what the ones before it in this place held.
+
+        Another machine may have the same name and the same folder: who shows that he is alive keeps it all.
+        """
         self._sign = sign
         self._ledger = ledger
         self._feed = feed
         self._freed = freed
         self._missed = frozenset[str]()
-        sign.alive()
+        alive = sign.alive() or frozenset()
         place = name.partition("@")[2]
-        self._free(frozenset(each for each in self._holders() if each.partition("@")[2] == place))
+        here = (each for each in self._holders() if each.partition("@")[2] == place)
+        self._free(frozenset(each for each in here if life_of(each) not in alive))
 
     def turn(self) -> float:
         """Free what dead ones held. One is dead who is missed twice: a database that restarts loses all."""

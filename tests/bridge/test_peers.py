@@ -121,6 +121,19 @@ def test_a_start_frees_what_the_one_before_it_in_the_same_place_held(kept: Books
         assert not freed.times, "nobody waits for it yet"
 
 
+def test_one_of_the_same_name_and_folder_on_another_machine_keeps_what_it_holds_while_it_lives(
+    kept: Books,
+) -> None:
+    claimed_by(kept, name_of(7, "here"), "t1")
+    with kept.database.sign_of_life(7) as sign:
+        sign.alive()
+        with peers_of(kept, 8, "here") as (peers, freed):
+            peers.turn()
+            peers.turn()
+            assert kept.ledger.holders() == {name_of(7, "here")}
+            assert not freed.times
+
+
 def test_a_database_that_ends_all_connections_is_shown_again_that_this_bridge_is_alive(
     kept: Books, tmp_path: Path
 ) -> None:
