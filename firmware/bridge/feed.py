@@ -7,16 +7,21 @@ differs for a gate costs a number. One process at a time reads an account; any n
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from firmware import wire
 from firmware.bridge import schema
-from firmware.bridge.database import NUMBER, Database, insert_new, last_number
+from firmware.bridge.database import NUMBER, Database, last_number
 from firmware.bridge.foreign import NOTHING, is_foreign, known_of
 from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.numbered import Window, window
+from firmware.bridge.states import FEED as _FEED
+from firmware.bridge.states import KEY as _KEY
+from firmware.bridge.states import set_state as _set
+from firmware.bridge.states import states as _states
 from firmware.bridge.tickets import (
     TEXT_CHARACTERS_MAX,
     Listed,
@@ -30,15 +35,18 @@ from firmware.bridge.tickets import (
     rows_where,
     store,
 )
-from firmware.bridge.vendor import Listing, VendorTicket
+from firmware.bridge.vendor import SHRUNK_UNUSED_MIN, Listing, VendorTicket
 from firmware.core.movements import Act
 from firmware.core.ticket import Direction, Perimeter, Spend, Status
-from firmware.venue_key import digest_of, key_mark, keyed
+from firmware.venue_key import digest_of, key_mark, key_with, keyed
 
 TAKE_ROWS = 2000  # tickets in one transaction: it holds the ledger's write lock for some 50 ms
 # A whole list that lost more than half of an account at once is more often a fault than a fact. A small
 # account may well end like that.
 SHRUNK_TICKETS_MIN = 101
+# Where a list has unused tickets only, what vanished is used, and refused at the gates. So more than half of
+# them is believed when each list of so long a time said so.
+DOUBT_MS = 600_000
 # Between two pages of one run; a page may take 100 s. Who takes longer may be overtaken, which costs that run
 # and nothing else. So long an account is not read after the machine that read it has died.
 READING_MS = 180_000
@@ -53,7 +61,7 @@ ANNOUNCE_MS = 20_000  # a gate that missed a change hears of it by then, and kno
 # that was tampered with could bring it about.
 RENAME_MS_MIN = 3_600_000
 
-_FEED, _KEY, _RUN, _RENAMED = "feed", "feed key", "feed run", "feed renamed"
+_RUN, _RENAMED = "feed run", "feed renamed"
 _SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
 _READING = "reading:"  # and an account: its last run, until when whose it was may read it alone, and whose
 _ANNOUNCED = "announced"  # up to which number gates were told of changes, and when they last heard anything
@@ -68,9 +76,9 @@ class ReadElsewhere(Exception):
 
 
 class Run(NamedTuple):
-    """One reading of an account's list, which had so many tickets before.
+    """One reading of an account's list, which had so many tickets before, and so many that were not used.
 
-    `began_utc_ms` is 0 where the caller did not say.
+    `began_utc_ms` is 0 where the caller did not say; `unused` is 0 where the run is not whole.
     """
 
     account: str
@@ -78,13 +86,14 @@ class Run(NamedTuple):
     number: int
     began_utc_ms: int
     had: int
+    unused: int
 
 
 class _Doubt(NamedTuple):
-    """Why missing tickets are kept, or ""; `shrunk` where it is because they are so many."""
+    """Why missing tickets are kept, or "". `since`: they are many; the first run that said so, and when."""
 
     text: str = ""
-    shrunk: bool = False
+    since: tuple[int, int] | None = None
 
 
 class _Reading(NamedTuple):
@@ -93,6 +102,13 @@ class _Reading(NamedTuple):
     number: int = 0
     until_ms: int = 0
     reader: str = ""
+
+
+class _Codes(NamedTuple):
+    """A key's mark, and what makes the digests of codes with it."""
+
+    mark: bytes
+    begun: blake2b
 
 
 class Announcement(NamedTuple):
@@ -105,21 +121,28 @@ class Announcement(NamedTuple):
 class Feed:
     """The tickets of a venue, and the movements that only a vendor knows of."""
 
-    def __init__(self, database: Database, venue: str, key: bytes, reader: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        venue: str,
+        key: bytes,
+        reader: str = "",
+        keys: Callable[[], Sequence[bytes]] = tuple,
+    ) -> None:
         """Open it; its name is made on first use. Raises `ForeignLedger`, `FeedKeyChanged`, or `LedgerLost`.
 
-        `reader` tells the bridges of one ledger apart. Empty: like no other.
+        `reader` tells the bridges of one ledger apart. Empty: like no other. `keys` are looked through where
+        the digests have another key than the one known so far.
         """
-        self.key_mark = key_mark(key)
         self._database = database
-        self._codes = keyed(key)
+        self._codes, self._keys = _Codes(key_mark(key), keyed(key)), keys
         self._reader = reader or secrets.token_hex(8)
         database.belong_to(venue)
         with database.transaction() as connection:
             last_number(connection)  # holds the lock: of two processes that start, one makes the name
             said = _states(connection)
             if _FEED not in said:
-                said |= {_FEED: secrets.token_hex(8), _KEY: self.key_mark.hex()}
+                said |= {_FEED: secrets.token_hex(8), _KEY: self._codes.mark.hex()}
                 for name in (_FEED, _KEY):
                     _set(connection, name, said[name])
             if _ANNOUNCED not in said:
@@ -131,43 +154,6 @@ class Feed:
         """Whether this ledger has a feed already, so that nobody should make a new key for it."""
         with database.look() as connection:
             return _FEED in _states(connection)
-
-    @classmethod
-    def rekey(cls, database: Database, venue: str, key: bytes) -> "Feed":
-        """Make all digests with another venue key. The feed gets a new name, so gates load the whole list.
-
-        Every feed of the old key refuses from here on. What breaks off is done by calling it again.
-        """
-        database.belong_to(venue)
-        with database.transaction() as connection:
-            last_number(connection)
-            said = _states(connection)
-            if said.get(_KEY, key_mark(key).hex()) != key_mark(key).hex():
-                _set(connection, _KEY, "")
-        codes, last_id = keyed(key), ""
-        while True:
-            with database.transaction() as connection:
-                if _states(connection).get(_KEY) != "":
-                    break
-                query = (
-                    select(schema.ticket.c.ticket_id, schema.ticket.c.code)
-                    .where(schema.ticket.c.ticket_id > last_id)
-                    .order_by(schema.ticket.c.ticket_id)
-                    .limit(TAKE_ROWS)
-                )
-                rows = connection.execute(query).all()
-                if not rows:
-                    _set(connection, _FEED, secrets.token_hex(8))
-                    _set(connection, _KEY, key_mark(key).hex())
-                    break
-                last_id = rows[-1].ticket_id
-                connection.execute(
-                    update(schema.ticket)
-                    .where(schema.ticket.c.ticket_id == bindparam("of"))
-                    .values(digest=bindparam("made")),
-                    [{"of": row.ticket_id, "made": digest_of(codes, row.code)} for row in rows],
-                )
-        return cls(database, venue, key)
 
     # --- in ------------------------------------------------------------------------------------------
 
@@ -192,7 +178,10 @@ class Feed:
             if _STAMP + account not in said:
                 _set(connection, _STAMP + account, "0")
             self._read_until(connection, account, _Reading(number, now_utc_ms + READING_MS))
-        return Run(account, whole, number, now_utc_ms, int(said.get(_TICKETS + account, "0")))
+            table = schema.ticket.c
+            unused = (table.account == account, table.gone.is_(False), table.status != Status.USED)
+            count = connection.scalar(select(func.count()).where(*unused)) if whole else 0
+        return Run(account, whole, number, now_utc_ms, int(said.get(_TICKETS + account, "0")), count or 0)
 
     def take(self, run: Run, tickets: Sequence[VendorTicket], now_utc_ms: int = 0) -> int:
         """Take in some tickets; of two with one id or one code the last counts.
@@ -205,9 +194,9 @@ class Feed:
             with self._database.transaction() as connection:
                 last_number(connection)  # holds the lock: no other writer between the look and the change
                 said = _states(connection)
-                self._check_key(said)
+                codes = self._check_key(said)
                 self._go_on(connection, said, run, now_utc_ms)
-                made = self._take(connection, run, tickets[start : start + TAKE_ROWS])
+                made = self._take(connection, run, tickets[start : start + TAKE_ROWS], codes)
             highest = max(highest, made)
         return highest
 
@@ -215,7 +204,8 @@ class Feed:
         """The list was read to its end. Where it was the whole list, tickets that it did not have are gone.
 
         Unless it lost more than half of the account: that is reported, and believed when the next whole list
-        says so too. Nor where no more are missing than could not be read. With `again_ms` this bridge goes on
+        says so too; of unused tickets, when lists have said so for `DOUBT_MS`, before and after a restart.
+        Nor where no more are missing than could not be read. With `again_ms` this bridge goes on
         to be the one that reads this account, and means to begin after that time. Returns the highest number
         made, or 0. Raises `ReadElsewhere`.
         """
@@ -223,7 +213,7 @@ class Feed:
             last_number(connection)
             self._go_on(connection, _states(connection), run, now_utc_ms)
         whole = run.whole and listing.whole
-        doubt = self._doubt(run, listing) if whole else _Doubt()
+        doubt = self._doubt(run, listing, now_utc_ms) if whole else _Doubt()
         if whole and not doubt.text:
             highest = self._drop_unseen(run.account, run.number, listing.unseen)
         else:
@@ -235,13 +225,13 @@ class Feed:
             self._read_until(connection, run.account, _Reading(run.number, until_ms))
             _set(connection, _SINCE + run.account, listing.since)
             if doubt.text:
-                key = f"{run.account} {run.number}" if doubt.shrunk else run.account
+                key = f"{run.account} {doubt.since[0]}" if doubt.since else run.account
                 Reports(connection, now_utc_ms).say("missing tickets", key, doubt.text)
             complete = whole or _states(connection)[_STAMP + run.account] != "0"
-            if complete and not doubt.shrunk:
+            if complete and doubt.since is None:
                 _set(connection, _STAMP + run.account, str(now_utc_ms))
             if whole:
-                _set(connection, _DOUBT + run.account, str(run.number) if doubt.shrunk else "")
+                _set(connection, _DOUBT + run.account, "{} {}".format(*doubt.since) if doubt.since else "")
         return highest
 
     def forget(self, account: str) -> int:
@@ -284,6 +274,11 @@ class Feed:
                 if held.until_ms and which(account, held):
                     _set(connection, _READING + account, f"{held.number} 0 {held.reader}")
 
+    def doubts(self, account: str) -> bool:
+        """Whether the last whole list of this account lacked so many tickets that it is not believed yet."""
+        with self._database.look() as connection:
+            return bool(_states(connection).get(_DOUBT + account))
+
     def accounts(self) -> list[str]:
         """The accounts that were ever read and not forgotten."""
         with self._database.look() as connection:
@@ -323,7 +318,7 @@ class Feed:
             return self.page(0, "")
         return wire.CataloguePage(
             feed=said[_FEED],
-            key_mark=self.key_mark,
+            key_mark=bytes.fromhex(said[_KEY]),
             after=after,
             upto=found.upto,
             more=found.more,
@@ -354,6 +349,7 @@ class Feed:
         """
         with self._database.look() as connection:
             said = _states(connection)
+            self._check_key(said)
             found = window(connection, after, int(said[NUMBER]), live=True)
         return self._changes(said, after, found)
 
@@ -385,7 +381,7 @@ class Feed:
     def _changes(self, said: dict[str, str], after: int, found: Window) -> wire.Changes:
         return wire.Changes(
             feed=said[_FEED],
-            key_mark=self.key_mark,
+            key_mark=bytes.fromhex(said[_KEY]),
             after=after,
             upto=found.upto,
             tickets=_tickets(said),
@@ -412,13 +408,26 @@ class Feed:
             )
         return True
 
-    def _check_key(self, said: dict[str, str]) -> None:
+    def _check_key(self, said: dict[str, str]) -> "_Codes":
+        """What makes the digests that are there. Raises `FeedKeyChanged` where that key is not here."""
         self.name = said[_FEED]  # another bridge of this ledger may have given it a new one
-        if said[_KEY] != self.key_mark.hex():
+        codes, mark = self._codes, said[_KEY]
+        if mark == codes.mark.hex():
+            return codes
+        if not mark:
+            raise FeedKeyChanged(
+                f"{self._database.name}: its digests are made with another venue key at this moment: wait, "
+                "or call gatepost rekey once more where it was broken off"
+            )
+        key = key_with(bytes.fromhex(mark), self._keys())
+        if key is None:
             raise FeedKeyChanged(
                 f"{self._database.name}: the digests there were made with another venue key: put the key of "
-                "the venue's gates back, the same at each bridge, or make them anew with this one"
+                "the venue's gates back, the same at each bridge (after gatepost rekey a copy of `key` from "
+                "the data folder where it was called), or make them anew with gatepost rekey"
             )
+        self._codes = codes = _Codes(key_mark(key), keyed(key))
+        return codes
 
     def _go_on(self, connection: Connection, said: dict[str, str], run: Run, now_utc_ms: int) -> None:
         """This run is still the one that reads the account, for another while. Raises `ReadElsewhere`."""
@@ -431,7 +440,9 @@ class Feed:
     def _read_until(self, connection: Connection, account: str, held: "_Reading") -> None:
         _set(connection, _READING + account, f"{held.number} {held.until_ms} {self._reader}")
 
-    def _take(self, connection: Connection, run: Run, tickets: Sequence[VendorTicket]) -> int:
+    def _take(
+        self, connection: Connection, run: Run, tickets: Sequence[VendorTicket], codes: "_Codes"
+    ) -> int:
         listed: dict[str, VendorTicket | None] = {}
         reports = Reports(connection, run.began_utc_ms)
         for each in tickets:
@@ -445,11 +456,11 @@ class Feed:
             listed.pop(ticket_id, None)
             listed[ticket_id] = None if fault else each
         before = concerned(connection, listed)
-        after = merged(before, listed, run.account, run.number, partial(digest_of, self._codes))
+        after = merged(before, listed, run.account, run.number, partial(digest_of, codes.begun))
         moves = _foreign_moves(connection, run, listed)
         return _stored(connection, store(connection, before, after, moves))
 
-    def _doubt(self, run: Run, listing: Listing) -> _Doubt:
+    def _doubt(self, run: Run, listing: Listing, now_utc_ms: int) -> _Doubt:
         """Whether it is believed that the tickets which this whole list did not have are gone."""
         table = schema.ticket.c
         unseen = (
@@ -462,11 +473,15 @@ class Feed:
         with self._database.look() as connection:
             lost = connection.execute(select(func.count()).where(*unseen)).scalar_one()
             doubted = _states(connection).get(_DOUBT + run.account, "")
-        stay = (
-            f"{run.account}: {lost:,} of {run.had:,} tickets are not in the vendor's list any more; they stay"
-        )
-        if run.had >= SHRUNK_TICKETS_MIN and lost * 2 > run.had and not doubted:
-            return _Doubt(f"{stay} until the next whole list says so too", shrunk=True)
+        had, least = (run.unused, SHRUNK_UNUSED_MIN) if listing.unseen else (run.had, SHRUNK_TICKETS_MIN)
+        stay = f"{run.account}: {lost:,} of {had:,} tickets are not in the vendor's list any more; they stay"
+        if had >= least and lost * 2 > had:
+            number, _, since = doubted.partition(" ")
+            first = (int(number), min(int(since or "0"), now_utc_ms)) if doubted else (run.number, now_utc_ms)
+            if listing.unseen and now_utc_ms - first[1] < DOUBT_MS:
+                return _Doubt(f"{stay} until each list of ten minutes says so too", first)
+            if not doubted:
+                return _Doubt(f"{stay} until the next whole list says so too", first)
         if 0 < lost <= skipped:
             return _Doubt(f"{stay}, because {skipped:,} entries of the list could not be read")
         return _Doubt()
@@ -533,16 +548,6 @@ def _stored(connection: Connection, stored: Stored) -> int:
         for account, count in more.items():
             _set(connection, _TICKETS + account, str(int(said.get(_TICKETS + account, "0")) + count))
     return stored.highest
-
-
-def _states(connection: Connection) -> dict[str, str]:
-    """All of the table: some words for each account."""
-    return {row.name: row.value for row in connection.execute(select(schema.state))}
-
-
-def _set(connection: Connection, name: str, value: str) -> None:
-    connection.execute(insert_new(connection, schema.state), {"name": name, "value": value})
-    connection.execute(update(schema.state).where(schema.state.c.name == name).values(value=value))
 
 
 def _reading(said: dict[str, str], account: str) -> _Reading:

@@ -21,6 +21,7 @@ from firmware.core.ticket import Direction, Perimeter, Status, Verdict
 # How long the bridge waits for an answer after its deadline. It makes a credit for whoever was turned away;
 # a person who still stands there after that has long been seen to.
 LATE_S = 7.0
+SHRUNK_UNUSED_MIN = 20  # of fewer unused tickets any part may be used between two looks
 
 
 class Outage(Exception):
@@ -82,10 +83,15 @@ class Unsure(NamedTuple):
 
 
 class Again(NamedTuple):
-    """It was certainly not carried out, and may be sent again. With `doubt`, only after another look."""
+    """It was certainly not carried out, and may be sent again. With `doubt`, only after another look.
+
+    With `unsent` nothing that could carry it out was ever sent, so there is nothing for a person to look up:
+    it is sent again for days.
+    """
 
     why: str
     doubt: bool = False
+    unsent: bool = False
 
 
 Outcome = Accepted | Refused | Unsure | Again
@@ -260,7 +266,8 @@ class Vendor(Protocol):
     """Calls of `tell` that are under way at once, each for other tickets."""
 
     compares: bool
-    """Whether it finds what changed by what it remembers: then the first list after a start is whole."""
+    """Whether it finds what changed by what it remembers: then a list is whole after a start, after one that
+    another bridge has read, and as long as one is in doubt."""
 
     signs: bool
     """Whether its codes are signed, so that gates get its keys."""

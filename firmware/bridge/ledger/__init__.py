@@ -217,10 +217,13 @@ class Ledger:
         with self._database.transaction() as connection:
             telling.give_back(connection, claimed, doubt=doubt, next_utc_ms=max(next_utc_ms, now_utc_ms))
 
-    def write(self, claimed: Claimed, note: str) -> None:
-        """Write down how far the telling of this has come; there to stay when this returns."""
+    def write(self, claimed: Claimed, note: str) -> bool:
+        """Write down how far the telling of this has come; there to stay when this returns.
+
+        Whether it was: not where another one has taken this work meanwhile, or where it is done.
+        """
         with self._database.transaction() as connection:
-            telling.write(connection, claimed, note)
+            return telling.write(connection, claimed, note)
 
     def outcomes_to_tell(
         self, worker: str, now_utc_ms: int, limit: int

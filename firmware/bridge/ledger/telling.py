@@ -257,13 +257,19 @@ def give_back(connection: Connection, claimed: Sequence[Claimed], *, doubt: bool
         )
 
 
-def write(connection: Connection, claimed: Claimed, note: str) -> None:
-    """Keep a note with work that is not done yet; whoever takes it next reads it."""
-    connection.execute(
+def write(connection: Connection, claimed: Claimed, note: str) -> bool:
+    """Keep a note with work that this holder has; whoever takes it next reads it. Whether it still has it."""
+    written = connection.execute(
         update(schema.work)
-        .where(schema.work.c.id == claimed.work, schema.work.c.state != "done")
+        .where(
+            schema.work.c.id == claimed.work,
+            schema.work.c.state == "claimed",
+            schema.work.c.worker == claimed.worker,
+            schema.work.c.attempts == claimed.attempts,
+        )
         .values(text=whole_text(note)[:TEXT_CHARACTERS_MAX])
     )
+    return written.rowcount == 1
 
 
 _UNTOLD = (schema.work.c.state == "done") & schema.work.c.told.is_(False)
