@@ -30,13 +30,14 @@ from firmware.bridge.peers import Peers, name_of, new_life
 from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
+from firmware.bridge.tried import Tried
 from firmware.bridge.vending import Account
 from firmware.bridge.vendor import Vendor
 from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
 from firmware.hold import hold
 from firmware.mqtt import PACE, Line, Pace, opened
-from firmware.venue_key import KeyUnusable, venue_key
+from firmware.venue_key import KeyUnusable, keys_of, venue_key
 
 ANNOUNCE_S = ANNOUNCE_MS / 1000
 LOOK_S = 30.0  # between two looks for rows and times that will not come, and for the sums of the ledger
@@ -182,7 +183,7 @@ def open_bridge(
         ledger = Ledger(database, settings.venue, list(vendors), refusals, inner, exits)
         life = new_life()
         name = name_of(life, f"{platform.node()}:{data.resolve()}")
-        feed = Feed(database, settings.venue, _key(database, data), name)
+        feed = Feed(database, settings.venue, _key(database, data), name, partial(_keys, data))
         faults = Faults()
         outbox = Outbox(faults)
         for gone in sorted(set(feed.accounts()) - vendors.keys()):
@@ -261,8 +262,10 @@ def open_bridge(
                 name,
                 lambda: relay.behind,
                 asks,
+                tried,
             )
             for each in settings.accounts
+            for tried in (Tried(),)  # one for all of them, likewise
             for _ in range(vendors[each.name].tellers)
         )
         first = {teller.name: teller for teller in reversed(tellers)}
@@ -294,6 +297,14 @@ def _key(database: Database, data: Path) -> bytes:
     return venue_key(data)
 
 
+def _keys(data: Path) -> tuple[bytes, ...]:
+    """The keys in the folder at this moment: `gatepost rekey`, or a person, may have put one there."""
+    try:
+        return keys_of(data)
+    except KeyUnusable:
+        return ()
+
+
 def _account(
     settings: AccountSettings,
     vendor: Vendor,
@@ -309,6 +320,7 @@ def _account(
     worker: str,
     rows_wait: Callable[[], bool],
     asks: Asks,
+    tried: Tried,
 ) -> Account:
     return Account(
         settings.name,
@@ -327,6 +339,7 @@ def _account(
         wait=wait,
         rows_wait=rows_wait,
         kept=partial(asks.kept, settings.name),
+        tried=tried,
     )
 
 

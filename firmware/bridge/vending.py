@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed, ReadElsewhere
 from firmware.bridge.ledger import Claimed, Ledger
+from firmware.bridge.tried import Tried
 from firmware.bridge.vendor import (
     NOTHING_KEPT,
     Accepted,
@@ -18,6 +19,7 @@ from firmware.bridge.vendor import (
     LogInRefused,
     Lost,
     Misconfigured,
+    Note,
     Outage,
     Outcome,
     Page,
@@ -33,9 +35,10 @@ from firmware.core.ticket import Perimeter
 # vendor that is slower than that is looked up again by whoever takes the work next.
 LEASE_MS = 180_000
 AGAINS_MAX = 50  # of one movement that the vendor neither takes nor refuses, in some 4 h: a person must look
+# The same where nothing was sent that could count: a person reads of it then, and has to look after a week.
+UNSENT_MAX = 2_000
 AGAIN_MS_MIN, AGAIN_MS_MAX = 500, 300_000  # before such a movement is sent again, doubled each time
 DOUBLINGS_MAX = 10  # of a wait; the longest is reached before
-COUNTED_MAX = 10_000  # movements whose `Again` are counted: 1 MB; the oldest begins anew where there are more
 IDLE_S = 5.0  # woken by new rows; this is for what other bridges left behind, and for what may go again
 IDLE_S_MIN = 0.1  # a moment of rest, also where another bridge was faster at what may go again
 DUE_MAX = 1_000  # times at which something may go again that are remembered; behind them `IDLE_S` is enough
@@ -43,14 +46,15 @@ HOUR_MS = 3_600_000
 # Rows that are not in the ledger are at a gate only; movements that are not told are safe. So while rows
 # wait, a batch is told a second: both share one interpreter and one database.
 YIELD_S, YIELD_MS_MAX = 0.02, 1000
-# After a refused log-in: some services lock a user out after a handful of tries, and a right password is read
-# at a restart only. No longer, because the refusal may be the vendor's own trouble.
-LOG_IN_AFTER_MS = 300_000
 # Before a whole list where changes can be read meanwhile: after a start, after one that broke off, and after
 # one that lacked some.
 WHOLE_AFTER_MS = 600_000
 
 _CHANCE = random.SystemRandom().randint
+
+
+class Overtaken(Exception):
+    """Another one has taken this work meanwhile: nothing more may be sent for it from here."""
 
 
 class Account:
@@ -59,7 +63,8 @@ class Account:
     `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
     were; `found` with what a vendor's first answers say, once. While `rows_wait` says that rows of gates wait
     to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave. Where a
-    vendor is told by several at once, each is an `Account`, and only the first one reads.
+    vendor is told by several at once, each is an `Account`, and only the first one reads; what they remember
+    together is `tried`.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Account:
         wait: Wait = threading.Event.wait,
         rows_wait: Callable[[], bool] = lambda: False,
         kept: Callable[[str, Perimeter], Mapping[str, str]] = lambda _gate, _perimeter: NOTHING_KEPT,
+        tried: Tried | None = None,
     ) -> None:
         self.name = name
         self._vendor = vendor
@@ -99,12 +105,12 @@ class Account:
         self._whole_at_ms = now_utc_ms() + (0 if vendor.compares else WHOLE_AFTER_MS)
         self._probed = False
         self._short = 0  # whole lists in a row that lacked some
-        self._agains: dict[int, int] = {}  # by work; the ledger counts how often it was taken, outages too
+        self._tried = tried or Tried()
+        self._since: str | None = None  # what this process read last, and the feed has to its end
         # What the vendor said while the ledger was lost. Without it somebody would have to look.
         self._unkept: tuple[Sequence[Claimed], Sequence[Outcome]] | None = None
         self._claimed_ms = 0
         self._due_ms: list[int] = []  # when what was put back may go again, sorted
-        self._refused: tuple[int, LogInRefused] | None = None  # until when nobody logs in, and why
         self._singly = 0  # pieces of work that are told one by one, because one of them is our undoing
         self.heard_utc_ms = 0
         """When the vendor last answered as it should; 0 for never since the start."""
@@ -119,8 +125,8 @@ class Account:
         """Tell of a batch. Raises what is wrong with the vendor, after the batch was given back."""
         if self._unkept is not None:
             self._keep(*self._unkept)
-        self._heed_refusal()
         now_ms = self._now_utc_ms()
+        self._tried.heed(now_ms)
         if self._rows_wait() and 0 <= now_ms - self._claimed_ms < YIELD_MS_MAX:
             return YIELD_S
         self._claimed_ms = now_ms
@@ -133,9 +139,12 @@ class Account:
             outcomes = self._driver.run(
                 self._vendor.tell([self._with_device(each.told) for each in claimed]),
                 stop=lambda: self.telling.stopping,
-                write=lambda note: self._ledger.write(claimed[note.at], note.text),
+                write=lambda note: self._write(claimed[note.at], note),
             )
             assert len(outcomes) == len(claimed), "a vendor has an outcome for each movement"
+        except Overtaken:
+            self._give_back(claimed, doubt=True)  # the others of this batch; what is another's is left to it
+            return 0.0
         except (Outage, Misconfigured) as error:
             rest_ms = round(error.retry_after_s * 1000) if isinstance(error, Outage) else 0
             self._give_back(claimed, doubt=isinstance(error, Lost), rest_ms=rest_ms)
@@ -152,6 +161,10 @@ class Account:
         self.heard_utc_ms = self._now_utc_ms()
         return 0.0
 
+    def _write(self, claimed: Claimed, note: Note) -> None:
+        if not self._ledger.write(claimed, note.text):
+            raise Overtaken(f"{self.name}: work {claimed.work} is another's by now")
+
     def _with_device(self, told: Told) -> Told:
         return told._replace(kept=self._kept(told.gate, told.perimeter))
 
@@ -163,13 +176,7 @@ class Account:
 
     def _remember_refusal(self, error: Exception) -> None:
         if isinstance(error, LogInRefused):
-            self._refused = self._now_utc_ms() + LOG_IN_AFTER_MS, error
-
-    def _heed_refusal(self) -> None:
-        """Raise the last refusal again, without asking the vendor, until it is time for another log-in."""
-        refused = self._refused
-        if refused is not None and self._now_utc_ms() < refused[0]:
-            raise LogInRefused(*refused[1].args)
+            self._tried.refused(error, self._now_utc_ms())
 
     def _give_back(self, claimed: Sequence[Claimed], *, doubt: bool, rest_ms: int = 0) -> None:
         """Nothing is known of these. What was in doubt before stays so. This thread pauses anyway."""
@@ -196,8 +203,8 @@ class Account:
             if not isinstance(outcome, Again):
                 final.append((each, outcome))
                 continue
-            agains = self._count(each.work)
-            if agains >= AGAINS_MAX:
+            agains = self._tried.again(each.work, outcome.why)
+            if agains >= (UNSENT_MAX if outcome.unsent else AGAINS_MAX):
                 final.append((each, Unsure(f"not taken after {agains} tries: {outcome.why}")))
             else:
                 wait_ms = min(AGAIN_MS_MAX, AGAIN_MS_MIN * 2 ** min(agains - 1, DOUBLINGS_MAX))
@@ -209,23 +216,26 @@ class Account:
         reports = self._ledger.finish(final, now_ms) if final else ()
         self._unkept = None
         for each, _ in final:
-            self._agains.pop(each.work, None)
+            self._tried.done(each.work)
+        self._say_what_waits()
         if final:
             self._told(bool(reports))
 
-    def _count(self, work: int) -> int:
-        """One more `Again`, as far as is remembered: a restart begins anew."""
-        agains = self._agains.pop(work, 0) + 1
-        if len(self._agains) >= COUNTED_MAX:
-            del self._agains[next(iter(self._agains))]
-        self._agains[work] = agains
-        return agains
+    def _say_what_waits(self) -> None:
+        """What goes again for hours is a fault, for as long as it does."""
+        thing = f"what {self.name} does not take"
+        if waiting := self._tried.waiting(AGAINS_MAX):
+            count, last = len(waiting), waiting[-1]
+            text = f"{thing}: {count:,} scans go again for hours, the last one {last.tries} times: {last.why}"
+            self._faults.set(thing, Fault(thing, "waiting", text))
+        else:
+            self._faults.clear(thing)
 
     # --- the vendor's list -------------------------------------------------------------------------
 
     def _read_turn(self) -> float:
         """Read what changed, unless another bridge does."""
-        self._heed_refusal()
+        self._tried.heed(self._now_utc_ms())
         try:
             return self._read()
         except ReadElsewhere:
@@ -243,7 +253,8 @@ class Account:
             self._found(f"{self.name}: {text}")
         now_ms = self._now_utc_ms()
         since = self._feed.since(self.name)
-        if now_ms >= self._whole_at_ms:
+        compares = self._vendor.compares
+        if now_ms >= self._whole_at_ms or (compares and since != self._since):
             since = ""
         run = self._feed.begin_run(self.name, not since, now_ms)
         if not since:  # one that breaks off is tried again after what changed was read, if that can be
@@ -255,9 +266,11 @@ class Account:
 
         listing = self._driver.run(self._vendor.tickets(since), sink=take, stop=lambda: self.reading.stopping)
         # Without a beginning for what changed, each look is a whole list.
-        pause_s = self._poll_s if listing.since else max(self._poll_s, WHOLE_AFTER_MS / 1000)
+        pause_s = self._poll_s if listing.since or compares else max(self._poll_s, WHOLE_AFTER_MS / 1000)
         if self._feed.finish_run(run, listing, self._now_utc_ms(), round(pause_s * 1000)):
             self._fed()
+        sure = bool(since) or (listing.whole and not self._feed.doubts(self.name))
+        self._since = listing.since if sure else None
         self._heed(listing, whole=not since)
         if not since:
             # A list that lacks some takes nobody's ticket away: soon again, but later and later, because

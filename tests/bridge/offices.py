@@ -6,6 +6,7 @@ from firmware.bridge import schema
 from firmware.bridge.driver import Driver
 from firmware.bridge.feed import Feed
 from firmware.bridge.ingresse import Ingresse
+from firmware.bridge.tried import Tried
 from firmware.bridge.vending import (
     Account,
 )
@@ -102,13 +103,15 @@ class Office:
         self.found: list[str] = []
         self.feed = Feed(found.database, VENUE, KEY)
         self.driver = Driver(name, vendor, 1e6, **driver)  # type: ignore[arg-type]  # clock and wait, handed on
+        self.tried = Tried()
         self.account = self.another()
 
     def another(self, worker: str = "w") -> Account:
-        """As another process has it."""
+        """As another thread has it, and as another process, but for what this one remembers of tries."""
         return Account(
             self.driver._account, self.vendor, self.driver, self.books.ledger, self.feed, self.faults,
             lambda: self.at_ms, self.told.append, self._fed, self.found.append, worker, 10.0, 24,
+            tried=self.tried,
         )  # fmt: skip
 
     def _fed(self) -> None:

@@ -9,18 +9,20 @@ from typing import Any
 import httpx
 import pytest
 
+from firmware.bridge import schema
 from firmware.bridge.database import LedgerLost
 from firmware.bridge.driver import Driver
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Claimed
 from firmware.bridge.sandbox.ingresse import Sandbox
+from firmware.bridge.tried import LOG_IN_AFTER_MS
 from firmware.bridge.vending import (
     AGAIN_MS_MAX,
     AGAINS_MAX,
     IDLE_S,
     IDLE_S_MIN,
     LEASE_MS,
-    LOG_IN_AFTER_MS,
+    UNSENT_MAX,
 )
 from firmware.bridge.vendor import (
     Accepted,
@@ -29,6 +31,7 @@ from firmware.bridge.vendor import (
     LogInRefused,
     Lost,
     Misconfigured,
+    Note,
     NotSent,
     Outage,
     Outcome,
@@ -138,7 +141,79 @@ def test_what_is_neither_taken_nor_refused_goes_again_later_and_later_and_then_t
     assert text == f"not taken after {AGAINS_MAX} tries: not executed"
     (report,) = at.books.reports("uncertain")
     assert "not executed" in report
-    assert at.account._agains == {}
+    assert at.account._tried.waiting(1) == []
+    assert at.faults.now() == []
+
+
+def test_who_lost_his_claim_sends_nothing_more_and_leaves_it_to_the_one_that_has_it(at: Office) -> None:
+    persons(at, "a")
+    vendor, sent = script(at), list[str]()
+
+    def tell(movements: Sequence[Told]) -> Flow[tuple[Outcome, ...]]:
+        yield Note(0, "first")
+        sent.append(movements[0].note)
+        if not movements[0].note:
+            at.at_ms += LEASE_MS
+            assert other.telling._turn() == 0.0
+        yield Note(0, "second")
+        sent.append("after the second")
+        return (Accepted(movements[0].note),)
+
+    vendor.tell = tell  # type: ignore[method-assign]  # a vendor that takes longer than a lease
+    other = at.another("other")
+    assert at.tell() == 0.0
+    assert sent == ["", "first", "after the second"]
+    assert at.work() == [("accepted", True, "first")]
+
+
+def test_what_was_never_sent_goes_again_for_days_and_a_person_reads_of_it(at: Office) -> None:
+    persons(at, "a")
+    script(at).answers = [(Again("500", unsent=True),)] * (AGAINS_MAX + 1)
+    for tries in range(1, AGAINS_MAX + 1):
+        assert at.faults.now() == [], tries
+        at.tell()
+        at.at_ms += AGAIN_MS_MAX
+    (fault,) = at.faults.now()
+    assert fault.text.startswith("what acme does not take: 1 scans go again for hours")
+    tried_for(at, UNSENT_MAX - 2)
+    at.tell()
+    at.at_ms += AGAIN_MS_MAX
+    assert at.work() == [("due", False, "")]
+    assert UNSENT_MAX * AGAIN_MS_MAX > 6 * 24 * 3_600_000
+    at.tell()
+    assert at.work() == [("accepted", False, "ok")]
+    assert at.faults.now() == []
+
+
+def test_what_was_never_sent_in_a_week_is_for_a_person(at: Office) -> None:
+    persons(at, "a")
+    tried_for(at, UNSENT_MAX - 1)
+    script(at).answers = [(Again("500", unsent=True),)]
+    at.tell()
+    assert [state for state, _, _ in at.work()] == ["uncertain"]
+
+
+def tried_for(at: Office, tries: int) -> None:
+    """The only work has gone again so often."""
+    (line,) = at.books.lines(schema.work)
+    while at.tried.again(line.id, "500") < tries:
+        pass
+
+
+def test_those_who_tell_one_account_remember_together_what_goes_again_and_who_may_log_in(at: Office) -> None:
+    persons(at, "a")
+    other = at.another("other")
+    script(at).answers = [*[(Again("not executed"),)] * (AGAINS_MAX - 1), LogInRefused("locked")]
+    for each in (at.account, other) * AGAINS_MAX:
+        if at.account._tried.waiting(AGAINS_MAX - 1):
+            break
+        each.telling._turn()
+        at.at_ms += AGAIN_MS_MAX
+    with pytest.raises(LogInRefused):
+        at.tell()
+    with pytest.raises(LogInRefused, match="locked"):
+        other.telling._turn()
+    assert len(script(at).told) == AGAINS_MAX
 
 
 def test_one_that_must_go_again_does_not_hold_up_the_others(at: Office) -> None:

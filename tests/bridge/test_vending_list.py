@@ -1,22 +1,25 @@
 """When a vendor's list is read, and what is said of it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from firmware.bridge.feed import Feed
+from firmware.bridge.feed import DOUBT_MS, Feed
 from firmware.bridge.vending import (
     HOUR_MS,
     WHOLE_AFTER_MS,
 )
 from firmware.bridge.vendor import (
+    SHRUNK_UNUSED_MIN,
     Listing,
     Misconfigured,
     Outage,
     Page,
     VendorTicket,
 )
+from firmware.core.ticket import Status
 from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, books
 from tests.bridge.offices import Office, Script, script
@@ -131,6 +134,42 @@ def test_an_account_that_another_bridge_reads_is_left_to_it(at: Office) -> None:
     other.finish_run(run, Listing("theirs", True), at.at_ms)
     at.read()
     assert script(at).asked == ["theirs"]
+
+
+def test_one_that_compares_reads_the_whole_list_after_a_start_and_after_another_bridge(at: Office) -> None:
+    script(at).compares = True
+    at.account = at.another()
+    at.read()
+    at.read()
+    other = at.another("other bridge")
+    other.reading._turn()
+    other.reading._turn()
+    script(at).listings = [Listing("of the other", False)]
+    other.reading._turn()
+    at.read()
+    at.read()
+    assert script(at).asked == ["", "since", "", "since", "since", "", "since"]
+
+
+def test_one_that_compares_reads_whole_lists_until_one_is_whole_and_believed(at: Office) -> None:
+    script(at).compares = True
+    at.account = at.another()
+    tickets = tuple(VendorTicket(str(number), f"code {number}") for number in range(SHRUNK_UNUSED_MIN))
+    script(at).pages = (Page(tickets),)
+    whole = Listing("since", True, unseen=Status.USED)
+    script(at).listings = [whole, Outage("cut"), Listing("", False), Listing("since", False, 0, "odd"), whole]
+    for _ in range(4):
+        with suppress(Outage):
+            assert at.read() == 10.0
+    at.read()
+    script(at).pages = ()
+    script(at).listings = [Listing("", False), *[whole] * 3]
+    for _ in range(3):
+        at.read()
+    at.at_ms += DOUBT_MS
+    at.read()
+    at.read()
+    assert script(at).asked == ["", "since", "since", "", "", "since", "", "", "", "since"]
 
 
 def test_what_is_odd_about_a_list_is_a_fault_until_a_whole_list_is_fine(at: Office) -> None:
