@@ -17,7 +17,8 @@ What is sent is in `firmware.bridge.bam_requests`, and what the replies mean in 
 """
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 
 import httpx
@@ -29,6 +30,7 @@ from firmware.bridge.bam_replies import Count, Failed, Missing, Rejected
 from firmware.bridge.bam_requests import BamSettings, Requests, check
 from firmware.bridge.lenient import is_ms
 from firmware.bridge.vendor import (
+    SHRUNK_UNUSED_MIN,
     Accepted,
     Again,
     Device,
@@ -51,7 +53,6 @@ from firmware.bridge.vendor import (
 from firmware.core.ticket import Direction, Status, Verdict
 
 PAGE_TICKETS = 1000  # handed on at once; the vendor's reply is one
-SHRUNK_MIN = 20  # of as few tickets any part may vanish between two looks
 TELLERS = 16  # transactions under way at once: each takes seconds, and most of them is waiting
 COMMITTED = "commit"
 
@@ -64,6 +65,12 @@ __all__ = ["Bam", "BamSettings"]
 def _plain(text: str) -> str:
     """A text for comparison: without case, and with blanks for what joins the words of an error's name."""
     return " ".join(text.replace("_", " ").replace("-", " ").casefold().split())
+
+
+def _pages(tickets: Iterable[VendorTicket]) -> Flow[None]:
+    rest = iter(tickets)
+    while part := tuple(islice(rest, PAGE_TICKETS)):
+        yield Page(part)
 
 
 class Bam:
@@ -89,7 +96,6 @@ class Bam:
         self._keys: Mapping[str, str] = MappingProxyType({})
         self._listed: dict[str, VendorTicket] | None = None  # by id, as the last list had them; used ones too
         self._mark = secrets.token_hex(8)  # of what is remembered: another bridge may have read since
-        self._shrunk = False  # the last list had lost more than half: believed when the next one says so too
 
     @property
     def keys(self) -> Mapping[str, str]:
@@ -155,8 +161,9 @@ class Bam:
     def tickets(self, since: str) -> Flow[Listing]:
         """Read the list of codes; hand on all of it, or with `since` what is new against the one before.
 
-        What vanished is handed on as used. Nothing is remembered across a start: the first run is whole.
-        A key that is missing is asked for each time; the list comes without it.
+        What vanished is handed on as used. Where that is more than half, none of it is, and the next run is
+        to be whole: then whoever keeps the tickets decides. Nothing is remembered across a start. A key that
+        is missing is asked for each time; the list comes without it.
         """
         fault = "" if self._keys else (yield from self._read_key())
         what = "codes of the event"
@@ -169,34 +176,45 @@ class Bam:
                 skipped += 1
             else:
                 found[ticket.ticket_id] = ticket
-        before = self._listed or {}
-        odd = self._shrinking(before, found, skipped)
-        if not odd:  # else they stay as they are
-            gone = (ticket for name, ticket in before.items() if name not in found)
-            found |= {ticket.ticket_id: ticket._replace(status=Status.USED) for ticket in gone}
-        else:
-            found = before | found
-        known = before if since == self._mark else {}
-        changed = [ticket for name, ticket in found.items() if known.get(name) != ticket]
-        for at in range(0, len(changed), PAGE_TICKETS):
-            yield Page(tuple(changed[at : at + PAGE_TICKETS]))
-        self._listed = found
-        text = "; ".join(filter(None, (odd, fault)))
-        return Listing(self._mark, not since and not odd, skipped, text, Status.USED)
-
-    def _shrinking(
-        self, before: Mapping[str, VendorTicket], found: Mapping[str, VendorTicket], skipped: int
-    ) -> str:
-        """Why what is missing is not taken away yet; "" where it is."""
+        if since != self._mark or self._listed is None:  # another one may have read meanwhile
+            odd = yield from self._contradicted(len(found))
+            yield from _pages(found.values())
+            self._listed = found
+            text = "; ".join(filter(None, (odd, fault)))
+            return Listing(self._mark, not odd, skipped, text, Status.USED)
+        before = self._listed
         unused = {name for name, ticket in before.items() if ticket.status is not Status.USED}
         lost = len(unused - found.keys())
-        doubted, self._shrunk = self._shrunk, False
+        fallen, odd = lost * 2 > len(unused) >= SHRUNK_UNUSED_MIN, ""
         if 0 < lost <= skipped:
-            return f"{lost:,} codes are missing, and {skipped:,} entries could not be read: they stay"
-        if len(unused) >= SHRUNK_MIN and lost * 2 > len(unused) and not doubted:
-            self._shrunk = True
-            return f"{lost:,} of {len(unused):,} codes are missing: they stay until the next list says so too"
-        return ""
+            odd = f"{lost:,} codes are missing, and {skipped:,} entries could not be read: they stay"
+        elif fallen:
+            odd = f"{lost:,} of {len(unused):,} codes are missing: they stay until this is sure"
+        if odd:
+            found = before | found
+        else:
+            gone = (ticket for name, ticket in before.items() if name not in found)
+            found |= {ticket.ticket_id: ticket._replace(status=Status.USED) for ticket in gone}
+        yield from _pages(ticket for name, ticket in found.items() if before.get(name) != ticket)
+        self._listed = found
+        text = "; ".join(filter(None, (odd, fault)))
+        return Listing("" if fallen else self._mark, False, skipped, text, Status.USED)
+
+    def _contradicted(self, listed: int) -> Flow[str]:
+        """Why so short a list cannot be the whole one, by B.A.M.'s own counters; "" where it may be.
+
+        Whether a used ticket still counts as an issued one is not published, nor is it of an activated one:
+        so many are unused at least, either way.
+        """
+        try:
+            counts = yield from self.counts()
+        except (Outage, Misconfigured):  # the list needs no counters
+            return ""
+        issued, activated = sum(each.issued for each in counts), sum(each.activated for each in counts)
+        unused = max(issued, activated) - sum(each.invalidated for each in counts)
+        if unused < SHRUNK_UNUSED_MIN or unused <= 2 * listed:
+            return ""
+        return f"{listed:,} codes are listed, and {unused:,} unused tickets are counted: the others stay"
 
     # --- movements -----------------------------------------------------------------------------------
 
@@ -239,7 +257,7 @@ class Bam:
         step of ours is written down, whose reply never came.
 
         A reply that came and is of no use concerns this ticket alone, for all that is known: it is an
-        `Again`, which is counted and ends, so that no ticket holds up those behind it.
+        `Again`, so that no ticket holds up those behind it.
         """
         ours = told.note if told.note.startswith(COMMITTED) else ""
         requests, sign = self._requests, self._session.wallet.digest
@@ -263,13 +281,11 @@ class Bam:
         except Failed as error:
             if self._says_used(error.said):
                 return self._refusal(error.said, ours)
-            return Again(str(error), told.doubt)
+            return Again(str(error), told.doubt, unsent=not ours)
         except NotSent:
             raise
         except Lost as error:
             raise Outage(str(error), error.retry_after_s) from None
-        except ValueError as error:
-            raise Misconfigured(f"{self._set.name}: {what}: the chain wants signed what is {error}") from None
         return (yield from self._commit(index, told, ticket, second, ours))
 
     def _commit(self, index: int, told: Told, ticket: TicketName, digest: str, ours: str) -> Flow[Outcome]:

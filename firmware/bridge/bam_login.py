@@ -13,16 +13,23 @@ from firmware.bridge.bam_requests import BamSettings, Requests
 from firmware.bridge.vendor import Flow, LogInRefused, Lost, Misconfigured, NotSent, Outage
 
 OLD_MAX = 8  # sessions that are still masked in logs
+TURN_S = 30.0  # for another one's log-in: two requests of 10 s at most, and their turns
 
 
 class Session:
-    """Safe to use from several threads: who finds a session replaced takes the new one."""
+    """Safe to use from several threads: one of them renews or makes a session, and the others take that.
+
+    A refusal is taken likewise, so that not each of them tries its own log-in, at which some services lock.
+    """
 
     def __init__(self, settings: BamSettings, requests: Requests) -> None:
         self._set = settings
         self._requests = requests
         self._wallet = Wallet(settings.identity)
         self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held while a session is renewed or made, and a reply awaited
+        self._log_ins = 0  # that have ended
+        self._refusal = ""  # of the last one
         self._token = ""
         self._old: tuple[str, ...] = ()
 
@@ -42,15 +49,15 @@ class Session:
         A 401 comes before anything is carried out, so to send again is safe. Raises what `replies.read` does,
         but never `Expired`.
         """
-        token = self._token or (yield from self._log_in(""))
+        token = self._token or (yield from self._in_turn("", self._log_in))
         refused = ""
-        for mend in (self._fresh, self._anew, None):
+        for mend in (self._renew, self._log_in, None):
             try:
                 return (yield from self._once(build(token), what))
             except Expired as error:
                 refused = str(error)
             if mend is not None:
-                token = yield from mend(token)
+                token = yield from self._in_turn(token, mend)
         raise Misconfigured(f"{refused}: a fresh session is refused: has the validator expired?")
 
     def _once(self, request: httpx.Request, what: str) -> Flow[object]:
@@ -58,21 +65,27 @@ class Session:
         assert isinstance(response, httpx.Response)
         return replies.read(response, f"{self._set.name}: {what}")
 
-    def _fresh(self, before: str) -> Flow[str]:
-        """Another session than that one: of another thread, renewed, or made anew."""
-        if self._token not in ("", before):
-            return self._token
+    def _in_turn(self, before: str, mend: Callable[[str], Flow[str]]) -> Flow[str]:
+        """Another session than that one: of another thread, or mended in this one."""
+        log_ins = self._log_ins
+        if not self._turn.acquire(timeout=TURN_S):
+            raise NotSent(f"{self._set.name}: not sent: another one's log-in has not ended in {TURN_S:.0f} s")
+        try:
+            if self._token not in ("", before):
+                return self._token
+            if self._log_ins != log_ins and self._refusal:
+                raise LogInRefused(self._refusal)
+            return (yield from mend(before))
+        finally:
+            self._turn.release()
+
+    def _renew(self, before: str) -> Flow[str]:
+        """That session renewed, or one made anew."""
         try:
             body = yield from self._open(self._requests.refresh(before), "renewal of the session")
         except (Expired, Missing, Rejected, Misconfigured):
             return (yield from self._log_in(before))
         return self._keep(before, replies.token(body, f"{self._set.name}: renewal of the session"))
-
-    def _anew(self, before: str) -> Flow[str]:
-        """Another session than that one: of another thread, or made anew."""
-        if self._token not in ("", before):
-            return self._token
-        return (yield from self._log_in(before))
 
     def _log_in(self, before: str) -> Flow[str]:
         """A session made with the wallet."""
@@ -87,11 +100,11 @@ class Session:
         except (Expired, Missing, Rejected, Misconfigured) as error:
             why = str(error)
         else:
+            self._log_ins, self._refusal = self._log_ins + 1, ""
             return self._keep(before, replies.token(body, what))
-        raise LogInRefused(
-            f"{what} refused: {why}: correct `url`, or make a new validator in the dashboard, and fetch it "
-            "with gatepost bam enrol"
-        )
+        mend = "correct `url`, or make a new validator in the dashboard, and fetch it with gatepost bam enrol"
+        self._log_ins, self._refusal = self._log_ins + 1, f"{what} refused: {why}: {mend}"
+        raise LogInRefused(self._refusal)
 
     def _open(self, request: httpx.Request, what: str) -> Flow[object]:
         """Send a request for a session: where its reply is lost, nothing else was carried out."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from firmware.bridge.bam_codes import TicketName, ticket_of
-from firmware.bridge.bam_identity import Identity
+from firmware.bridge.bam_identity import DIGESTS, Identity
 from firmware.bridge.lenient import (
     CODE_LENGTH_MAX,
     ID_LENGTH_MAX,
@@ -110,7 +110,7 @@ def read(response: httpx.Response, what: str) -> object:
     """The payload of a good reply.
 
     Raises `Expired` (401), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost` (408), `Failed`
-    (5xx, or no JSON: it may have been carried out) and `Misconfigured` (403, or a redirect).
+    (5xx, no JSON, or a part of some: it may have been carried out) and `Misconfigured` (403, or a redirect).
     """
     try:
         body = read_json(response)
@@ -131,6 +131,8 @@ def read(response: httpx.Response, what: str) -> object:
     if status == 403:
         mend = "the validator may not do this: make a new one in the dashboard, and use gatepost bam enrol"
         raise Misconfigured(f"{what}: {said} (403): {mend}")
+    if status >= 400 and body is None and _is_cut(response):
+        raise Failed(f"{what}: a refusal that was cut ({status})")
     if status >= 400:
         raise Rejected(f"{said} ({status})")
     if not response.is_success:
@@ -138,6 +140,12 @@ def read(response: httpx.Response, what: str) -> object:
     if body is None:
         raise Failed(f"{what}: the reply is no JSON, or was cut")
     return _payload(body)
+
+
+def _is_cut(response: httpx.Response) -> bool:
+    """Whether this was to be JSON, and is a part of some: what it refuses nobody can tell."""
+    named = response.headers.get("content-type", "").lower()
+    return bool(response.content) and "json" in named
 
 
 def _payload(body: object) -> object:
@@ -360,12 +368,13 @@ def counts(body: object, what: str) -> tuple[Count, ...]:
 def digest(body: object, what: str) -> str:
     """What has to be signed next, as hexadecimal digits.
 
-    A digest says more than a status beside it, whose words for this step are not published. Raises `Rejected`
-    where the reply has a status that is not SUCCESS instead, `Failed` where it has neither.
+    A digest says more than a status beside it, whose words for this step are not published. One of a length
+    that nobody can sign is none. Raises `Rejected` where the reply has a status that is not SUCCESS instead,
+    `Failed` where it has neither.
     """
     for text in texts(body, "digest"):
         found = text.strip().removeprefix("0x")
-        if DIGEST.fullmatch(found) and len(found) % 2 == 0:
+        if DIGEST.fullmatch(found) and len(found) // 2 in DIGESTS and len(found) % 2 == 0:
             return found
     said = done(body)
     if said.success is False:

@@ -113,6 +113,7 @@ def answering(**by_name: Callable[[httpx.Request], Reply] | Reply) -> Callable[[
         "refresh": lambda _: data({"token": "session-renewed"}),
         "public_key": lambda _: data({"public_key": PUBLIC_KEY}),
         "qr_codes": lambda _: codes([row()]),
+        "counters": lambda _: data([]),
         "propose": lambda _: data({"digest": FIRST}),
         "endorse": lambda _: data({"digest": SECOND}),
         "commit": lambda _: data({"status": "SUCCESS", "info": ""}),

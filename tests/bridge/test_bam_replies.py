@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from firmware.bridge import bam_replies as replies
@@ -49,6 +50,38 @@ def test_a_failure_of_the_third_step_that_says_used_may_be_our_own_and_is_looked
 def test_a_chain_that_is_not_there_is_an_outage_of_all(reason: Outage) -> None:
     with pytest.raises(Outage, match=str(reason)):
         Talk(bam().tell([told()]), answering(propose=reason))
+
+
+@pytest.mark.parametrize("step", ["propose", "endorse"])
+@pytest.mark.parametrize("digest", ["a" * 63, "a" * 65, "ab" * 33, "ab" * 47, "ab" * 63, "a" * 127])
+def test_a_digest_of_a_length_that_nobody_can_sign_concerns_this_ticket_alone(step: str, digest: str) -> None:
+    (outcome,) = Talk(bam().tell([told()]), answering(**{step: data({"digest": digest})})).result
+    assert isinstance(outcome, Again)
+    assert outcome.unsent
+
+
+@pytest.mark.parametrize("length", [32, 48, 64])
+def test_digests_of_each_length_that_there_is_are_signed(length: int) -> None:
+    answer = answering(propose=data({"digest": "ab" * length}), endorse=data({"digest": "cd" * length}))
+    assert isinstance(Talk(bam().tell([told()]), answer).result[0], Accepted)
+
+
+@pytest.mark.parametrize("step", ["propose", "endorse", "commit"])
+def test_a_refusal_that_is_cut_is_none(step: str) -> None:
+    cut = no(USED)
+    cut = httpx.Response(409, content=cut.content[: len(cut.content) // 2], headers=cut.headers)
+    (outcome,) = Talk(bam().tell([told()]), answering(**{step: cut})).result
+    assert isinstance(outcome, Again)
+    assert (outcome.doubt, outcome.unsent) == ((True, False) if step == "commit" else (False, True))
+
+
+@pytest.mark.parametrize("note", ["", f"proposal {FIRST}", f"commit {SECOND}"])
+def test_what_fails_before_the_third_step_was_never_sent_unless_an_earlier_third_step_was(note: str) -> None:
+    movement = told(note=note, doubt=True)
+    for step in ("propose", "endorse"):
+        (outcome,) = Talk(bam().tell([movement]), answering(**{step: no("down", 503)})).result
+        assert isinstance(outcome, Again)
+        assert outcome.unsent is not note.startswith("commit")
 
 
 @pytest.mark.parametrize("reply", [{}, {"digest": "../../x"}, {"digest": "zz" * 32}, {"digest": "ab" * 20}])

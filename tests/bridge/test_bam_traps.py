@@ -71,9 +71,9 @@ def listed(vendor: Any, *rows: Any, since: str = "", **more: Any) -> Talk[Listin
 
 def test_trap_1_the_event_s_codes_are_read_and_never_the_caller_s_own_tickets() -> None:
     talk = listed(bam(), row())
-    assert [request.url.path for request in talk.requests][-1] == (
-        f"/event/v1/organizer/nightworks/event/{EVENT}/qr_codes"
-    )
+    paths = [request.url.path for request in talk.requests]
+    assert f"/event/v1/organizer/nightworks/event/{EVENT}/qr_codes" in paths
+    assert not any("v1/ticket" in path for path in paths)
     (ticket,) = talk.tickets
     assert (ticket.ticket_id, ticket.event, ticket.type, ticket.sector) == (
         "E3334TC23T12",
@@ -103,16 +103,59 @@ def test_trap_2_a_code_that_comes_back_is_let_in_again() -> None:
     assert [(ticket.ticket_id, ticket.status) for ticket in back.tickets] == [("E3334TC23T1", Status.VALID)]
 
 
-def test_trap_2_a_list_that_lost_more_than_half_is_believed_when_the_next_one_says_so_too() -> None:
+@pytest.mark.parametrize("left", [0, 10])
+def test_trap_2_a_list_that_lost_more_than_half_takes_nothing_away_and_asks_for_a_whole_one(
+    left: int,
+) -> None:
     vendor = bam()
     since = listed(vendor, *(row(number) for number in range(40))).result.since
-    less = [row(number) for number in range(10)]
+    less = [row(number) for number in range(left)]
     doubted = listed(vendor, *less, since=since)
     assert doubted.tickets == []
-    assert "30 of 40 codes are missing" in doubted.result.text
-    believed = listed(vendor, *less, since=since)
-    assert {ticket.status for ticket in believed.tickets} == {Status.USED}
-    assert len(believed.tickets) == 30
+    assert f"{40 - left} of 40 codes are missing" in doubted.result.text
+    assert (doubted.result.since, doubted.result.whole) == ("", False)
+    whole = listed(vendor, *less)
+    assert (len(whole.tickets), whole.result.whole) == (left, True), "the feed decides"
+
+
+def test_trap_2_a_list_that_lost_half_is_believed() -> None:
+    vendor = bam()
+    since = listed(vendor, *(row(number) for number in range(40))).result.since
+    found = listed(vendor, *(row(number) for number in range(20)), since=since)
+    assert [ticket.status for ticket in found.tickets] == [Status.USED] * 20
+
+
+@pytest.mark.parametrize(
+    ("counted", "whole"),
+    [
+        ({"issued_tickets": 20}, False),
+        ({"issued_tickets": 19}, True),
+        ({"issued_tickets": 400, "invalidated_tickets": 380}, False),
+        ({"issued_tickets": 400, "activated_tickets": 400, "invalidated_tickets": 381}, True),
+        ({}, True),
+    ],
+)
+def test_trap_2_an_empty_list_is_not_believed_against_the_counters(
+    counted: dict[str, int], whole: bool
+) -> None:
+    counters = data([{"id": 23, **counted}])
+    talk = Talk(bam().tickets(""), answering(qr_codes=codes([]), counters=counters))
+    assert talk.result.whole is whole
+    assert ("unused tickets are counted" in talk.result.text) is not whole
+
+
+@pytest.mark.parametrize("counters", [no("not found", 404), no("down", 500), Lost("cut")])
+def test_a_list_comes_whole_where_the_counters_cannot_be_read(counters: Reply) -> None:
+    talk = Talk(bam().tickets(""), answering(counters=counters))
+    assert (len(talk.tickets), talk.result.whole) == (1, True)
+
+
+def test_trap_13_what_another_bridge_reads_in_between_is_not_handed_on_from_memory() -> None:
+    vendor = bam()
+    since = listed(vendor, row(1), row(2)).result.since
+    listed(vendor, row(2), since=since)
+    whole = listed(vendor, row(2), row(3), since="of another bridge")
+    assert {ticket.ticket_id for ticket in whole.tickets} == {"E3334TC23T2", "E3334TC23T3"}
 
 
 def test_trap_13_only_differences_are_handed_on() -> None:
@@ -132,7 +175,8 @@ def test_trap_13_what_another_bridge_read_meanwhile_is_handed_on_whole() -> None
 
 
 def test_trap_13_a_list_of_more_than_a_usual_reply_is_taken() -> None:
-    request = listed(bam(), row()).requests[-1]
+    requests = listed(bam(), row()).requests
+    (request,) = (each for each in requests if each.url.path.endswith("qr_codes"))
     assert request.extensions["bytes_max"] > 100_000_000
 
 
@@ -393,14 +437,14 @@ def test_trap_11_a_wrong_tenant_is_a_fault_of_ours_and_says_so() -> None:
 def test_a_session_that_expired_is_renewed_once_and_the_call_repeated() -> None:
     replies = in_turn(no("jwt expired", 401), codes([row()]))
     talk = Talk(bam().tickets(""), answering(qr_codes=replies))
-    assert calls(talk.requests)[-3:] == ["qr_codes", "refresh", "qr_codes"]
+    assert calls(talk.requests)[-4:] == ["qr_codes", "refresh", "qr_codes", "counters"]
     assert talk.requests[-1].headers["authorization"] == "Bearer session-renewed"
 
 
 def test_where_it_cannot_be_renewed_the_wallet_logs_in_again() -> None:
     replies = in_turn(no("jwt expired", 401), codes([row()]))
     talk = Talk(bam().tickets(""), answering(qr_codes=replies, refresh=no("too old", 401)))
-    assert calls(talk.requests)[-5:] == ["qr_codes", "refresh", "challenge", "wallet", "qr_codes"]
+    assert calls(talk.requests)[-6:-1] == ["qr_codes", "refresh", "challenge", "wallet", "qr_codes"]
 
 
 def test_a_fresh_session_that_is_refused_is_a_fault_of_ours() -> None:

@@ -1,0 +1,81 @@
+"""Many who tell one account of B.A.M. share one session, and one refusal of it."""
+
+import threading
+from collections.abc import Callable
+
+from firmware.bridge.bam import Bam
+from firmware.bridge.driver import Driver
+from firmware.bridge.sandbox.bam import Sandbox
+from firmware.bridge.sandbox.bam_rules import Rules
+from firmware.bridge.vendor import LogInRefused
+from tests.bridge.bam_wallet import Clock
+from tests.bridge.test_bam_sandbox_adapter import account
+from tests.brokers import LIMIT_S
+
+THREADS = 16
+SLOW_S = 0.5  # of a log-in: all of them come while it lasts
+QUICK = Rules(0.0, 0.0, token_s=60.0)
+
+
+def at_once(vendor: Bam, driver: Driver) -> list[str]:
+    """What came of it for each where all of them ask at one moment: nothing, or what was raised."""
+    begin, ended = threading.Barrier(THREADS), list[str]()
+
+    def ask() -> None:
+        begin.wait(LIMIT_S)
+        try:
+            driver.run(vendor.counts())
+        except LogInRefused as error:
+            ended.append(str(error))
+        else:
+            ended.append("")
+
+    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    return ended
+
+
+def with_sandbox(then: Callable[[Sandbox, Bam, Driver, Clock], None]) -> None:
+    clock = Clock()
+    with Sandbox(tickets=40, rules=QUICK, clock=clock) as sandbox:
+        vendor, driver = account(sandbox)
+        with driver:
+            then(sandbox, vendor, driver, clock)
+
+
+def made(sandbox: Sandbox, endpoint: str) -> int:
+    return sum(seen.endpoint == endpoint for seen in sandbox.requests)
+
+
+def test_sixteen_who_begin_at_once_log_in_once() -> None:
+    def then(sandbox: Sandbox, vendor: Bam, driver: Driver, _: Clock) -> None:
+        sandbox.misbehave("slow", "challenge", seconds=SLOW_S)
+        assert at_once(vendor, driver) == [""] * THREADS
+        assert (made(sandbox, "challenge"), made(sandbox, "wallet")) == (1, 1)
+
+    with_sandbox(then)
+
+
+def test_sixteen_whose_session_has_expired_renew_it_once() -> None:
+    def then(sandbox: Sandbox, vendor: Bam, driver: Driver, clock: Clock) -> None:
+        driver.run(vendor.counts())
+        clock.ms += 100_000
+        sandbox.misbehave("slow", "refresh", seconds=SLOW_S)
+        assert at_once(vendor, driver) == [""] * THREADS
+        assert (made(sandbox, "refresh"), made(sandbox, "challenge")) == (1, 1)
+
+    with_sandbox(then)
+
+
+def test_of_sixteen_whose_log_in_is_refused_one_has_tried() -> None:
+    def then(sandbox: Sandbox, vendor: Bam, driver: Driver, clock: Clock) -> None:
+        sandbox.validators[0].expires_ms = clock.ms
+        sandbox.misbehave("slow", "challenge", seconds=SLOW_S)
+        (said,) = set(at_once(vendor, driver))
+        assert "enrollment not found" in said
+        assert made(sandbox, "challenge") == 1
+
+    with_sandbox(then)
