@@ -3,17 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
+from firmware.bridge.sandbox.bam_rules import Rules
 from tests.whole.books import Sandbox
 from tests.whole.lives import OUT, Haste
 from tests.whole.world import World, world_at_work
 
 HOUR_MS = 3_600_000
 HOURS = 9  # of the faulty day: each trouble and each restart, in several company
-VENDORS = pytest.mark.parametrize("vendor", ["ingresse", "vivenu"])
+VENDORS = pytest.mark.parametrize("vendor", ["ingresse", "vivenu", "bam"])
 PACE_S = 0.03
+QUICK_CHAIN = Rules(latency_s=0.1, endorsing_s=0.01)
+SLOW_CHAIN = Rules(latency_s=0.3, endorsing_s=0.02)
+
+
+def chain(vendor: str, rules: Rules = QUICK_CHAIN) -> dict[str, Any]:
+    """What the sandbox of a vendor takes besides."""
+    return {"rules": rules} if vendor == "bam" else {}
 
 
 @contextmanager
@@ -37,10 +46,13 @@ def outage(world: World, kind: str) -> Iterator[None]:
         ("vivenu", "refused", 0),
         ("vivenu", "error", 10),  # nobody can tell a 500 from a lost reply; after one nothing more is sent
         ("vivenu", "limit", 0),
+        ("bam", "refused", 0),
+        ("bam", "error", 0),
+        ("bam", "limit", 0),
     ],
 )
 def test_an_hour_without_the_vendor_costs_nothing_but_time(vendor: str, kind: str, uncertain: int) -> None:
-    with world_at_work("a", vendors={"hall": vendor}) as world:
+    with world_at_work("a", vendors={"hall": vendor}, **chain(vendor)) as world:
         world.use(Haste.HOURS)
         gate = world.gates["a"]
         before, after, moved = world.codes(9)[:4], world.codes(9)[4:8], world.codes(9)[8]
@@ -64,7 +76,7 @@ def test_an_hour_without_the_vendor_costs_nothing_but_time(vendor: str, kind: st
 
 @VENDORS
 def test_a_storm_of_429_is_waited_for_and_nothing_is_told_twice(vendor: str) -> None:
-    with world_at_work("a", vendors={"hall": vendor}) as world:
+    with world_at_work("a", vendors={"hall": vendor}, **chain(vendor)) as world:
         gate, codes = world.gates["a"], world.codes(20)
         world.sandbox.misbehave("limit", requests=4, seconds=1)
         world.sandbox.misbehave("limit", requests=2, seconds=1, date=True)
@@ -75,7 +87,7 @@ def test_a_storm_of_429_is_waited_for_and_nothing_is_told_twice(vendor: str) -> 
         assert sum(seen.status == 429 for seen in world.sandbox.requests) == 6
 
 
-@VENDORS
+@pytest.mark.parametrize("vendor", ["ingresse", "vivenu"])
 def test_what_becomes_of_tickets_at_the_vendor_reaches_the_gates(vendor: str) -> None:
     with world_at_work("a", vendors={"hall": vendor}) as world:
         gate, sandbox = world.gates["a"], world.sandbox
@@ -106,35 +118,48 @@ DAY = {
         *(("moving", "tickets", 0.1), ("drift", "any", 0.2), ("rejected", "upload", 0.05)),
         ("expired", "any", 0.03),
     ),
+    "bam": (
+        *(("lost", "any", 0.1), ("cut", "any", 0.05), ("short", "any", 0.05), ("slow", "any", 0.03)),
+        *(("refused", "any", 0.03), ("error", "any", 0.05), ("shuffled", "qr_codes", 0.2)),
+        *(("status", "commit", 0.1), ("drift", "any", 0.2), ("expired", "any", 0.03)),
+    ),
 }
 TIMEOUTS = {
     "ingresse": {"check_in_timeout_s": 0.5, "look_timeout_s": 0.5},
     "vivenu": {"upload_timeout_s": 0.5, "online_timeout_s": 0.5},
+    "bam": {"chain_timeout_s": 0.8},
 }
 # vivenu has no way to look: whatever was lost is for a person, at most a batch each time.
-UNCERTAIN = {"ingresse": 10, "vivenu": 10_000}
+UNCERTAIN = {"ingresse": 10, "vivenu": 10_000, "bam": 0}
+# A chain takes each ticket once: so many, that there are enough of them for a day.
+TICKETS = {"ingresse": 200, "vivenu": 200, "bam": 600}
+CODES = {"ingresse": 60, "vivenu": 60, "bam": 200}
+# The request that carries out what gates saw, and how much of it there is at least in a day.
+CARRIES_OUT = {"ingresse": "update", "vivenu": "upload", "bam": "commit"}
+CHANGES = {"ingresse": 200, "vivenu": 200, "bam": 120}
+TAKEN = {"ingresse": 200, "vivenu": 50, "bam": 120}
 
 
 @pytest.mark.slow
 @VENDORS
 def test_replies_that_are_lost_cut_late_or_odd_leave_each_movement_at_the_vendor_once(vendor: str) -> None:
-    with world_at_work("a", "b", tickets=200, vendors={"hall": vendor}) as world:
+    with world_at_work("a", "b", tickets=TICKETS[vendor], vendors={"hall": vendor}, **chain(vendor)) as world:
         world.use(Haste.RETRIES, **TIMEOUTS[vendor])
         sandbox = world.sandbox
         for kind, endpoint, chance in DAY[vendor]:
             sandbox.misbehave(kind, endpoint, chance=chance, seconds=1)
-        sandbox.misbehave("error", "update" if vendor == "ingresse" else "upload", chance=0.1, after=True)
-        codes = world.codes(60)
+        sandbox.misbehave("error", CARRIES_OUT[vendor], chance=0.1, after=True)
+        codes = world.codes(CODES[vendor])
         for at, gate in enumerate(world.gates.values()):
             gate.life.call("crowd", world.seed, codes[at::2], PACE_S)
-        world.until(lambda: sandbox.books().changes > 200)
+        world.until(lambda: sandbox.books().changes > CHANGES[vendor])
         for gate in world.gates.values():
             gate.life.call("disperse")
         sandbox.behave()
         world.minutes_go_by()
         world.settle()
         ledger = world.audit(uncertain=UNCERTAIN[vendor])
-        assert ledger.results()["accepted"] > (200 if vendor == "ingresse" else 50)
+        assert ledger.results()["accepted"] > TAKEN[vendor]
 
 
 @pytest.mark.slow
@@ -142,12 +167,12 @@ def test_replies_that_are_lost_cut_late_or_odd_leave_each_movement_at_the_vendor
 def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agreeing(
     vendor: str, ledger_url: str
 ) -> None:
-    vendors = {"hall": vendor}
-    with world_at_work("a", "b", tickets=200, vendors=vendors, ledger_url=ledger_url) as world:
+    more = {"tickets": TICKETS[vendor], "ledger_url": ledger_url, **chain(vendor, SLOW_CHAIN)}
+    with world_at_work("a", "b", vendors={"hall": vendor}, **more) as world:
         world.use(Haste.RETRIES, **TIMEOUTS[vendor])
         world.add_bridge().begin()
         sandbox, gates = world.sandbox, list(world.gates.values())
-        codes = world.codes(60)
+        codes = world.codes(CODES[vendor])
         for at, gate in enumerate(gates):
             gate.life.kill()
             gate.use(crowd=(world.seed, tuple(codes[at::2]), PACE_S))

@@ -77,15 +77,16 @@ def test_a_sale_at_the_vendor_lets_a_person_in() -> None:
 
 def test_who_entered_elsewhere_is_refused_at_every_gate_until_he_has_left() -> None:
     with world_at_work("a", "b") as world:
-        (code,) = world.codes(1)
-        world.sandbox.check_in(code)
+        (code,), sandbox = world.codes(1), world.sandbox
+        assert isinstance(sandbox, Sandbox)
+        sandbox.check_in(code)
         world.settle()
         for gate in world.gates.values():
             assert gate.scan(code) == Verdict.USED
-        world.sandbox.check_out(code)
+        sandbox.check_out(code)
         world.settle()
         a, b = world.gates.values()
-        (other,) = world.sandbox.codes(1, sold=False)
+        (other,) = sandbox.codes(1, sold=False)
         assert b.scan(other) == Verdict.NOT_SOLD
         assert b.scan(code) == ADMITTED
         world.settle()

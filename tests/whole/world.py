@@ -23,10 +23,11 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from firmware.bridge import schema
+from firmware.bridge.bam import BamSettings
 from firmware.bridge.database import Database
 from firmware.bridge.ingresse import IngresseSettings
 from firmware.bridge.presence import PresenceSettings
-from firmware.bridge.sandbox import ingresse, presence, vivenu
+from firmware.bridge.sandbox import bam, ingresse, presence, vivenu
 from firmware.bridge.sandbox.vivenu_tickets import BLANK, INVALID, VALID
 from firmware.bridge.settings import AccountSettings, BridgeSettings
 from firmware.bridge.vivenu import VivenuSettings
@@ -35,6 +36,7 @@ from firmware.core.ticket import Choice, Ticket
 from firmware.venue_key import venue_key
 from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
 from tests.uplinks import rows_of
+from tests.whole import bam_books
 from tests.whole.books import Ledger, Listed, Sandbox, audit, is_made, noted_in, read_ledger
 from tests.whole.cables import Cable
 from tests.whole.lives import (
@@ -59,6 +61,7 @@ VENDORS: Mapping[str, Callable[[int, int, Mapping[str, Any]], Sandbox]] = Mappin
         "ingresse": lambda tickets, seed, more: ingresse.Sandbox(tickets=tickets, seed=seed, **more),
         "vivenu": lambda tickets, seed, more: vivenu.Sandbox(tickets=tickets, seed=seed, **more),
         "presence": lambda tickets, seed, more: presence.Sandbox(tickets=tickets, seed=seed, **more),
+        "bam": lambda tickets, seed, more: bam.Sandbox(tickets=tickets, seed=seed, **more),
     }
 )
 
@@ -294,6 +297,8 @@ class World:
             found = sandbox.codes(count, event=event, sold=True, refunded=False, marked=False, inside=False)
         elif isinstance(sandbox, vivenu.Sandbox):
             found = sandbox.codes(count, valid=True, inside=False)
+        elif isinstance(sandbox, bam.Sandbox):
+            found = sandbox.codes(count, event=sandbox.validators[0].event, status="issued")
         else:
             found = sandbox.codes(count, sold=True, refunded=False, inside=False)
         assert len(found) == count
@@ -410,6 +415,9 @@ class World:
         try:
             out = {card for gate in self.gates.values() for card in gate.written if card != gate.data}
             ledger = audit(self.ledger_url, journals, self.sandboxes, uncertain, out=out)
+            for account, sandbox in self.sandboxes.items():
+                if isinstance(sandbox, bam.Sandbox):
+                    bam_books.compare(ledger, account, sandbox)
             found = {kind for kind, _ in ledger.reports} - {"uncertain", *maybe}
             assert found == set(reports), ledger.reports
             return ledger
@@ -443,6 +451,9 @@ def _compared(ledger: Ledger, account: str, sandbox: Sandbox) -> Iterator[tuple[
     if isinstance(sandbox, vivenu.Sandbox):
         yield from _compared_vivenu(ledger, account, sandbox)
         return
+    if isinstance(sandbox, bam.Sandbox):
+        yield from bam_books.compared(ledger, account, sandbox)
+        return
     for ticket in sandbox.tickets.walk():
         name = f"{account}:{ticket.id}"
         known = ledger.tickets.get(name)
@@ -473,8 +484,12 @@ def _compared_vivenu(
             yield name, known, f"its code {ticket.code}, or status {status}"
 
 
-def account_settings(name: str, sandbox: Sandbox) -> IngresseSettings | VivenuSettings | PresenceSettings:
-    """An account at a sandbox, with all of its events."""
+def account_settings(
+    name: str, sandbox: Sandbox
+) -> IngresseSettings | VivenuSettings | PresenceSettings | BamSettings:
+    """An account at a sandbox, with all of its events; of B.A.M. with one, as its validators are."""
+    if isinstance(sandbox, bam.Sandbox):
+        return bam_books.settings_of(name, sandbox)
     if isinstance(sandbox, presence.Sandbox):
         return PresenceSettings(
             key=sandbox.key,
