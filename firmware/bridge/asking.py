@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from firmware import wire
 from firmware.bridge.breaker import Breaker
@@ -48,6 +48,7 @@ LOG_IN_AFTER_S = 300.0
 LEDGERLESS_S = 30.0  # a ledger that was lost is not waited for again so soon: a person stands there
 IDLE_S = 60.0  # a thread without work for so long ends; the next rush starts it again
 STOP_S = 2.0  # for asks under way at the end; the gates hear of no answer, and policy decides
+ENDING = "the bridge ends"
 
 Key = tuple[str, int, bytes]
 
@@ -76,11 +77,23 @@ def always(_gate: str, _ask: wire.Ask) -> bool:
     return True
 
 
+class Places(Protocol):
+    """The devices of an account, as far as asks need them. Any thread may call."""
+
+    def knows(self, gate: str) -> bool:
+        """Whether it is known which of this gate's perimeters are configured."""
+
+    def kept(self, gate: str, perimeter: Perimeter) -> Mapping[str, str] | None:
+        """What configuring the device there gave, `None` where it may not ask."""
+
+    def suspect(self, gate: str, perimeter: Perimeter) -> None:
+        """The vendor does not understand, or does not know, what this device asks."""
+
+
 class Asking:
     """Asks of one account at one vendor. A context manager; `take` is for the connection's thread.
 
-    `answer` sends an answer to a gate. `kept` is what configuring the device of a gate's perimeter gave,
-    `None` where it may not ask. `first` tells whether no other bridge has sent this ask.
+    `answer` sends an answer to a gate. `first` tells whether no other bridge has sent this ask.
     """
 
     def __init__(
@@ -91,7 +104,7 @@ class Asking:
         breaker: Breaker,
         faults: Faults,
         answer: Callable[[str, wire.Answer], object],
-        kept: Callable[[str, Perimeter], Mapping[str, str] | None],
+        places: Places,
         first: Callable[[str, wire.Ask], bool] = always,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,7 +114,7 @@ class Asking:
         self._driver = driver
         self._faults = faults
         self._answer = answer
-        self._kept = kept
+        self._places = places
         self._first = first
         self._clock = clock
         self._thing = f"asking {name}"
@@ -149,12 +162,16 @@ class Asking:
 
     def _hindered(self, waiting: _Waiting) -> wire.Answer | None:
         """Why an ask is not even tried."""
-        ask = waiting.ask
+        gate, ask = waiting.gate, waiting.ask
+        if self._closing:
+            return _unanswered(ask, ENDING)
         if not self._vendor.asks:
             return _unanswered(ask, f"{self.name} cannot be asked")
         if self.breaker.is_open:
             return _unanswered(ask, self.breaker.why)
-        if self._kept(waiting.gate, ask.perimeter) is None:
+        if not self._places.knows(gate):  # it has just begun: no word of the vendor's
+            return _unanswered(ask, "the bridge does not know yet what this gate has configured")
+        if self._places.kept(gate, ask.perimeter) is None:
             text = f"{self.name} has not configured this gate's {ask.perimeter} lanes yet"
             return _answer(ask, wire.Word.REFUSED, text, Verdict.NOT_CONFIGURED)
         if len(self._queue) >= ASKS_WAITING_MAX:
@@ -222,7 +239,7 @@ class Asking:
     def _ask(self, waiting: _Waiting) -> wire.Answer | None:
         """The answer; `None` where another bridge has asked, and will answer."""
         gate, ask = waiting.gate, waiting.ask
-        kept = self._kept(gate, ask.perimeter)
+        kept = self._places.kept(gate, ask.perimeter)
         if self._clock() >= waiting.until_s or kept is None:
             return _unanswered(ask, "its time was over before it could be sent")
         if self._refused is not None and self._clock() < self._refused[0]:
@@ -249,12 +266,14 @@ class Asking:
             return _answer(ask, wire.Word.REFUSED, str(error), Verdict.REFUSED)
         if not self._is_overdue(waiting.key):
             self.breaker.answered()
-        return self._said(ask, said)
+        return self._said(gate, ask, said)
 
-    def _said(self, ask: wire.Ask, said: Accepted | Refused) -> wire.Answer:
+    def _said(self, gate: str, ask: wire.Ask, said: Accepted | Refused) -> wire.Answer:
         if isinstance(said, Accepted):
             self._faults.clear(self._thing)
             return _answer(ask, wire.Word.ACCEPTED, said.text)
+        if said.fault or said.verdict is Verdict.NOT_CONFIGURED:
+            self._places.suspect(gate, ask.perimeter)
         if said.fault:
             text = self._driver.masked(said.fault)
             self._faults.set(self._thing, Fault(self._thing, "Refused", f"{self._thing}: {text}"))
@@ -342,13 +361,19 @@ class Asking:
             self._time.notify()
 
     def close(self, limit_s: float = STOP_S) -> None:
-        """No further ask is sent; twice is fine."""
+        """No further ask is sent, and those that wait hear so; twice is fine."""
         with self._lock:
             self._closing = True
+            left = list(self._queue)
             self._queue.clear()
+            for waiting in left:
+                self._known[waiting.key] = _unanswered(waiting.ask, ENDING)
+            self._counts = self._counts._replace(unanswered=self._counts.unanswered + len(left))
             self._work.notify_all()
             self._time.notify()
             threads = [self._watch, *self._threads]
+        for waiting in left:
+            self._answer(waiting.gate, _unanswered(waiting.ask, ENDING))
         until_s = time.monotonic() + limit_s
         for thread in threads:
             if thread.ident is not None:

@@ -65,7 +65,7 @@ class Asks:
                 mark=marks.get(name, ""),
             )  # fmt: skip
             breaker = Breaker(lambda name=name: self._turned(name), clock)  # type: ignore[misc]  # bound now
-            asking = Asking(name, vendor, driver, breaker, faults, self._answer, devices.kept, first, clock)
+            asking = Asking(name, vendor, driver, breaker, faults, self._answer, devices, first, clock)
             self._asking[name], self._devices[name] = asking, devices
             parts.append((vendor, asking, devices))
         self._bulletin = Bulletin(venue, parts, self._births, outbox, faults)

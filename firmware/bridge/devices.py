@@ -7,6 +7,7 @@ again for as long as the vendor does not say yes. What the vendor gave is kept i
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from firmware import wire
@@ -70,6 +71,8 @@ class Devices:
         self._kept: dict[Place, Mapping[str, str]] = {}
         self._ready: dict[Place, str] = {}  # the birth for which each is configured
         self._tries: dict[Place, _Try] = {}
+        self._suspects: set[Place] = set()
+        self._suspect_s: dict[Place, float] = {}  # when each may be suspected again
         self._loaded = False
         self.configuring = Worker(f"configuring {name}", self._turn, faults, wait=wait)
 
@@ -88,6 +91,21 @@ class Devices:
         if birth is None or not birth.trusted or self._ready.get((gate, perimeter)) != self._life(birth):
             return None
         return self._kept.get((gate, perimeter))
+
+    def knows(self, gate: str) -> bool:
+        """Whether that can be told: the ledger was read, and the gate's birth was heard."""
+        return not self.needed or (self._loaded and self._births.of(gate) is not None)
+
+    def suspect(self, gate: str, perimeter: Perimeter) -> None:
+        """The vendor refuses the device itself, so it may have forgotten it: it is configured anew.
+
+        At most every `MEND_S`, and asks go on meanwhile, for it may be something else.
+        """
+        place, now_s = (gate, perimeter), self._clock()
+        if self.needed and self._suspect_s.get(place, now_s) <= now_s:
+            self._suspect_s[place] = now_s + MEND_S
+            self._suspects.add(place)
+            self.configuring.wake()
 
     def newest(self, gate: str, perimeter: Perimeter) -> Mapping[str, str]:
         """What the vendor gave last, in whichever life of the gate."""
@@ -119,7 +137,20 @@ class Devices:
         for place, birth in wanted.items():
             if self._ready.get(place) != self._life(birth):
                 pause_s = min(pause_s, self._one(place, birth))
+            elif place in self._suspects:
+                self._suspects.discard(place)
+                self._anew(place, birth)
         return pause_s
+
+    def _anew(self, place: Place, birth: wire.Presence) -> None:
+        """Configure what is configured once more. Where that fails, the next refused ask has it tried again."""
+        life = self._life(birth)
+        with suppress(Outage, Misconfigured):
+            kept = self._driver.run(
+                self._vendor.configure(_device(place, birth)), stop=lambda: self.configuring.stopping
+            )
+            self._configured.keep(self.name, place, life, kept)
+            self._done(place, life, kept)
 
     def _load(self) -> None:
         for gate, perimeter, birth, kept in self._configured.all_of(self.name):
@@ -142,8 +173,7 @@ class Devices:
             return self._done(place, tried.birth, kept)
         if claim is Claim.ELSEWHERE:
             return ELSEWHERE_S
-        gate, perimeter = place
-        device = Device(gate, perimeter, birth.mac, birth.ip, birth.serial, birth.model)
+        device = _device(place, birth)
         try:
             kept = self._driver.run(self._vendor.configure(device), stop=lambda: self.configuring.stopping)
         except (Outage, Misconfigured) as error:
@@ -180,3 +210,7 @@ class Devices:
 
     def _thing(self, place: Place) -> str:
         return f"{self.name}, the {place[1]} lanes of gate {place[0]}"
+
+
+def _device(place: Place, birth: wire.Presence) -> Device:
+    return Device(*place, birth.mac, birth.ip, birth.serial, birth.model)

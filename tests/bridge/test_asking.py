@@ -29,16 +29,27 @@ class Counter:
         self.vendor = Oracle(url)
         self.faults = Faults()
         self.answers: list[tuple[str, wire.Answer]] = []
-        self.kept: Mapping[str, str] | None = {"id": "7"}
+        self.device: Mapping[str, str] | None = {"id": "7"}
+        self.known = True
+        self.suspects: list[tuple[str, Perimeter]] = []
         self.first: Callable[[str, wire.Ask], bool] = always
         self.lock = threading.Lock()
         driver = stack.enter_context(Driver(name, self.vendor, 1000, connections_max=ASKS_AT_ONCE + 1))
         self.breaker = Breaker(self._turned)
         self.asking = Asking(
             name, self.vendor, driver, self.breaker, self.faults, self._answer,
-            lambda _gate, _perimeter: self.kept, self._first,
+            self, self._first,
         )  # fmt: skip
         stack.enter_context(self.asking)
+
+    def knows(self, gate: str) -> bool:
+        return self.known
+
+    def kept(self, gate: str, perimeter: Perimeter) -> Mapping[str, str] | None:
+        return self.device
+
+    def suspect(self, gate: str, perimeter: Perimeter) -> None:
+        self.suspects.append((gate, perimeter))
 
     def _turned(self) -> None:
         self.asking.wake()
@@ -273,11 +284,46 @@ def test_a_refused_log_in_is_not_tried_again_with_the_next_scan(at: Counter, ora
 def test_a_gate_without_its_device_is_turned_away_and_nothing_is_sent(
     at: Counter, oracle: OracleServer
 ) -> None:
-    at.kept = None
+    at.device = None
     at.ask(1)
     (answer,) = at.answered()
     assert (answer.word, answer.verdict) == (wire.Word.REFUSED, Verdict.NOT_CONFIGURED)
     assert oracle.asked == []
+
+
+def test_where_nobody_knows_yet_what_is_configured_policy_decides(at: Counter, oracle: OracleServer) -> None:
+    at.known, at.device = False, None
+    at.ask(1)
+    (answer,) = at.answered()
+    assert (answer.word, answer.verdict, answer.doubt) == (wire.Word.UNANSWERED, None, False)
+    assert "does not know yet" in answer.text
+    assert oracle.asked == []
+
+
+@pytest.mark.parametrize(("code", "suspected"), [("no and broken", True), ("no", False), ("yes", False)])
+def test_a_device_that_the_vendor_does_not_understand_is_suspected(
+    at: Counter, code: str, suspected: bool
+) -> None:
+    at.ask(1, code)
+    at.answered()
+    assert at.suspects == [("north", Perimeter.OUTER)] * suspected
+
+
+def test_asks_that_wait_at_the_end_hear_that_nobody_was_asked(at: Counter, oracle: OracleServer) -> None:
+    for scan in range(ASKS_AT_ONCE):
+        at.ask(scan, "slow")
+    until(lambda: oracle.under_way == ASKS_AT_ONCE)
+    at.ask(1000, "behind them")
+    at.asking.close(limit_s=0.0)
+    (waited,) = [answer for answer in at.answered() if answer.scan == 1000]
+    assert (waited.word, waited.doubt, waited.text) == (wire.Word.UNANSWERED, False, "the bridge ends")
+    assert at.asking.counts.unanswered == 1
+    at.ask(1001)
+    (after,) = [answer for answer in at.answered(2) if answer.scan == 1001]
+    assert (after.word, after.doubt, after.text) == (wire.Word.UNANSWERED, False, "the bridge ends")
+    at.asking.close(limit_s=0.0)
+    assert len(at.answers) == 2, "each hears it once"
+    oracle.release.set()
 
 
 def test_a_bug_is_named_and_the_next_ask_works(at: Counter) -> None:

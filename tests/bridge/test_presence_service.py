@@ -126,7 +126,7 @@ def test_a_gate_is_configured_at_its_birth_and_each_scan_is_asked(venue: Venue) 
     code, other = codes(venue, 2)
     with venue.bridge() as bridge:
         early = venue.ask(code)
-        assert (early.word, early.verdict) == (wire.Word.REFUSED, Verdict.NOT_CONFIGURED)
+        assert (early.word, early.doubt) == (wire.Word.UNANSWERED, False), "nobody knows this gate yet"
         venue.send(wire.STATUS, BIRTH, retain=True)
         venue.until_configured(*BOTH)
         account = venue.account()
@@ -157,6 +157,19 @@ def test_nobody_is_asked_for_while_the_gates_clock_is_not_trusted(venue: Venue) 
         venue.send(wire.STATUS, BIRTH, retain=True)
         venue.until_configured(*BOTH)
         assert venue.ask(codes(venue, 1)[0]).word is wire.Word.ACCEPTED
+
+
+def test_a_device_that_presence_has_forgotten_is_configured_anew(venue: Venue) -> None:
+    code, other = codes(venue, 2)
+    venue.send(wire.STATUS, BIRTH, retain=True)
+    with venue.bridge() as bridge:
+        venue.until_configured(*BOTH)
+        venue.sandbox.forget()
+        assert venue.ask(code).word is wire.Word.REFUSED
+        until(lambda: venue.sandbox.devices)
+        assert venue.ask(other).word is wire.Word.ACCEPTED
+        assert not bridge.faults()
+    assert [each.named.name for each in venue.sandbox.devices] == ["north"]
 
 
 def test_a_gate_that_is_called_otherwise_is_configured_anew_at_the_next_start(venue: Venue) -> None:
