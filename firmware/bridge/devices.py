@@ -143,7 +143,7 @@ class Devices:
         return pause_s
 
     def _anew(self, place: Place, birth: wire.Presence) -> None:
-        """Configure what is configured once more. Where that fails, the next refused ask has it tried again."""
+        """Configure once more what is configured. Where that fails, the next refused ask does so again."""
         life = self._life(birth)
         with suppress(Outage, Misconfigured):
             kept = self._driver.run(

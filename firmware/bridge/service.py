@@ -280,9 +280,9 @@ def open_bridge(
             *(account.reading for account in accounts),
             *(teller.telling for teller in tellers),
         )
-        stack.enter_context(asks)
         client = f"gatepost-bridge-{os.urandom(4).hex()}"
         line = stack.enter_context(Line(brokers, client, subscriptions(settings.venue), relay, pace=pace))
+        stack.enter_context(asks)  # ends before the line: what is under way, or waits, is answered
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
         yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks)
 
