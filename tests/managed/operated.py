@@ -12,16 +12,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import wire
 from firmware.fleet.operator_line import Heard, OperatorLine
+from firmware.managed.counters import Counters
+from firmware.managed.managed import Managed
+from firmware.managed.orders import Orders
 from firmware.mqtt import Broker, Publication
 from firmware.shots import Shot
 from firmware.signing import Operator, Role, key_id, sign, text_of
 from firmware.unit import OPERATORS, open_unit
+from firmware.uplink import Uplink
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.schedule import VirtualTime
 from tests.brokers import LIMIT_S, QUICK
 from tests.uplinks import MODEL_LANE, VENUE, RunningGate, settings_of
 
 MINUTE_MS = 60_000
+CONNECTION = 7
 
 
 class Key(NamedTuple):
@@ -136,8 +141,20 @@ class Hand:
         return msgspec.structs.replace(order, **otherwise)
 
     def give(self, gate: str, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Reply:
-        """Sign an order, send it, and wait for the reply."""
-        return self.send(gate, wire.encode(sign(key.private, self.order(gate, what, key, **otherwise))))
+        """Sign an order, send it, and wait for its reply."""
+        return self.sign_and_send(gate, self.order(gate, what, key, **otherwise), key)
+
+    def sign_and_send(self, gate: str, order: wire.Order, key: Key = ANN) -> wire.Reply:
+        """Wait for the reply to this order, whatever else is told meanwhile."""
+        before = len(self.replies)
+        self.put(gate, wire.encode(sign(key.private, order)))
+
+        def reply() -> wire.Reply | None:
+            return next((each for each in self.replies[before:] if each.counter == order.counter), None)
+
+        found = self.line.wait(reply, LIMIT_S)
+        assert found is not None, self.line.faults
+        return found
 
     def send(self, gate: str, payload: bytes, retain: bool = False) -> wire.Reply:
         """Send any bytes, and wait for the reply."""
@@ -162,3 +179,81 @@ def hand_at(broker: Broker) -> Iterator[Hand]:
     hand = Hand(broker)
     with hand.line:
         yield hand
+
+
+class Bare:
+    """A gate without a connection, whose orders are handed to it."""
+
+    def __init__(self, gate: RunningGate, orders: Orders) -> None:
+        self.gate, self.orders = gate, orders
+        self._news = threading.Event()
+        self._counter = 1000
+        orders.connected(CONNECTION, self._news.set)
+
+    def order(self, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Order:
+        """An order as it should be, but for what is given."""
+        self._counter += 1
+        unit = self.gate.unit
+        order = wire.Order(
+            venue=VENUE,
+            gate=unit.settings.gate_name,
+            key=key.operator.key,
+            counter=self._counter,
+            epoch=unit.journal.epoch,
+            random=unit.journal.random,
+            connection=CONNECTION,
+            expires_utc_ms=time.time_ns() // 1_000_000 + MINUTE_MS,
+            what=what,
+        )
+        return msgspec.structs.replace(order, **otherwise)
+
+    def give(self, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Reply:
+        """Sign an order, hand it over, and wait for the reply."""
+        return self.hand(wire.encode(sign(key.private, self.order(what, key, **otherwise))))
+
+    def hand(self, payload: bytes) -> wire.Reply:
+        """Hand over any bytes, and wait for the reply."""
+        self._news.clear()
+        self.orders.take(wire.COMMAND, payload, retained=False)
+        while True:
+            for outgoing in self.orders.outgoing(0.0):
+                assert isinstance(outgoing.message, wire.Reply)
+                reply = outgoing.message
+                break
+            else:
+                assert self._news.wait(LIMIT_S)
+                self._news.clear()
+                continue
+            list(self.orders.outgoing(0.0))  # it is on its way
+            return reply
+
+
+@contextmanager
+def bare_gate(
+    data: Path,
+    lanes: str = MODEL_LANE,
+    *,
+    counters: Counters | None = None,
+    now_s: Callable[[], float] = time.monotonic,
+    **known: Any,
+) -> Iterator[Bare]:
+    """A gate at work, without a broker; `known` is what its parts are told of it besides."""
+    settings = settings_of("a", 1, lanes)._replace(brokers=())
+    board = FakeBoard([FakeLaneSettings(lane.setup.name) for lane in settings.lanes], VirtualTime())
+    with open_unit(settings, data, board=board, trusted=lambda: True) as unit:
+        running = RunningGate(unit, board)
+        unit.gate.start()
+        loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
+        loop.start()
+        operators = {key.operator.key: key.operator for key in (ANN, BOB)}
+        parts = settings, data, unit.catalogue, unit.journal, unit.gate, _no_uplink, operators
+        try:
+            with Orders(Managed(*parts, **known), counters, now_s) as orders:
+                yield Bare(running, orders)
+        finally:
+            unit.gate.stop()
+            loop.join(LIMIT_S)
+
+
+def _no_uplink() -> Uplink:
+    raise AssertionError("there is no connection here")
