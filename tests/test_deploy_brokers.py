@@ -2,27 +2,41 @@
 
 import getpass
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography import x509
 
 from firmware import wire
 from firmware.demo.network import free_port
+from firmware.files import write_whole
+from firmware.fleet import folder as fleets
+from firmware.fleet import init
+from firmware.fleet.access import PEERS, access, enrol_access
+from firmware.fleet.certificates import Use, issued, key_pem, new_key, pem
+from firmware.fleet.enrol import revoke_gate
+from firmware.fleet.folder import Fleet, Gate
 from firmware.mqtt import Broker, Line, Publication, Tls
 from firmware.mqtt.broker import PACKET_BYTES_MAX
 from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, mosquitto, mosquitto_broker, until
-from tests.certificates import Certificate, authority, certificate
 
 FILES = Path(__file__).parent.parent / "deploy" / "mosquitto"
 ALL = f"{wire.ROOT}/#"
 GATE_WRITES = {topic.name for topic in wire.TOPICS if topic.writer == "gate"}
-SHARED = {wire.STATUS.name, wire.ADMISSIONS.name, wire.ADMISSIONS_REQUEST.name}  # between gates
-WATCH = "\nuser watch\ntopic readwrite gatepost/#\n"  # the test's own eye, which the files do not have
+SHARED = {topic.name for topic in PEERS}  # between gates
+FOR_GATES = {topic.name for topic in wire.TOPICS if topic.writer != "gate"}
+OWN = FOR_GATES - {wire.CHANGES.name}  # what is for one gate alone
+READS = {wire.STATUS, wire.REPLY, wire.DESIRED, wire.REPORTED}  # of operators, besides what is seldom heard
+NOW = datetime.now(UTC)
+YEAR = timedelta(days=365)
+WATCH = "\nuser Watch\ntopic readwrite gatepost/#\n"  # the test's own eye, which the files do not have
 
 
 def test_every_setting_says_why_it_is_there() -> None:
@@ -47,39 +61,53 @@ def test_the_way_to_the_cloud_is_that_of_the_wire() -> None:
     }
     for topic in wire.TOPICS:
         way = "both" if topic.name in SHARED else "out" if topic.name in GATE_WRITES else "in"
-        assert ways.pop(wire.address(topic, "arena", "+")) == (way, "1")
+        assert ways.pop(wire.address(topic, "arena", "+")) == (way, str(topic.qos))
     assert ways == {}
+
+
+def test_the_lists_are_those_that_a_fleet_is_made_with() -> None:
+    mend = "mend with: python -m firmware.fleet.access"
+    assert (FILES / "broker.acl").read_text("utf-8") == access("arena"), mend
+    assert (FILES / "enrol.acl").read_text("utf-8") == enrol_access("arena"), mend
 
 
 # --- two brokers as they are set up -----------------------------------------------------------------------
 
 
 class Place(NamedTuple):
-    """A broker, and whose certificates it takes."""
+    """A broker, and the fleet whose certificates it takes."""
 
     broker: RunningBroker
-    folder: Path
-    signer: Certificate
+    fleet: Path
+    enrol_port: int = 0
 
-    def as_user(self, name: str) -> Broker:
-        """Who comes with a certificate of that name."""
-        made = self.folder / f"{name}.pem"
-        own = Certificate(made, made.with_suffix(".key"))
-        if not made.exists():
-            own = certificate(self.folder, name, self.signer)
-        tls = Tls(str(self.signer.cert_file), str(own.cert_file), str(own.key_file))
+    def as_user(self, name: str, ca: str = "ca", use: Use = Use.CLIENT) -> Broker:
+        """Who comes with a certificate of that name, of the fleet or of another of its authorities."""
+        own = self.fleet / "users" / f"{ca}-{use.name}-{name}.pem"
+        if not own.exists():
+            key = new_key()
+            made = issued(fleets.issuer(self.fleet, ca), key.public_key(), name, use, NOW, YEAR)
+            write_whole(own.with_suffix(".key"), key_pem(key))
+            write_whole(own, pem(made))
+        tls = Tls(str(self.fleet / "ca.pem"), str(own), str(own.with_suffix(".key")))
         return Broker("127.0.0.1", self.broker.port, tls)
 
     def line(self, user: str, ear: Ear, *subscriptions: str) -> Line:
         """Somebody's connection; nobody's client name is another's."""
         return Line([self.as_user(user)], f"{user}-{id(ear)}", subscriptions, ear, pace=QUICK)
 
+    def new_gate(self, gate: str, ear: Ear, *subscriptions: str, client: str = "") -> Line:
+        """The connection of a gate that has its bundle only."""
+        broker = self.as_user(gate, "enrol-ca")._replace(port=self.enrol_port)
+        return Line([broker], client or gate, subscriptions, ear, pace=QUICK)
 
-def replaced(name: str, folder: Path, port: int, cloud_port: int) -> str:
+
+def replaced(name: str, folder: Path, port: int, cloud_port: int, enrol_port: int = 0) -> str:
     """A file with the words replaced that `venue.conf` names, each of which must be named there."""
     words = {
         "cloud.example:8883": f"127.0.0.1:{cloud_port}",
         "listener 8883": f"listener {port} 127.0.0.1",
+        "listener 8884": f"listener {enrol_port} 127.0.0.1",
         "user mosquitto": f"user {getpass.getuser()}",
         "/etc/mosquitto/gatepost/": f"{folder}/",
         "/etc/mosquitto/conf.d": f"{folder}/conf.d",
@@ -94,22 +122,30 @@ def replaced(name: str, folder: Path, port: int, cloud_port: int) -> str:
     return text
 
 
-def set_up(folder: Path, kind: str, authorities: dict[str, Certificate], port: int, cloud_port: int) -> Place:
-    """A place with its files and certificates, not started."""
+def set_up(fleet: Path, kind: str, to: Path) -> Place:
+    """A broker with its files, and the folder that the fleet has made for it; not started."""
     mosquitto()
-    (folder / "conf.d").mkdir(parents=True)
-    for name, made in authorities.items():
-        (folder / f"{name}-ca.pem").write_bytes(made.cert_file.read_bytes())
-    certificate(folder, "broker", authorities[kind])
-    (folder / f"{kind}.acl").write_text((FILES / f"{kind}.acl").read_text("utf-8") + WATCH, "utf-8")
-    if kind == "venue":
-        certificate(folder, "venue-arena", authorities["cloud"])
-        passing_on = replaced("venue-cloud.conf", folder, port, cloud_port)
-        (folder / "conf.d" / "venue-cloud.conf").write_text(passing_on, "utf-8")
-    config = folder / f"{kind}.conf"
-    config.write_text(replaced(f"{kind}.conf", folder, port, cloud_port), "utf-8")
-    broker = RunningBroker("mosquitto", folder, (mosquitto(), "-c", str(config)), port)
-    return Place(broker, folder, authorities[kind])
+    settings = fleets.load(fleet)
+    port = settings.port if kind == "venue" else settings.cloud_port
+    shutil.copytree(fleet / ("broker" if kind == "venue" else "cloud"), to)
+    with (to / "broker.acl").open("a", encoding="utf-8") as file:
+        file.write(WATCH)
+    (to / "conf.d").mkdir()
+    ports = port, settings.cloud_port, settings.enrol_port
+    if settings.cloud and kind == "venue":
+        (to / "conf.d" / "venue-cloud.conf").write_text(replaced("venue-cloud.conf", to, *ports), "utf-8")
+    config = to / f"{kind}.conf"
+    config.write_text(replaced(f"{kind}.conf", to, *ports), "utf-8")
+    broker = RunningBroker("mosquitto", to, (mosquitto(), "-c", str(config)), port)
+    return Place(broker, fleet, settings.enrol_port)
+
+
+def make_fleet(folder: Path, cloud: str = "127.0.0.1") -> Path:
+    """A fleet on free ports of this machine."""
+    fleet = Fleet("arena", "127.0.0.1", free_port(), free_port(), cloud, free_port())
+    init.make(folder, fleet, NOW)
+    (folder / "users").mkdir()
+    return folder
 
 
 class Both(NamedTuple):
@@ -123,14 +159,12 @@ class Both(NamedTuple):
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """A venue's broker that passes on to a cloud's, both from the files; the way between them is open."""
     folder = tmp_path_factory.mktemp("brokers")
-    authorities = {name: authority(folder, f"{name}-authority") for name in ("venue", "cloud")}
-    port, cloud_port = free_port(), free_port()
-    cloud = set_up(folder / "cloud", "cloud", authorities, cloud_port, cloud_port)
-    venue = set_up(folder / "venue", "venue", authorities, port, cloud_port)
+    fleet = make_fleet(folder / "fleet")
+    cloud, venue = set_up(fleet, "cloud", folder / "cloud"), set_up(fleet, "venue", folder / "venue")
     with cloud.broker, venue.broker:
         here, there = Ear(), Ear()
         mark = wire.address(wire.STATUS, "arena", "mark")
-        with cloud.line("watch", there, mark), venue.line("watch", here):
+        with cloud.line("Watch", there, mark), venue.line("Watch", here):
             there.session()
             assert here.session().publish(Publication(mark, b"open", retain=True))
             there.wait(lambda: there.heard)
@@ -140,6 +174,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 def send_all(ear: Ear, venue: str, gate: str, payload: bytes) -> None:
     """A message of every topic, within the window."""
     for topic in wire.TOPICS:
+        ear.wait(lambda: ear.session().in_flight < ear.session().window)
         assert ear.session().publish(Publication(wire.address(topic, venue, gate), payload))
     ear.wait(lambda: not ear.session().in_flight)
 
@@ -161,7 +196,7 @@ def names(ear: Ear, payload: bytes, gate: str) -> set[str]:
 
 def test_every_topic_crosses_where_it_must_and_nowhere_else(both: Both) -> None:
     here, there = Ear(), Ear()
-    with both.venue.line("watch", here, ALL), both.cloud.line("watch", there, ALL):
+    with both.venue.line("Watch", here, ALL), both.cloud.line("Watch", there, ALL):
         here.session(), there.session()
         send_all(here, "arena", "up", b"up")
         send_all(there, "arena", "down", b"down")
@@ -174,10 +209,7 @@ def test_every_topic_crosses_where_it_must_and_nowhere_else(both: Both) -> None:
         here.wait(lambda: b"last" in here.payloads)
         there.wait(lambda: b"last" in there.payloads)
     assert names(there, b"up", "up") == GATE_WRITES
-    assert (
-        names(here, b"down", "down")
-        == {topic.name for topic in wire.TOPICS if topic.writer == "bridge"} | SHARED
-    )
+    assert names(here, b"down", "down") == FOR_GATES | SHARED
     for ear in (here, there):
         live = [arrived[:2] for arrived in ear.heard if arrived.payload in (b"up", b"down")]
         assert len(live) == len(set(live)), "nothing goes round"
@@ -187,11 +219,11 @@ def test_a_status_is_kept_on_both_sides_and_known_as_kept(both: Both) -> None:
     here, late = Ear(), Ear()
     topic = wire.address(wire.STATUS, "arena", "kept")
     watching = Ear()
-    with both.venue.line("kept", here), both.cloud.line("bridge", watching, topic):
+    with both.venue.line("kept", here), both.cloud.line("Bridge", watching, topic):
         watching.session()
         here.session().publish(Publication(topic, b"online", retain=True))
         watching.wait(lambda: watching.heard)
-        with both.cloud.line("bridge", late, topic):
+        with both.cloud.line("Bridge", late, topic):
             late.wait(lambda: late.heard)
     assert watching.heard[0].retained
     assert late.heard[0][:3] == (topic, b"online", True)
@@ -202,7 +234,7 @@ def test_a_gate_at_the_venue_and_a_bridge_in_the_cloud_talk(both: Both) -> None:
     journal, receipt = (wire.address(topic, "arena", "talks") for topic in (wire.JOURNAL, wire.RECEIPT))
     whole = bytes(wire.PAYLOAD_BYTES_MAX)
     shared = f"$share/bridge/{wire.address(wire.JOURNAL, 'arena', '+')}"
-    with both.venue.line("talks", gate, receipt) as up, both.cloud.line("bridge", bridge, shared) as down:
+    with both.venue.line("talks", gate, receipt) as up, both.cloud.line("Bridge", bridge, shared) as down:
         bridge.session()
         gate.session().publish(Publication(journal, whole))
         bridge.wait(lambda: bridge.heard)
@@ -220,7 +252,7 @@ def test_a_gate_at_the_venue_and_a_bridge_in_the_cloud_talk(both: Both) -> None:
 def test_a_gate_writes_its_own_topics_and_no_others(both: Both, kind: str) -> None:
     place: Place = getattr(both, kind)
     north, watch = Ear(), Ear()
-    with place.line("watch", watch, ALL), place.line("north", north):
+    with place.line("Watch", watch, ALL), place.line("north", north):
         watch.session()
         send_all(north, "arena", "north", b"own " + kind.encode())
         send_all(north, "arena", "south", b"forged")
@@ -237,22 +269,21 @@ def test_a_gate_writes_its_own_topics_and_no_others(both: Both, kind: str) -> No
 def test_a_gate_reads_its_own_topics_and_what_the_venue_shares(both: Both, kind: str) -> None:
     place: Place = getattr(both, kind)
     north, watch, mark = Ear(), Ear(), b"to %s" % kind.encode()
-    with place.line("north", north, ALL), place.line("watch", watch):
+    with place.line("north", north, ALL), place.line("Watch", watch):
         north.session()
         send_all(watch, "arena", "north", mark)
         send_all(watch, "arena", "south", mark)
         send_all(watch, "other", "north", mark)
         watch.session().publish(Publication(wire.address(wire.CHANGES, "arena"), b"last " + mark))
         north.wait(lambda: b"last " + mark in north.payloads)
-    own = {t.name for t in (wire.RECEIPT, wire.OUTCOME, wire.ANSWER, wire.VENDORS, wire.PAGE)}
-    assert names(north, mark, "north") == own | SHARED | {wire.CHANGES.name}
+    assert names(north, mark, "north") == OWN | SHARED | {wire.CHANGES.name}
     assert names(north, mark, "south") == SHARED | {wire.CHANGES.name}
     assert all(arrived.topic.startswith(f"{wire.ROOT}/arena/") for arrived in north.heard)
 
 
 def test_a_bridge_writes_and_reads_what_the_wire_says(both: Both) -> None:
     bridge, watch = Ear(), Ear()
-    with both.cloud.line("watch", watch, ALL), both.cloud.line("bridge", bridge, ALL):
+    with both.cloud.line("Watch", watch, ALL), both.cloud.line("Bridge", bridge, ALL):
         watch.session(), bridge.session()
         send_all(bridge, "arena", "north", b"of bridge")
         send_all(watch, "arena", "north", b"for bridge")
@@ -265,16 +296,115 @@ def test_a_bridge_writes_and_reads_what_the_wire_says(both: Both) -> None:
     assert {t.name for t in (wire.STATUS, wire.JOURNAL, wire.ASK, wire.REQUEST)} <= heard
 
 
+@pytest.mark.parametrize("kind", ["venue", "cloud"])
+@pytest.mark.parametrize(
+    ("user", "may_write", "may_read"),
+    [
+        ("Steward", {wire.COMMAND}, READS),
+        ("Supervisor", {wire.COMMAND, wire.DESIRED}, READS),
+        ("Fleet", {wire.IDENTITY_ANSWER}, {wire.IDENTITY_REQUEST}),
+    ],
+)
+def test_people_and_the_fleet_write_what_is_theirs_and_neither_rows_nor_receipts(
+    both: Both, kind: str, user: str, may_write: set[wire.Topic], may_read: set[wire.Topic]
+) -> None:
+    place: Place = getattr(both, kind)
+    who, watch = Ear(), Ear()
+    ours, theirs = f"of {user} {kind}".encode(), f"for {user} {kind}".encode()
+    with place.line("Watch", watch, ALL), place.line(user, who, ALL):
+        watch.session(), who.session()
+        send_all(who, "arena", "north", ours)
+        send_all(watch, "arena", "north", theirs)
+        last = wire.address(next(iter(may_read)), "arena", "last")
+        watch.session().publish(Publication(last, b"last " + theirs))
+        written = wire.address(next(iter(may_write)), "arena", "last")
+        who.session().publish(Publication(written, b"last " + ours))
+        who.wait(lambda: b"last " + theirs in who.payloads)
+        watch.wait(lambda: b"last " + ours in watch.payloads)
+    assert names(watch, ours, "north") == {topic.name for topic in may_write}
+    shared = {wire.ADMISSIONS.name, wire.ADMISSIONS_REQUEST.name, wire.CHANGES.name, wire.STATUS.name}
+    heard = names(who, theirs, "north")
+    assert {topic.name for topic in may_read} <= heard
+    assert heard <= shared | {t.name for t in may_read | {wire.TELEMETRY, wire.LOG}}
+    assert not heard & {wire.JOURNAL.name, wire.ASK.name, wire.RECEIPT.name, wire.COMMAND.name}
+
+
+def test_a_new_gate_asks_and_hears_the_answer_and_nothing_else(both: Both) -> None:
+    new, watch = Ear(), Ear()
+    answer = wire.address(wire.IDENTITY_ANSWER, "arena", "new")
+    with both.venue.line("Watch", watch, ALL), both.venue.new_gate("new", new, ALL):
+        watch.session(), new.session()
+        send_all(new, "arena", "new", b"of new")
+        send_all(new, "arena", "north", b"of new")
+        send_all(new, "other", "new", b"of new")
+        send_all(watch, "arena", "new", b"for new")
+        send_all(watch, "arena", "north", b"for new")
+        new.session().publish(Publication(wire.address(wire.IDENTITY_REQUEST, "arena", "new"), b"last"))
+        watch.session().publish(Publication(answer, b"last"))
+        watch.wait(lambda: b"last" in watch.payloads)
+        new.wait(lambda: b"last" in new.payloads)
+    assert {a.topic for a in watch.heard if a.payload == b"of new"} == {
+        wire.address(wire.IDENTITY_REQUEST, "arena", "new")
+    }
+    assert {a.topic for a in new.heard} == {answer}
+
+
+def test_a_new_gate_cannot_put_out_one_at_work_by_its_clients_name(both: Both) -> None:
+    north, new = Ear(), Ear()
+    mark = wire.address(wire.STATUS, "arena", "north")
+    with both.venue.line("north", north, wire.address(wire.RECEIPT, "arena", "north")):
+        north.session()
+        with both.venue.new_gate("new", new, client=f"north-{id(north)}"):
+            new.session()
+        assert north.session().publish(Publication(mark, b"here"))
+        north.wait(lambda: north.taken == 1)
+    assert [why for _, why in north.ended] == ["closed"]
+
+
 def test_nobody_comes_in_without_a_certificate_of_the_right_authority(both: Both) -> None:
-    for place, other in ((both.venue, both.cloud), (both.cloud, both.venue)):
-        assert place.as_user("north").tls
-        stranger = other.as_user("stranger").tls
-        assert stranger
-        for own in (Tls(str(place.signer.cert_file)), stranger._replace(ca_file=str(place.signer.cert_file))):
-            ear = Ear()
-            with Line([Broker("127.0.0.1", place.broker.port, own)], "x", (), ear, pace=QUICK) as line:
-                until(line.faults)
-            assert ear.sessions == []
+    for place in (both.venue, both.cloud):
+        stranger = place.as_user("north", "enrol-ca").tls
+        server = place.as_user("north", use=Use.SERVER).tls
+        for own in (Tls(str(place.fleet / "ca.pem")), stranger, server):
+            assert_refused(Broker("127.0.0.1", place.broker.port, own))
+    known = both.venue.as_user("north").tls
+    for own in (Tls(str(both.venue.fleet / "ca.pem")), known):
+        assert_refused(Broker("127.0.0.1", both.venue.enrol_port, own))
+
+
+def assert_refused(broker: Broker) -> None:
+    """The broker does not let this one in."""
+    ear = Ear()
+    with Line([broker], "x", (), ear, pace=QUICK) as line:
+        until(line.faults)
+    assert ear.sessions == []
+
+
+def test_a_revoked_gate_is_not_let_in_after_the_restart_that_the_files_ask_for(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path / "fleet", cloud="")
+    place = set_up(fleet, "venue", tmp_path / "venue")
+    lost, other = place.as_user("lost"), place.as_user("other")
+    assert lost.tls
+    number = int_of(Path(lost.tls.cert_file))
+    fleets.keep_gate(fleet, Gate("lost", serials=(f"{number:x}",)))
+    with place.broker:
+        ear = Ear()
+        with Line([lost], "lost", (), ear, pace=QUICK):
+            ear.session()
+            revoke_gate(fleet, "lost", NOW)
+            shutil.copy(fleet / "broker" / "crl.pem", tmp_path / "venue" / "crl.pem")
+            place.broker.stop()
+            ear.wait(lambda: ear.ended)
+        place.broker.start()
+        assert_refused(lost)
+        ear = Ear()
+        with Line([other], "other", (), ear, pace=QUICK):
+            ear.session()
+
+
+def int_of(path: Path) -> int:
+    """The number of a certificate."""
+    return x509.load_pem_x509_certificate(path.read_bytes()).serial_number
 
 
 # --- what mosquitto's bridge does --------------------------------------------------------------------------

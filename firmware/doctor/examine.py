@@ -10,6 +10,7 @@ from firmware.doctor.check import Check
 from firmware.doctor.found import devices
 from firmware.doctor.machine import Machine
 from firmware.facts import synchronised
+from firmware.mqtt import with_identity
 from hal.board import SettingError
 
 
@@ -57,7 +58,10 @@ def examine(around: Surroundings, settings: Settings, config: Path, data: Path |
     yield from whole("user", lambda: user.examine(kinds))
     yield from whole("stores and disk", lambda: _stores(around, data, gate))
     yield from whole("machine", lambda: health.examine(machine, around.trusted, around.utc_s, policy))
-    yield from whole("brokers", lambda: broker.examine(settings.brokers, around.utc_s()))
+    brokers = settings.brokers
+    if data is not None:
+        brokers = tuple(with_identity(each, data) for each in brokers)
+    yield from whole("brokers", lambda: broker.examine(brokers, around.utc_s()))
 
 
 def whole(thing: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
