@@ -109,7 +109,13 @@ def serve(
     while True:
         with (
             open_unit(
-                settings, data, watchdog=watchdog, complain=complain, kept=kept, changed=reopen.changed
+                settings,
+                data,
+                watchdog=watchdog,
+                complain=complain,
+                kept=kept,
+                changed=reopen.changed,
+                config=config,
             ) as unit,
             heard_signals(unit.gate) as caught,
         ):

@@ -74,6 +74,7 @@ def open_unit(
     complain: Callable[[str], None] = lambda _: None,
     root: Path = Path("/"),
     kept: Kept | None = None,
+    config: Path | None = None,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet; the alarm is listened to already.
 
@@ -82,8 +83,8 @@ def open_unit(
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
     patience with brokers; `complain` tells people why a gate that cannot start has not ended yet; below
     `root` are the files that say what this computer is; `kept` has board and readers, where they outlive
-    the unit. Raises `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm
-    is active.
+    the unit; `config` is the file of the settings, for the doctor. Raises `Refused`, `Held`, `SettingsError`,
+    and what the stores raise, but not while the alarm is active.
     """
     watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
@@ -148,6 +149,7 @@ def open_unit(
             from firmware import uplink as way
             from firmware.mqtt import PACE
 
+            parts = _parts(settings, data, catalogue, journal, gate, the_uplink, stack, config, root)
             uplink = way.Uplink(
                 settings.venue,
                 settings.gate_name,
@@ -163,7 +165,7 @@ def open_unit(
                 device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True)), root),
                 lambda: clock.trusted,
                 vendors,
-                _parts(settings, data, catalogue, journal, gate, the_uplink, stack),
+                parts,
             )
             stack.enter_context(uplink)
         yield Unit(settings, board, catalogue, journal, gate, uplink)
@@ -219,6 +221,8 @@ def _parts(
     gate: Gate,
     uplink: "Callable[[], Uplink]",
     stack: ExitStack,
+    config: Path | None,
+    root: Path,
 ) -> "tuple[Part, ...]":
     """What lets somebody elsewhere manage this gate, where it knows whose signatures count."""
     operators = data / OPERATORS
@@ -226,7 +230,7 @@ def _parts(
         return ()
     from firmware.managed import parts_of
 
-    return parts_of(settings, data, catalogue, journal, gate, uplink, operators, stack)
+    return parts_of(settings, data, catalogue, journal, gate, uplink, operators, stack, config, root)
 
 
 def _each_second(
