@@ -95,11 +95,16 @@ class Reopen:
 def run(config: Path, data: Path, complain: Complain) -> int:
     """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
     with Watchdog() as watchdog, Kept(watchdog) as kept:
-        return serve(partial(load, config), data, watchdog, Reopen(kept, complain), complain)
+        return serve(partial(load, config), data, watchdog, Reopen(kept, complain), complain, config)
 
 
 def serve(
-    in_force: Callable[[], Settings], data: Path, watchdog: Watchdog, reopen: Reopen, complain: Complain
+    in_force: Callable[[], Settings],
+    data: Path,
+    watchdog: Watchdog,
+    reopen: Reopen,
+    complain: Complain,
+    config: Path | None = None,
 ) -> int:
     """One gate after the other, each with the settings that are `in_force` when it is opened."""
     settings = in_force()
