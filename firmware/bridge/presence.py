@@ -72,6 +72,7 @@ class Presence:
         check(settings)
         self._set = settings
         self._requests = Requests(settings)
+        self._names: dict[str, str] = {}  # by MAC address, what Presence calls each device's gate
         self._lost: dict[tuple[str, Direction, int], None] = {}  # uploads that may be sent again
         self.batch_max = settings.batch_size
         self.deadline_ms = settings.ask_deadline_ms
@@ -126,7 +127,12 @@ class Presence:
         if not (found.id and found.gate_id):
             raise Outage(f"{where}: Presence says {said.status} and names no id and gateId for the device")
         gate = self._set.gate(device.gate, device.perimeter)
-        name = (yield from self._name_there(mac, found.id, what)) or found.gate_name or gate
+        there = yield from self._name_there(mac, found.id, what)
+        name = there or found.gate_name or self._names.get(mac, "")
+        if not name and self._set.gate_parameter == "gateId":  # `gate` is a number, and scans want the name
+            stays = 'if it stays so, name the gate by `gates` and `gate_parameter = "gateName"`'
+            raise Outage(f"{where}: Presence does not say what gate {gate} is called: tried again; {stays}")
+        self._names[mac] = name = name or gate
         return {
             "id": found.id,
             "gateId": found.gate_id,

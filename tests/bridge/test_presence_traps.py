@@ -533,6 +533,18 @@ def test_a_gate_is_told_by_its_id_where_that_is_set() -> None:
     assert body(asked.requests[0])["gateName"] == "Gate 1"
 
 
+@pytest.mark.parametrize("look", [LOST, reply({}, 500), said("NOT_FOUND"), configured()])
+def test_a_gate_told_by_its_id_has_a_number_and_no_name_until_presence_says_one(look: Any) -> None:
+    vendor = presence(gate_parameter="gateId", gates={("north-1", Perimeter.OUTER): "274"})
+    with pytest.raises(Outage, match="does not say what gate 274 is called: tried again; if it stays so"):
+        Talk(vendor.configure(DEVICE), in_turn(configured(), look))
+    named = Talk(vendor.configure(DEVICE), in_turn(configured(gateName="Gate 1"), look)).result
+    assert named["gateName"] == "Gate 1"
+    assert Talk(vendor.configure(DEVICE), in_turn(configured(), look)).result == named, (
+        "what is known is kept"
+    )
+
+
 def test_a_scan_has_the_fields_of_the_table() -> None:
     vendor = presence(
         device_os="printed", channel="A", ticket_url="https://h/veyron/", device_url="https://h/chiron"
