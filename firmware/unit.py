@@ -17,11 +17,14 @@ from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
 from firmware.core.ticket import Moment, Setup, Verdict
 from firmware.device import device
+from firmware.doctor.machine import Machine
 from firmware.facts import Clock, Facts, synchronised
+from firmware.faults import Register, found_in, noting
 from firmware.gate import Gate
 from firmware.hold import hold
 from firmware.journal import Journal, Retention, Told
 from firmware.kept import Kept
+from firmware.measures import Measures
 from firmware.row import Row
 from firmware.shots import Shot
 from firmware.standby import Standby
@@ -35,6 +38,7 @@ if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be import
     from firmware.proof import Proofs
     from firmware.uplink import Uplink
     from firmware.uplink.part import Part
+    from firmware.uplink.telemetry import Tally
 
 OPERATORS = Path("identity", "operators.toml")  # in the gate's data: whose signatures count
 Readers = Mapping[str, Sequence[tuple[Reader, Way | None]]]
@@ -53,6 +57,8 @@ class Unit(NamedTuple):
     catalogue: Catalogue
     journal: Journal
     gate: Gate
+    measures: Measures
+    register: Register
     uplink: "Uplink | None" = None
     """The way to the bridge, where the settings name a broker."""
 
@@ -118,6 +124,7 @@ def open_unit(
 
             keys = proofs.keys if proofs else None
             vendors = Vendors(settings.venue, settings.gate_name, answer, keys=keys)
+        tally = _tally() if brokers else None
         gate = Gate(
             lanes,
             standby if board.alarm else None,
@@ -128,7 +135,7 @@ def open_unit(
             stale,
             settings.reader_lost_shuts,
             link=vendors,
-            watch=watch,
+            watch=_both(tally, watch),
             changed=changed,
             tamper=board.tamper,
             watchdog=watchdog,
@@ -145,10 +152,16 @@ def open_unit(
             assert uplink is not None, "parts ask for it when they are at work"
             return uplink
 
-        if brokers:
+        measures = Measures(data, Machine(root), lambda: uplink.waiting() if uplink is not None else 0)
+        register = Register(
+            lambda: found_in(unit), lambda: clock.floor_utc_ms, noting(gate, journal), tuple(journal.faults)
+        )
+        if tally is not None:
             from firmware import uplink as way
             from firmware.mqtt import PACE
+            from firmware.uplink.telemetry import Telemetry
 
+            telemetry = Telemetry(gate, catalogue, journal, measures, register, tally, version("gatepost"))
             parts = _parts(settings, data, catalogue, journal, gate, the_uplink, stack, config, root)
             uplink = way.Uplink(
                 settings.venue,
@@ -165,10 +178,12 @@ def open_unit(
                 device(tuple(sorted({setup.perimeter for setup, _ in lanes}, reverse=True)), root),
                 lambda: clock.trusted,
                 vendors,
-                parts,
+                (*parts, telemetry),
             )
             stack.enter_context(uplink)
-        yield Unit(settings, board, catalogue, journal, gate, uplink)
+        unit = Unit(settings, board, catalogue, journal, gate, measures, register, uplink)
+        with measures, register:
+            yield unit
 
 
 def _door(
@@ -211,6 +226,25 @@ def _proofs(settings: Settings, data: Path) -> "Proofs | None":
     from firmware.proof import EventKeys, Proofs
 
     return Proofs(settings.signed, EventKeys(data))
+
+
+def _tally() -> "Tally":
+    """Counts what telemetry tells of scans."""
+    from firmware.uplink.telemetry import Tally
+
+    return Tally()
+
+
+def _both(tally: "Tally | None", watch: Callable[[Shot], None] | None) -> Callable[[Shot], None] | None:
+    """One that tells both of every finished scan."""
+    if tally is None or watch is None:
+        return tally or watch
+
+    def both(shot: Shot) -> None:
+        tally(shot)
+        watch(shot)
+
+    return both
 
 
 def _parts(

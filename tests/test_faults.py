@@ -1,14 +1,18 @@
 """What is told of faults: what has come, what has gone, and not more than a log can hold."""
 
+import re
 from pathlib import Path
 
+from firmware import fault_codes
 from firmware.config import parse
-from firmware.faults import Faults, faults_of
+from firmware.faults import Fault, Faults, Register, faults_of, found_in
 from firmware.ration import LINES_MAX, MINUTE_S
 from firmware.unit import open_unit
 from hal.fake import FakeBoard
 from tests.gate_bench import data_directory
 
+ROOT = Path(__file__).parent.parent
+CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 SETTINGS = """\
 [[lane]]
 name = "north"
@@ -93,3 +97,125 @@ def test_a_journal_that_takes_nothing_is_told_and_so_is_what_was_lost() -> None:
         unit.journal.faults.append("no space")
         assert next(iter(faults_of(unit).values())) == "no space"
         unit.journal.fault = None
+
+
+# --- codes, and since when -----------------------------------------------------------------------------
+
+
+class Gates:
+    """Faults that a test sets, and what a register makes of them."""
+
+    def __init__(self, written: tuple[str, ...] = ()) -> None:
+        self.clock, self.utc_ms = Clock(), 1_000
+        self.found: list[Fault] = []
+        self.rows: list[str] = []
+        self.register = Register(
+            lambda: iter(self.found), lambda: self.utc_ms, self.rows.append, written, self.clock
+        )
+
+    def turn(self, *found: Fault) -> None:
+        self.utc_ms += 1_000
+        self.found = list(found)
+        self.register.turn()
+
+
+STALE = Fault(fault_codes.CATALOGUE_STALE, "the catalogue's age", "too old")
+LOST = Fault(fault_codes.READER_LOST, "reader north/1", "reader north/1: gone")
+
+
+def test_a_fault_keeps_the_time_of_its_start_and_has_a_row_at_both_ends() -> None:
+    gates = Gates()
+    gates.turn(STALE)
+    gates.turn(STALE._replace(text="much too old"))
+    (standing,) = gates.register.standing
+    assert (standing.code.code, standing.since_utc_ms, standing.text) == (
+        "catalogue_stale",
+        2_000,
+        "much too old",
+    )
+    gates.turn()
+    assert gates.register.standing == ()
+    assert gates.rows == ["too old", "the catalogue's age works again"]
+
+
+def test_a_fault_whose_finder_writes_rows_gets_no_second_ones_but_is_warned_of() -> None:
+    gates = Gates()
+    gates.turn(LOST)
+    gates.turn()
+    assert gates.rows == []
+    lines, dropped = gates.register.take_lines()
+    assert [line.text for line in lines] == [
+        "reader_lost: reader north/1: gone",
+        "reader_lost: reader north/1 works again",
+    ]
+    assert [line.utc_ms for line in lines] == [2_000, 3_000]
+    assert dropped == 0
+    assert gates.register.take_lines() == ((), 0)
+
+
+def test_what_was_a_row_at_the_start_is_not_written_again() -> None:
+    noted = Fault(fault_codes.JOURNAL_TROUBLE, "set aside", "set aside")
+    gates = Gates(written=("set aside",))
+    gates.turn(noted, noted._replace(thing="later", text="later"))
+    assert gates.rows == ["later"]
+
+
+def test_warnings_have_a_ration_and_those_above_it_are_counted() -> None:
+    gates = Gates()
+    for _ in range(50):
+        gates.turn(STALE)
+        gates.turn()
+    lines, dropped = gates.register.take_lines()
+    assert len(lines) == LINES_MAX
+    assert "see the journal" in lines[-1].text
+    assert dropped == 100 - (LINES_MAX - 1)
+    assert len(gates.rows) == LINES_MAX
+    gates.clock.s = MINUTE_S
+    gates.turn(STALE)
+    lines, dropped = gates.register.take_lines()
+    assert (len(lines), dropped) == (1, 0)
+
+
+def test_warnings_that_nobody_fetches_make_room_for_newer_ones() -> None:
+    gates = Gates()
+    for minute in range(5):
+        gates.clock.s = MINUTE_S * minute
+        for _ in range(LINES_MAX):
+            gates.turn(STALE)
+            gates.turn()
+    lines, dropped = gates.register.take_lines()
+    assert len(lines) == 50
+    assert len(lines) + dropped == 5 * (2 * LINES_MAX + 1), "each was sent, pushed out, or held back"
+    assert lines[-1].utc_ms > lines[0].utc_ms
+
+
+def test_more_faults_than_a_message_holds_are_cut_and_so_is_a_text_without_end() -> None:
+    gates = Gates()
+    gates.turn(*(STALE._replace(thing=str(number), text="\udcff" * 1_000) for number in range(100)))
+    assert len(gates.register.standing) == 64
+    assert {each.text for each in gates.register.standing} == {"?" * 256}
+
+
+def test_every_code_is_named_once_and_the_page_has_them_all() -> None:
+    codes = [each.code for each in fault_codes.CODES]
+    assert len(set(codes)) == len(codes)
+    assert all(CODE.fullmatch(code) for code in codes)
+    assert (ROOT / "deploy" / "faults.md").read_text("utf-8") == fault_codes.page(), (
+        "python -m firmware.fault_codes > deploy/faults.md"
+    )
+
+
+def test_a_gate_names_what_is_wrong_with_it_by_code() -> None:
+    settings = parse("", "gate.toml")._replace(catalogue_stale_ms=1)
+    with data_directory() as data, open_unit(settings, data, trusted=lambda: False) as unit:
+        assert isinstance(unit.board, FakeBoard)
+        unit.gate.start()
+        name = settings.lanes[0].setup.name
+        unit.board.fakes[name].readers["in"].fail("is asleep")
+        assert unit.board.alarm is not None
+        unit.board.alarm.press()
+        while unit.gate.turn(100):
+            pass
+        codes = {fault.code.code: fault.text for fault in found_in(unit)}
+        assert codes.keys() >= {"reader_lost", "alarm", "clock_untrusted", "catalogue_stale"}
+        assert codes["alarm"] == f"lane {name} is free: alarm"

@@ -256,7 +256,9 @@ class Uplink:
             return False
         if self._vendors is not None:
             self._vendors.connected(session)
-        if not all(self._send_part(session, part, now_s) for part in self._parts):
+        # Before it is, a message of QoS 0 that is written would be taken for the birth's PUBACK.
+        told = self._presences.born
+        if told and not all(self._send_part(session, part, now_s) for part in self._parts):
             return False
         newest = self._journal.committed
         for topic, message in self._peers.outgoing(newest, now_s, has_room):
