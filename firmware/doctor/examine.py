@@ -5,7 +5,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firmware.config import Settings
-from firmware.doctor import broker, chips, disk, findings, health, libraries, pins, readers, stores, user
+from firmware.doctor import (
+    broker,
+    chips,
+    disk,
+    findings,
+    health,
+    keys,
+    libraries,
+    pins,
+    readers,
+    stores,
+    user,
+)
 from firmware.doctor.check import Check
 from firmware.doctor.found import devices
 from firmware.doctor.machine import Machine
@@ -57,6 +69,7 @@ def examine(around: Surroundings, settings: Settings, config: Path, data: Path |
     yield from whole("readers", lambda: readers.examine(machine, settings.lanes, wanted, devices(machine)))
     yield from whole("user", lambda: user.examine(kinds))
     yield from whole("stores and disk", lambda: _stores(around, data, gate))
+    yield from whole("signed codes", lambda: keys.examine(settings, data))
     yield from whole("machine", lambda: health.examine(machine, around.trusted, around.utc_s, policy))
     brokers = settings.brokers
     if data is not None:

@@ -227,6 +227,19 @@ CATALOGUE_ASIDE = Finding(
     "doubt the card, and remove them when nobody needs them any more",
 )
 KEY_BAD = Finding("catalogue", FAULT, "{problem}", "as it says; the gate does not start like this")
+KEY_THERE = Finding("signed codes", OK, "event {event} of {account}: its public key is there")
+KEY_MISSING = Finding(
+    "signed codes",
+    WARNING,
+    "event {event} of {account}: signatures cannot be checked: {why}",
+    "start the gate once with the bridge there; the bridge says at its start whether it has the key",
+)
+KEY_WANTED = Finding(
+    "signed codes",
+    FAULT,
+    'event {event} of {account}: with signature = "require" nobody gets in: {why}',
+    "start the gate once with the bridge there; the bridge says at its start whether it has the key",
+)
 
 # --- the machine -------------------------------------------------------------------------------------
 
