@@ -135,7 +135,8 @@ def fake_board(settings: Settings) -> Board:
 def gpio_board(settings: Settings) -> Board:
     """Build the board of a board file."""
     from hal import wiring
-    from hal.gpio import GpioBoard, GpioLaneSettings, open_factory
+    from hal.gpio import GpioBoard, open_factory
+    from hal.wired_lanes import GpioLaneSettings
 
     refuse_unknown("gpio board", settings, ("lanes", "file"))
     path = settings.get("file")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from gpiozero import InputDevice, OutputDevice
 from gpiozero.exc import GPIOPinInUse
@@ -24,26 +23,12 @@ from hal.gpio_parts import (
     GpioTurnstile,
     LineFault,
 )
-from hal.ports import LaneParts, Part, Way
+from hal.ports import LaneParts, Part
 from hal.schedule import RealTime, Scheduler
 from hal.setting_error import SettingError
+from hal.wired_lanes import GpioLaneSettings, check_lanes
 
-UNLOCK_MS = 5000  # where nobody says how long the loop may hold a lane open
 MEND = "check the chip and the wiring, and start the gate again"
-
-
-@dataclass(frozen=True, slots=True)
-class GpioLaneSettings:
-    """What gate.toml says of a lane, to be held against the board file.
-
-    `sensor` is "way" or "passage" where the gate counts on a passage sensor. `unlock_ms` is how long the loop
-    may hold the lane open for one person.
-    """
-
-    name: str
-    ways: tuple[Way, ...] = ("in",)
-    sensor: Literal["way", "passage", "none"] = "none"
-    unlock_ms: int = UNLOCK_MS
 
 
 def open_factory(name: str, chip: str) -> Factory:
@@ -222,40 +207,3 @@ class GpioBoard(Part):
             part.close()
         self.time.close()
         self._wires.close()
-
-
-def check_lanes(plan: wiring.Wiring, lanes: Sequence[GpioLaneSettings]) -> None:
-    """Hold the lanes of gate.toml against the board file. Raises SettingError with every difference."""
-    wired, wanted = {lane.name: lane for lane in plan.lanes}, {lane.name: lane for lane in lanes}
-    problems = [
-        f'lane "{name}" of gate.toml is not wired: add a [[lane]] of this name, or rename one'
-        for name in wanted
-        if name not in wired
-    ]
-    problems += [
-        f'lane "{name}" is wired and not in gate.toml: add it there, or take it out here'
-        for name in wired
-        if name not in wanted
-    ]
-    for name, lane in wanted.items():
-        if name in wired:
-            problems += _differences(wired[name], lane)
-    if problems:
-        raise SettingError("\n".join(f"{plan.path}: {problem}" for problem in problems))
-
-
-def _differences(wired: wiring.Lane, wanted: GpioLaneSettings) -> Iterator[str]:
-    name = f'lane "{wanted.name}"'
-    for way in wanted.ways:
-        if wired.opening(way) is None:
-            yield f"{name} lets people {way} and has no line for it: wire [lane.{way}] or [lane.both]"
-    if wanted.sensor == "none":
-        if wired.sensor is not None:
-            yield f"{name} has a sensor that the gate does not know: set sensor = true in gate.toml"
-    elif wired.sensor is None:
-        yield f"{name} has no sensor: wire [lane.sensor], or set sensor = false in gate.toml"
-    else:
-        seen = {way for _, way in wired.sensor.contacts}
-        for way in wanted.ways:
-            if not seen & {way, None}:
-                yield f"{name} lets people {way} and its sensor does not see that: wire {way}_pin"

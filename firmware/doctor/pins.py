@@ -69,10 +69,6 @@ def _board(settings: Settings, wires: wiring.Wiring) -> Iterator[Check]:
 def _differences(settings: Settings, wires: wiring.Wiring) -> list[str]:
     """Where settings and board file do not fit together, as the gate would say it."""
     try:
-        from hal.gpio import GpioLaneSettings, check_lanes
-    except ModuleNotFoundError:
-        return []  # that the pin factory cannot be opened is told by its own look
-    try:
         check_lanes(wires, built_lanes("gpio board", GpioLaneSettings, board_settings(settings)))
     except SettingError as error:
         return str(error).splitlines()

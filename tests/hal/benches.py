@@ -27,9 +27,10 @@ from hal import wiring
 from hal.chip_pins import ChipFactory
 from hal.fake import FakeBoard, FakeLaneSettings, Person
 from hal.fake_parts import FakeContact
-from hal.gpio import GpioBoard, GpioLaneSettings, open_factory
+from hal.gpio import GpioBoard, open_factory
 from hal.ports import Board, Colour, Way
 from hal.schedule import VirtualTime
+from hal.wired_lanes import GpioLaneSettings
 from tests.hal.fake_chip import FakeChip, FakeLgpio, opened
 
 PATIENCE_MS = 30_000  # only a failing test waits this long

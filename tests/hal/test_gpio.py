@@ -10,7 +10,7 @@ import pytest
 from hal import wiring
 from hal.board import open_board
 from hal.chip_pins import ChipFactory
-from hal.gpio import GpioBoard, GpioLaneSettings, open_factory
+from hal.gpio import GpioBoard, open_factory
 from hal.gpio_parts import (
     BLINK_MS,
     GUARD_RETRY_MS,
@@ -21,6 +21,7 @@ from hal.gpio_parts import (
 from hal.ports import Colour, Pattern, Way
 from hal.schedule import Call, Cancel, VirtualTime
 from hal.setting_error import SettingError
+from hal.wired_lanes import GpioLaneSettings
 from tests.hal.benches import HOLD_MS, PULSE_MS, WHOLE, ChipBench, Door
 from tests.hal.conftest import PATIENCE_S
 from tests.hal.fake_chip import FakeChip, FakeLgpio, opened

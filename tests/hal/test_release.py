@@ -11,11 +11,12 @@ import pytest
 
 from hal import wiring
 from hal.chip_pins import ChipFactory
-from hal.gpio import GpioBoard, GpioLaneSettings
+from hal.gpio import GpioBoard
 from hal.ports import Turnstile, Way
 from hal.release import BUSY_S_MAX, NotReleased, release
 from hal.schedule import VirtualTime
 from hal.setting_error import SettingError
+from hal.wired_lanes import GpioLaneSettings
 from tests.hal.fake_chip import FakeChip, FakeLgpio, fake_devices, opened
 
 BOARDS = Path(__file__).parents[2] / "deploy" / "boards"

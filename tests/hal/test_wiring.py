@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal import wiring
-from hal.gpio import GpioBoard, GpioLaneSettings, open_factory
+from hal.gpio import GpioBoard, open_factory
 from hal.ports import Way
 from hal.schedule import VirtualTime
 from hal.setting_error import SettingError
+from hal.wired_lanes import GpioLaneSettings
 from hal.wiring import Wiring, cautions, hazards, parse, read
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "boards").glob("*.toml"))
