@@ -195,8 +195,7 @@ class Presence:
 
     def _decided(self, said: Said, question: Question, *, again: bool) -> Accepted | Refused:
         """What the status means in this direction. `again`: our own scan may have been carried out before."""
-        entry = question.direction is Direction.IN
-        if said.status in (self._set.accept_entry if entry else self._set.accept_exit):
+        if said.status in self._set.accepts(question.direction, question.perimeter):
             return Accepted(self._hidden(replies.accepted(said), question.code))
         meaning, text = said.meaning(), self._hidden(said.words(), question.code)
         echo = again and meaning.ours

@@ -52,9 +52,10 @@ class PresenceSettings(NamedTuple):
     """One account: a venue at Presence. `key` and `venue` have no default.
 
     `gates` says what Ticketmaster calls a gate's perimeter (its name, or with `gate_parameter` "gateId" its
-    number); others are called as here. `accept_entry` and `accept_exit` are the statuses that open. `offline`
-    is "closed", or "upload" where what gates let in without Presence is uploaded; with `send_again` an upload
-    whose reply was lost is sent once more. The key is the text itself, never a file's name.
+    number); others are called as here. `accept_entry`, `accept_internal` (entries at an inner ring) and
+    `accept_exit` are the statuses that open. `offline` is "closed", or "upload" where what gates let in
+    without Presence is uploaded; with `send_again` an upload whose reply was lost is sent once more. The key
+    is the text itself, never a file's name.
     """
 
     key: str
@@ -71,6 +72,7 @@ class PresenceSettings(NamedTuple):
     device_os: str = "Printed"
     channel: str = ""
     accept_entry: tuple[str, ...] = (OKAY,)
+    accept_internal: tuple[str, ...] = (OKAY,)
     accept_exit: tuple[str, ...] = ACCEPT_EXIT
     ask_deadline_ms: int = ASK_DEADLINE_MS
     offline: str = "closed"
@@ -83,6 +85,12 @@ class PresenceSettings(NamedTuple):
         """What Ticketmaster calls it."""
         own = gate if perimeter is Perimeter.OUTER else f"{gate} {perimeter.value}"
         return self.gates.get((gate, perimeter), own)
+
+    def accepts(self, direction: Direction, perimeter: Perimeter) -> tuple[str, ...]:
+        """The statuses that open, for a way at one of the rings."""
+        if direction is Direction.OUT:
+            return self.accept_exit
+        return self.accept_entry if perimeter is Perimeter.OUTER else self.accept_internal
 
 
 class Scan(NamedTuple):
@@ -212,7 +220,7 @@ def mac_of(device: Device) -> str:
 def check(settings: PresenceSettings) -> None:
     """Raise `ValueError` for settings that cannot work; the text names the setting and the mend."""
     address = "write https://host/path, without user or query; http is for this machine only"
-    accepted = (*settings.accept_entry, *settings.accept_exit)
+    accepted = (*settings.accept_entry, *settings.accept_internal, *settings.accept_exit)
     faults = (
         (not settings.key, "key: Ticketmaster gives one to each partner"),
         (not settings.key.isascii(), "key: has a character that no key has: copy it again"),
@@ -229,8 +237,12 @@ def check(settings: PresenceSettings) -> None:
         (settings.device_os not in DEVICE_SYSTEMS, "device_os: Printed or printed"),
         (not CHANNEL.fullmatch(settings.channel), "channel: one letter, or nothing"),
         (not settings.accept_entry, "accept_entry: is empty, so nobody would be let in: name OKAY at least"),
+        (
+            not settings.accept_internal,
+            "accept_internal: is empty, so no inner lane would open: name OKAY at least",
+        ),
         (not settings.accept_exit, "accept_exit: is empty, so nobody would be let out: name OKAY at least"),
-        (not all(map(STATUS.fullmatch, accepted)), "accept_entry, accept_exit: a status is as in OKAY"),
+        (not all(map(STATUS.fullmatch, accepted)), "accept_entry and the like: a status is as in OKAY"),
         (
             not ASK_DEADLINE_MS_MIN <= settings.ask_deadline_ms <= ASK_DEADLINE_MS_MAX,
             f"ask_deadline_ms: {ASK_DEADLINE_MS_MIN} to {ASK_DEADLINE_MS_MAX}",

@@ -29,6 +29,7 @@ from firmware.config.values import NAME, Flag, Key, Number, OneOf, Only, Section
 from firmware.core.ticket import Perimeter
 
 DEFAULTS: Mapping[str, Any] = PresenceSettings._field_defaults
+ACCEPTED = ("accept_entry", "accept_internal", "accept_exit")
 UPLOADED = Only("offline", ("upload",))
 
 PRESENCE = Section(
@@ -93,6 +94,13 @@ PRESENCE = Section(
             "friendly and admit nobody, as far as is published.",
         ),
         Key(
+            "accept_internal",
+            Texts(1),
+            DEFAULTS["accept_internal"],
+            "The same for an inner ring. Where Ticketmaster still speaks its first revision there (with "
+            '`internal_entry = "validate"`), add `INTERNAL_SCAN`.',
+        ),
+        Key(
             "accept_exit",
             Texts(1),
             DEFAULTS["accept_exit"],
@@ -153,7 +161,7 @@ def presence(complaints: Complaints, vendor: Table) -> PresenceSettings | None:
     """What the vendor's file needs; `None` where something is wrong, which is noted then."""
     values = vendor.values
     fit = [address_fits(complaints, vendor, name) for name in ("device_url", "ticket_url")]
-    fit += [_accepts(complaints, vendor, name) for name in ("accept_entry", "accept_exit")]
+    fit += [_accepts(complaints, vendor, name) for name in ACCEPTED]
     fit += [_matches(complaints, vendor, "channel", CHANNEL.fullmatch, 'one letter, as in "A"')]
     fit += [_matches(complaints, vendor, "upload_path", PATH.fullmatch, 'a path, as in "ticket/upload"')]
     key = secret_of(complaints, PRESENCE, vendor, "apikey")
@@ -175,6 +183,7 @@ def presence(complaints: Complaints, vendor: Table) -> PresenceSettings | None:
         device_os=values["device_os"],
         channel=values["channel"],
         accept_entry=values["accept_entry"],
+        accept_internal=values["accept_internal"],
         accept_exit=values["accept_exit"],
         ask_deadline_ms=values["ask_deadline_ms"],
         offline=values["offline"],

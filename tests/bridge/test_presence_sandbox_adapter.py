@@ -35,7 +35,7 @@ TROUBLES = [(kind, "") for kind in KINDS if kind not in ("drift", "status")] + [
     ("drift", shape) for shape in SHAPES
 ]
 V1_INNER: dict[str, Any] = {
-    "accept_entry": ("OKAY", "INTERNAL_SCAN"),
+    "accept_internal": ("OKAY", "INTERNAL_SCAN"),
     "accept_exit": ("EXIT", "INTERNAL_SCAN"),
 }
 
@@ -271,11 +271,15 @@ def test_two_people_on_one_code_are_one_opening() -> None:
 
 @pytest.mark.parametrize("word", [*STATUSES, "NEW_WORD"])
 @pytest.mark.parametrize("way", list(Direction))
-def test_each_status_opens_what_it_is_set_to_open_and_nothing_else(word: str, way: Direction) -> None:
-    with door() as found:
+@pytest.mark.parametrize("ring", list(Perimeter))
+def test_each_status_opens_what_it_is_set_to_open_and_nothing_else(
+    word: str, way: Direction, ring: Perimeter
+) -> None:
+    with door(accept_internal=("OKAY", "INTERNAL_SCAN")) as found:
         found.sandbox.misbehave("status", word=word)
-        answer = found.ask(tonight(found)[0], way)
-        opens = word in (found.settings.accept_entry if way is IN else found.settings.accept_exit)
+        answer = found.ask(tonight(found)[0], way, ring)
+        entry = found.settings.accept_entry if ring is OUTER else found.settings.accept_internal
+        opens = word in (entry if way is IN else found.settings.accept_exit)
         assert isinstance(answer, Accepted) is opens
         assert word in answer.text
 

@@ -68,7 +68,8 @@ def test_an_account_at_presence_is_what_the_file_says(secret: Path) -> None:
         "internal_entry": '"validate"',
         "device_os": '"printed"',
         "channel": '"A"',
-        "accept_entry": '["OKAY", "INTERNAL_SCAN"]',
+        "accept_entry": '["OKAY", "TRANSFER"]',
+        "accept_internal": '["OKAY", "INTERNAL_SCAN"]',
         "accept_exit": '["EXIT"]',
         "ask_deadline_ms": "2500",
         "rate_max": "100",
@@ -98,7 +99,8 @@ def test_an_account_at_presence_is_what_the_file_says(secret: Path) -> None:
         internal_entry="validate",
         device_os="printed",
         channel="A",
-        accept_entry=("OKAY", "INTERNAL_SCAN"),
+        accept_entry=("OKAY", "TRANSFER"),
+        accept_internal=("OKAY", "INTERNAL_SCAN"),
         accept_exit=("EXIT",),
         ask_deadline_ms=2500,
         offline="upload",
@@ -118,7 +120,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line_its_key_and_the_mend(
 
 @pytest.mark.parametrize("status", sorted(REFUSALS))
 def test_no_refusal_can_be_set_as_opening(status: str, secret: Path) -> None:
-    for name in ("accept_entry", "accept_exit"):
+    for name in ("accept_entry", "accept_internal", "accept_exit"):
         (said,) = problems(scanners(secret, **{name: f'["OKAY", "{status}"]'}) + BROKER)
         assert said.endswith(f'"{status}" is a refusal, and must not open: take it out')
 

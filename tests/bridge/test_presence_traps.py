@@ -63,9 +63,15 @@ def test_trap_1_friendly_words_with_http_200_admit_nobody(status: str) -> None:
 
 
 def test_trap_1_another_word_admits_where_the_operator_said_so() -> None:
-    vendor = presence(accept_entry=("OKAY", "INTERNAL_SCAN"))
-    assert isinstance(ask(vendor, question(), said("INTERNAL_SCAN")).result, Accepted)
-    assert isinstance(ask(vendor, question(direction=OUT), said("INTERNAL_SCAN")).result, Refused)
+    vendor = presence(accept_internal=("OKAY", "INTERNAL_SCAN"))
+    inner = question(perimeter=Perimeter.INNER)
+    assert isinstance(ask(vendor, inner, said("INTERNAL_SCAN")).result, Accepted)
+    outside = question(), question(direction=OUT), inner._replace(direction=OUT)
+    for asked in outside:
+        assert isinstance(ask(vendor, asked, said("INTERNAL_SCAN")).result, Refused)
+    wide = presence(accept_entry=("OKAY", "TRANSFER"))
+    assert isinstance(ask(wide, question(), said("TRANSFER")).result, Accepted)
+    assert isinstance(ask(wide, inner, said("TRANSFER")).result, Refused)
 
 
 @pytest.mark.parametrize("status", ["OKAY", "EXIT", "INTERNAL_SCAN_EXIT", "INTERNAL_EXIT_SCAN"])

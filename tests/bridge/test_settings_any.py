@@ -109,6 +109,7 @@ def whole() -> st.SearchStrategy[dict[str, Any]]:
             **{name: value for name, value in of[0].items() if name not in ("poll_s", "whole_every_h")},
             **of[1],
             "accept_entry": of[2],
+            "accept_internal": of[2],
             "accept_exit": of[2],
             "gates": of[3],
             "channel": "",
