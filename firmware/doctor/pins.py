@@ -16,6 +16,7 @@ from firmware.doctor.user import group_of, user_name
 from firmware.unit import board_settings
 from hal import wiring
 from hal.board import SettingError, built_lanes
+from hal.wired_lanes import GpioLaneSettings, check_lanes
 
 
 class Factory(Protocol):
