@@ -20,7 +20,8 @@ INSTALL = "apt-get install libxkbcommon0 xkb-data libx11-data"
 LOG_LEVEL_CRITICAL = 10  # what is wrong is said by us, and not on standard error
 KEY_UP, KEY_DOWN = 0, 1
 TEXT_FORMAT = 1
-COMPOSING, COMPOSED, CANCELLED = 1, 2, 3
+NOTHING, COMPOSING, COMPOSED, CANCELLED = 0, 1, 2, 3
+MODIFIERS_EFFECTIVE, LAYOUT_EFFECTIVE = 1 << 3, 1 << 7  # what keys are read with, however it came about
 NO_SYMBOL = 0
 MODIFIER_SYMBOLS = range(0xFFE1, 0xFFEF)  # Shift_L to Hyper_R
 ISO_MODIFIER_SYMBOLS = range(0xFE01, 0xFE20)  # ISO_Lock, the level and group shifts
@@ -52,6 +53,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the type of the result, those of th
     "xkb_state_new": (POINTER, POINTER),
     "xkb_state_unref": (None, POINTER),
     "xkb_state_update_key": (ctypes.c_int, POINTER, NUMBER, ctypes.c_int),
+    "xkb_state_serialize_mods": (NUMBER, POINTER, ctypes.c_int),
+    "xkb_state_serialize_layout": (NUMBER, POINTER, ctypes.c_int),
     "xkb_state_key_get_one_sym": (NUMBER, POINTER, NUMBER),
     "xkb_state_key_get_utf8": (ctypes.c_int, POINTER, NUMBER, TEXT, ctypes.c_size_t),
     "xkb_compose_table_new_from_locale": (POINTER, POINTER, TEXT, ctypes.c_int),
@@ -98,6 +101,11 @@ class XkbKeyboard:
         self._open = True
         self._caps_lock = layout.caps_lock
         self._keymap = self._state = self._table = self._compose = None
+        # What keys type that belong to no sequence, by modifiers and layout: to look one up takes five calls
+        # of the library more. A keyboard has some hundred keys, and a scanner uses few modifiers.
+        self._known_with: dict[tuple[int, int], dict[int, str]] = {}
+        self._known: dict[int, str] = {}
+        self._composing = False  # a dead key waits for its letter
         self._xkb = library()
         self._context = self._xkb.xkb_context_new(0)
         try:
@@ -127,43 +135,54 @@ class XkbKeyboard:
 
     def press(self, key: int) -> str:
         """What the key types; see `hal.keys.Keyboard`."""
-        code = key + KEYCODE_OFFSET
+        code, known = key + KEYCODE_OFFSET, self._known
+        if not self._composing and key in known:
+            self._move(code, KEY_DOWN)
+            return known[key]
         symbol = self._xkb.xkb_state_key_get_one_sym(self._state, code)
         typed = self._text(self._xkb.xkb_state_key_get_utf8, self._state, code)
-        self._xkb.xkb_state_update_key(self._state, code, KEY_DOWN)
+        self._move(code, KEY_DOWN)
         if is_modifier(symbol):
             return ""
-        cut = NO_TEXT if self._status() == COMPOSING else ""
+        cut = NO_TEXT if self._composing else ""
+        # A dead key that does not go with this letter (or Enter) is lost; the letter stands for itself.
+        text = cut + typed or NO_TEXT
         if symbol != NO_SYMBOL:
             self._xkb.xkb_compose_state_feed(self._compose, symbol)
-            status = self._status()
+            status = self._xkb.xkb_compose_state_get_status(self._compose)
+            self._composing = status == COMPOSING
             if status == COMPOSING:
                 return ""
             if status == COMPOSED:
                 return self._text(self._xkb.xkb_compose_state_get_utf8, self._compose) or NO_TEXT
-        # A dead key that does not go with this letter (or Enter) is lost; the letter stands for itself.
-        return cut + typed or NO_TEXT
+            if status == NOTHING:
+                known[key] = text
+        return text
 
     def release(self, key: int) -> None:
         """The key is up again."""
-        self._xkb.xkb_state_update_key(self._state, key + KEYCODE_OFFSET, KEY_UP)
+        self._move(key + KEYCODE_OFFSET, KEY_UP)
 
     def flush(self) -> str:
         """Forget a dead key that waits, and say so."""
-        waits = self._status() == COMPOSING
+        if not self._composing:
+            return ""
+        self._composing = False
         self._xkb.xkb_compose_state_reset(self._compose)
-        return NO_TEXT if waits else ""
+        return NO_TEXT
 
     def reset(self, held: Iterable[int] = ()) -> None:
         """Begin anew, with NumLock on, caps lock as set, and these keys held down."""
         self._xkb.xkb_state_unref(self._state)
         self._state = self._xkb.xkb_state_new(self._keymap)
         self._xkb.xkb_compose_state_reset(self._compose)
+        self._composing = False
+        self._recognise()
         for lock in (KEY_NUMLOCK, KEY_CAPSLOCK) if self._caps_lock else (KEY_NUMLOCK,):
             for direction in (KEY_DOWN, KEY_UP):
-                self._xkb.xkb_state_update_key(self._state, lock + KEYCODE_OFFSET, direction)
+                self._move(lock + KEYCODE_OFFSET, direction)
         for key in held:
-            self._xkb.xkb_state_update_key(self._state, key + KEYCODE_OFFSET, KEY_DOWN)
+            self._move(key + KEYCODE_OFFSET, KEY_DOWN)
 
     def close(self) -> None:
         """Give the memory back."""
@@ -187,9 +206,15 @@ class XkbKeyboard:
         length = function(*arguments, buffer, TEXT_BYTES_MAX)
         return buffer.raw[:length].decode()
 
-    def _status(self) -> int:
-        status: int = self._xkb.xkb_compose_state_get_status(self._compose)
-        return status
+    def _move(self, code: int, direction: int) -> None:
+        if self._xkb.xkb_state_update_key(self._state, code, direction):  # modifiers are others now
+            self._recognise()
+
+    def _recognise(self) -> None:
+        """Go on with the keys that are known under the present modifiers."""
+        modifiers = self._xkb.xkb_state_serialize_mods(self._state, MODIFIERS_EFFECTIVE)
+        layout = self._xkb.xkb_state_serialize_layout(self._state, LAYOUT_EFFECTIVE)
+        self._known = self._known_with.setdefault((modifiers, layout), {})
 
 
 def is_modifier(symbol: int) -> bool:

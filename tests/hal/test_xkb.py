@@ -4,10 +4,16 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hal.keys import NO_TEXT, Layout
 from hal.xkb import Missing, XkbKeyboard, library
-from tests.hal.typed import keyboard, number
+from tests.hal.typed import LAYOUTS, keyboard, number
+
+# Modifiers, locks, keys that are dead in some layout and under some modifier, letters, and an end.
+NAMES = ("shift", "altgr", "capslock", "rightshift", "enter", "e", "a", "q", "1", "7")
+KEYS = (*map(number, NAMES), *map(number, ("equal", "leftbrace", "apostrophe", "grave")))
 
 
 def test_a_library_that_is_missing_is_named_with_its_packages() -> None:
@@ -115,3 +121,38 @@ def test_closing_twice_is_fine_and_keyboards_are_apart() -> None:
         other.close()
         other.close()
         assert translator.press(number("q")) == "q"
+
+
+@settings(max_examples=60)
+@given(
+    moves=st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=40),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_a_key_that_is_known_types_what_it_typed_when_it_was_new(
+    moves: list[tuple[int, bool]], layout: Layout
+) -> None:
+    with keyboard(layout) as board:
+
+        def played() -> list[str]:
+            board.reset()
+            typed = []
+            for key, down in moves:
+                if down:
+                    typed.append(board.press(key))
+                else:
+                    board.release(key)
+            return [*typed, board.flush()]
+
+        assert played() == played()
+
+
+def test_a_key_is_known_under_each_modifier_by_itself() -> None:
+    with keyboard("de") as board:
+        for _ in range(2):
+            assert board.press(number("q")) == "q"
+            board.press(number("altgr"))
+            assert board.press(number("q")) == "@"
+            board.release(number("altgr"))
+            board.press(number("shift"))
+            assert board.press(number("q")) == "Q"
+            board.release(number("shift"))
