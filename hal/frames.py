@@ -87,7 +87,7 @@ class Deframer:
         self.framing = framing
         self.empty_frames = 0  # terminators with no text before them; CR LF under "any" counts as one
         stops, self._front = (bytes((STX, ETX)), b"") if framing.stx_etx else ENDS[framing.terminator]
-        self._stop = re.compile(b"[" + re.escape(stops) + b"]" if stops else b"(?!)")
+        self._stops = stops
         # One more for the CR before an LF. More bytes than this are too many characters in any encoding.
         self._bytes_max = framing.length_max * UTF8_BYTES_MAX + 1
         self._wake_at_ms: int | None = None
@@ -98,10 +98,11 @@ class Deframer:
         """Return the reads that `data` completes."""
         reads: list[Read] = []
         begin = 0
-        for stop in self._stop.finditer(data):
-            self._take(data[begin : stop.start()])
-            self._end(data[stop.start()], reads)
-            begin = stop.end()
+        for at, byte in enumerate(data):
+            if byte in self._stops:
+                self._take(data[begin:at])
+                self._end(byte, reads)
+                begin = at + 1
         self._take(data[begin:])
         if data:
             partial = self._begun or (self._inside and self.framing.stx_etx)

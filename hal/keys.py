@@ -107,6 +107,8 @@ class Keys:
         """Return the reads that these events complete."""
         reads: list[Read] = []
         for kind, code, value, time_ms in events:
+            if kind > EV_KEY:  # what stands beside a key, such as its number in USB
+                continue
             reads += self.idle(time_ms)
             if kind == EV_SYN and code == SYN_DROPPED:
                 self._lose((), time_ms)

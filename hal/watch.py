@@ -25,15 +25,18 @@ class Watch:
 
     def __init__(self) -> None:
         self._told, self._tell = os.pipe()
+        self._alone = select.poll()  # for waits in a hurry, with no descriptor beside it
+        self._alone.register(self._told, select.POLLIN)
         self._closed = False
 
     def wait(self, descriptor: int | None, timeout_ms: int | None) -> News:
         """Wait until the descriptor has something, the time is over (None: never), or `stop` was called."""
         if self._closed:
             return News.STOP
-        poll = select.poll()
-        poll.register(self._told, select.POLLIN)
+        poll = self._alone
         if descriptor is not None:
+            poll = select.poll()
+            poll.register(self._told, select.POLLIN)
             poll.register(descriptor, select.POLLIN)  # hang-up and error are always watched
         found = [ready for ready, _ in poll.poll(timeout_ms)]
         if self._told in found:
