@@ -64,7 +64,10 @@ class GpioSwitch:
     def set(self, active: bool) -> None:
         """Switch on or off. Raises LineFault."""
         try:
-            self._device.value = active
+            if active:
+                self._device.on()
+            else:
+                self._device.off()
         except Exception as error:  # whatever gpiozero or lgpio make of it
             raise LineFault(f"{self.line} cannot be switched ({error}): {MEND}") from error
 
