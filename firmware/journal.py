@@ -162,7 +162,7 @@ class Journal:
         self._tidy_at = time.monotonic() + pace.tidy_s
         self._written_at = time.monotonic()
         self._wipe_since = self._written_at if self._rows.receipt else None
-        self._ending = self._closed = self._index_late = False
+        self._ending = self._ended = self._closed = self._index_late = False
         self._stop_by = float("inf")
         self.commits = 0
         self.commit_ns_max = 0
@@ -299,7 +299,7 @@ class Journal:
         """
         self._forget_seen()
         number = self.next_row
-        if number - self._committed > WAITING_ROWS_MAX or not self._thread.is_alive():
+        if number - self._committed > WAITING_ROWS_MAX or self._ended:
             return False
         after: History | None = None
         if row.movement is not None:
@@ -373,6 +373,8 @@ class Journal:
             self.fault = f"the journal's thread ended, restart the gate: {error!r}"
             self._complain(self.fault)
             self._tell(Told("", 0, False, time.perf_counter_ns()))
+        finally:
+            self._ended = True
 
     def _turn(self) -> bool:
         """One round of the thread. False at the end."""
@@ -580,7 +582,7 @@ def _made(waiting: _Waiting) -> _Taken:
     number, row, story, code, after, noted = waiting
     try:
         if story is not None:
-            row = row._replace(story=tell_story(story.before, story.events, story.effects, story.after))
+            row = Row(*row[:-1], tell_story(story.before, story.events, story.effects, story.after))
         body, spoilt = encode(row), False
     except Exception as error:  # of a kind that nobody foresaw; the rows behind it must not wait for a mend
         body, spoilt = _fault_instead(row, error), True

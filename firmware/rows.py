@@ -208,9 +208,10 @@ class Rows:
             connection.executemany("INSERT INTO row VALUES (?, ?, ?)", rows)
             connection.executemany("INSERT INTO code VALUES (?, ?)", codes)
             connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
-            # Nothing is offered twice; were it so, that would be no reason to take the lanes out of service.
-            connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", names)
-            connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
+            if names:  # nothing is offered twice; were it so, that would be no reason to fail the lanes
+                connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", names)
+            if peers:
+                connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
         return [digest for _, _, digest in rows]
