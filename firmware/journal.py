@@ -162,7 +162,7 @@ class Journal:
         self._tidy_at = time.monotonic() + pace.tidy_s
         self._written_at = time.monotonic()
         self._wipe_since = self._written_at if self._rows.receipt else None
-        self._ending = self._ended = self._closed = self._index_late = False
+        self._ending = self._closed = self._index_late = False
         self._stop_by = float("inf")
         self.commits = 0
         self.commit_ns_max = 0
@@ -299,7 +299,7 @@ class Journal:
         """
         self._forget_seen()
         number = self.next_row
-        if number - self._committed > WAITING_ROWS_MAX or self._ended:
+        if number - self._committed > WAITING_ROWS_MAX or not self._thread.is_alive():
             return False
         after: History | None = None
         if row.movement is not None:
@@ -373,8 +373,6 @@ class Journal:
             self.fault = f"the journal's thread ended, restart the gate: {error!r}"
             self._complain(self.fault)
             self._tell(Told("", 0, False, time.perf_counter_ns()))
-        finally:
-            self._ended = True
 
     def _turn(self) -> bool:
         """One round of the thread. False at the end."""

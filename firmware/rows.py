@@ -210,7 +210,6 @@ class Rows:
             connection.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", histories.items())
             if names:  # nothing is offered twice; were it so, that would be no reason to fail the lanes
                 connection.executemany("INSERT OR IGNORE INTO noted VALUES (?, ?, ?, ?)", names)
-            if peers:
                 connection.executemany("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", peers.values())
         self.last_id, self.last_digest = entries[-1].id, digest
         self.in_log += len(entries)
