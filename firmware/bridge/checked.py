@@ -13,6 +13,7 @@ KIND_NAMES = ("ingresse", "vivenu", "presence", "bam")
 LISTED = Only("kind", ("ingresse", "vivenu", "bam"))  # the others have no list
 VENDORS_MAX = 16  # accounts of one venue: a vendor or two, each with an organiser or two
 EVENTS_MAX = 256  # of one account; a festival's days and halls, with room
+BAM_POLL_S = 60  # some megabytes of a large event each time, and as many signed codes to read
 SECRET_BYTES_MAX = 8192  # of a file with a password or token; the longest tokens have some 2 kB
 
 
@@ -27,7 +28,8 @@ VENDOR = Section(
             "poll_s",
             Number(1, 3600, "a vendor's patience; an hour is as good as never"),
             10,
-            "Seconds between two looks at what changed in the vendor's list.",
+            f"Seconds between two looks at what changed in the vendor's list. With `bam` {BAM_POLL_S} where "
+            "it is left out, for each look is the whole list.",
             LISTED,
         ),
         Key(

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from firmware.bridge.bam_requests import BamSettings
 from firmware.bridge.bam_settings import BAM, bam
 from firmware.bridge.checked import (
+    BAM_POLL_S,
     EVENT,
     EVENTS_MAX,
     KIND_NAMES,
@@ -302,10 +303,11 @@ def _accounts(complaints: Complaints, found: object) -> list[AccountSettings]:
         elif values["kind"] == "bam":
             settings = bam(complaints, vendor, played)
         if settings is not None:
+            whole_each_time = values["kind"] == "bam" and "poll_s" not in entry
             accounts.append(
                 AccountSettings(
                     values["name"],
-                    values["poll_s"],
+                    BAM_POLL_S if whole_each_time else values["poll_s"],
                     values["whole_every_h"],
                     values["rate_max"],
                     values["ask_rate_max"],

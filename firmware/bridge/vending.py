@@ -269,9 +269,9 @@ class Account:
         pause_s = self._poll_s if listing.since or compares else max(self._poll_s, WHOLE_AFTER_MS / 1000)
         if self._feed.finish_run(run, listing, self._now_utc_ms(), round(pause_s * 1000)):
             self._fed()
-        sure = bool(since) or (listing.whole and not self._feed.doubts(self.name))
-        self._since = listing.since if sure else None
-        self._heed(listing, whole=not since)
+        doubted = not since and self._feed.doubts(self.name)
+        self._since = listing.since if since or (listing.whole and not doubted) else None
+        self._heed(listing, whole=not since and not doubted)
         if not since:
             # A list that lacks some takes nobody's ticket away: soon again, but later and later, because
             # a vendor may count what it never lists.
@@ -283,7 +283,7 @@ class Account:
         return pause_s
 
     def _heed(self, listing: Listing, *, whole: bool) -> None:
-        """What was odd about a list is a fault until a whole list has nothing of it."""
+        """What was odd about a list is a fault until a whole list has nothing of it, and is believed."""
         thing = f"the list of {self.name}"
         skipped = f"{listing.skipped:,} entries could not be read as tickets" if listing.skipped else ""
         if odd := "; ".join(filter(None, (skipped, listing.text))):

@@ -24,10 +24,10 @@ def test_a_validator_is_what_the_file_says(secret: Path) -> None:
         "margin_min": "30",
         "used_words": '["spent"]',
         "chain_timeout_ms": "9000",
-        "poll_s": "60",
+        "poll_s": "7",
     }
     (account,) = parse(validator(secret, "club", **more) + BAM_EVENT + BROKER, "x").accounts
-    assert (account.name, account.poll_s) == ("club", 60)
+    assert (account.name, account.poll_s) == ("club", 7)
     assert account.vendor == BamSettings(
         IDENTITY,
         "https://api.example",
@@ -40,6 +40,11 @@ def test_a_validator_is_what_the_file_says(secret: Path) -> None:
         used_words=("spent",),
         chain_timeout_s=9.0,
     )
+
+
+def test_the_whole_list_is_read_once_a_minute_where_nobody_says_how_often(secret: Path) -> None:
+    (account,) = parse(validator(secret) + BAM_EVENT + BROKER, "x").accounts
+    assert account.poll_s == 60
 
 
 @pytest.mark.parametrize(

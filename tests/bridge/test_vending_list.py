@@ -163,11 +163,13 @@ def test_one_that_compares_reads_whole_lists_until_one_is_whole_and_believed(at:
             assert at.read() == 10.0
     at.read()
     script(at).pages = ()
-    script(at).listings = [Listing("", False), *[whole] * 3]
+    script(at).listings = [Listing("", False, 0, "20 of 20 codes are missing"), *[whole] * 3]
     for _ in range(3):
         at.read()
+        assert [fault.thing for fault in at.faults.now()] == ["the list of acme"]
     at.at_ms += DOUBT_MS
     at.read()
+    assert at.faults.now() == []
     at.read()
     assert script(at).asked == ["", "since", "since", "", "", "since", "", "", "", "since"]
 
