@@ -38,6 +38,9 @@ EXPECTED = {
     "firmware.config.SettingsError": "",
     "firmware.fleet.command.WrongUse": "",
     "firmware.fleet.folder.FleetUnusable": "",
+    "firmware.fleet.operator_line.NoConnection": "",
+    "firmware.fleet.order_command.WrongUse": "",
+    "firmware.fleet.rotation.NotSealed": "",
     "firmware.hold.Held": "",
     "firmware.doctor.command.WrongUse": "",
     "firmware.history.NoRoom": "make room on the disk",
@@ -278,6 +281,14 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=command.run_reports)
 
 
+def add_order(parser: argparse.ArgumentParser) -> None:
+    """`gatepost order`."""
+    from firmware.fleet import order_command
+
+    order_command.add_arguments(parser)
+    parser.set_defaults(run=partial(order_command.run, say=partial(print, flush=True)))
+
+
 def add_bam(parser: argparse.ArgumentParser) -> None:
     """`gatepost bam` knows its own words."""
     from firmware.bridge import bam_command
@@ -357,6 +368,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "bam": ("B.A.M. Ticketing: fetch a validator, compare counts, a small box office", add_bam),
     "fleet": ("a venue's certificate authority, and who may give orders, in a folder of yours", add_fleet),
     "enrol": ("make the bundle of one gate, for its boot partition", add_enrol),
+    "order": ("tell a gate, or all, to do something: open once, shut, restart and more", add_order),
     "take-up": ("put a bundle into use at a gate, and remove it", add_take_up),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
 }

@@ -335,8 +335,7 @@ class Uplink:
     def _on_refresh(self, whole: bool) -> None:
         if whole:
             self._sync.fetch_whole()
-        else:
-            self._sync.connected()
+        self._sync.connected()
         self._ask_s = 0.0
 
     def _on_birth_taken(self) -> None:
