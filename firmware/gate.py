@@ -6,6 +6,7 @@ contact frees the lanes from its own thread before the loop even hears of it, be
 page of a hung disk, and the alarm may not.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -46,6 +47,7 @@ LATE_TURN_MS = 20  # a person notices 100 ms; news that wait a fifth of that are
 STUCK_MS = 500  # a lane is called within a turn of its time, and a turn takes milliseconds
 SPARE_MS = 500  # the loop ends a verdict's light itself; the lamp does so where the loop is later than this
 SECOND_MS = 1000  # the clock's state and the catalogue are looked at this often
+NEVER_MS = sys.maxsize  # when a lane wants to be woken that waits for nothing
 HOUSING = "housing"  # the part whose fault is that somebody opened it
 DRIVEN = ("turnstile", "lamp", "buzzer")
 EVENTS_MAX = 64  # that a lane may collect before they are written, with a row of their own
@@ -276,12 +278,13 @@ class Gate:
         if moment.monotonic_ms >= self._next_second_ms:
             self._next_second_ms = moment.monotonic_ms + SECOND_MS
             self._measured(self._on_second, self._ticks_ns())
-        due = self._due(moment.monotonic_ms)
-        if due is not None:
-            place, since_ms = due
-            self._measured(partial(self._on_time, place), self._ticks_ns() - since_ms * 1_000_000)
+        place, wake_ms = self._next()
+        if place is not None and wake_ms <= moment.monotonic_ms:
+            late_ms = moment.monotonic_ms - wake_ms
+            self._measured(partial(self._on_time, place), self._ticks_ns() - late_ms * 1_000_000)
             return True
-        taken = self._inbox.take(self._sleep_ms(moment.monotonic_ms, longest_ms) / 1000)
+        wait_ms = min(longest_ms, min(wake_ms, self._next_second_ms) - moment.monotonic_ms)
+        taken = self._inbox.take(max(0, wait_ms) / 1000)
         if taken is None:
             return False
         self._measured(taken.news, taken.arrived_ns)
@@ -293,7 +296,8 @@ class Gate:
         A broken part is no reason to start the gate anew: it has a name by now, and the next start would
         find it broken as well.
         """
-        return self._due(self.clock.now().monotonic_ms - STUCK_MS) is None
+        _, wake_ms = self._next()
+        return self.clock.now().monotonic_ms - STUCK_MS < wake_ms
 
     def _measured(self, work: Turn, arrived_ns: int) -> None:
         """A turn takes as long as somebody waits for it: from the news' arrival to the end of its effects."""
@@ -304,18 +308,14 @@ class Gate:
         if took_ms > LATE_TURN_MS:
             self.late_turns += 1
 
-    def _due(self, monotonic_ms: int) -> tuple[_Place, int] | None:
-        """A lane that wanted to be woken by now, and since when it has waited for it."""
+    def _next(self) -> tuple[_Place | None, int]:
+        """The lane that wants to be woken first, and when (monotonic milliseconds)."""
+        first, first_ms = None, NEVER_MS
         for place in self._places.values():
             wake_ms = wake_at(place.lane)
-            if wake_ms is not None and wake_ms <= monotonic_ms:
-                return place, monotonic_ms - wake_ms
-        return None
-
-    def _sleep_ms(self, monotonic_ms: int, longest_ms: int) -> int:
-        wakes = (wake_at(place.lane) for place in self._places.values())
-        soonest = min((w for w in wakes if w is not None), default=self._next_second_ms)
-        return max(0, min(longest_ms, soonest - monotonic_ms, self._next_second_ms - monotonic_ms))
+            if wake_ms is not None and wake_ms < first_ms:
+                first, first_ms = place, wake_ms
+        return first, first_ms
 
     def _on_second(self) -> None:
         if self.clock.look():
