@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 from firmware import wire
 from firmware.bridge.database import Database, ForeignLedger
 from firmware.bridge.feed import ANNOUNCE_MS, SHRUNK_TICKETS_MIN, Feed, FeedKeyChanged
+from firmware.bridge.rekey import rekey
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
 from firmware.venue_key import digest_of, keyed
@@ -494,13 +495,14 @@ def test_a_ledger_whose_digests_have_another_key_is_refused(database: Database, 
     with pytest.raises(ForeignLedger, match="ledger of venue 'arena', not 'club': give each venue a ledger"):
         Feed(database, "club", KEY)
     with pytest.raises(ForeignLedger, match="not 'club'"):
-        Feed.rekey(database, "club", OTHER_KEY)
+        rekey(database, "club", OTHER_KEY)
 
 
 def test_digests_can_be_made_with_another_key(database: Database, feed: Feed, gate: FeedGate) -> None:
     read_whole(feed, *many(2500))
     gate.catch_up(feed)
-    new = Feed.rekey(database, "arena", OTHER_KEY)
+    assert rekey(database, "arena", OTHER_KEY) == 2500
+    new = Feed(database, "arena", OTHER_KEY)
     assert new.name != feed.name
     with pytest.raises(FeedKeyChanged):
         feed.page(0, "")
@@ -508,7 +510,8 @@ def test_digests_can_be_made_with_another_key(database: Database, feed: Feed, ga
         feed.take(feed.begin_run(ACCOUNT, False), many(1))
     gate.catch_up(new)
     assert gate.ids() == {str(n): digest_of(keyed(OTHER_KEY), f"code {n}") for n in range(2500)}
-    assert Feed.rekey(database, "arena", OTHER_KEY).name == new.name, "nothing to do"
+    assert rekey(database, "arena", OTHER_KEY) == 0, "nothing to do"
+    assert Feed(database, "arena", OTHER_KEY).name == new.name
 
 
 def test_no_one_serves_a_feed_whose_new_digests_are_half_made(database: Database, feed: Feed) -> None:
@@ -523,13 +526,14 @@ def test_no_one_serves_a_feed_whose_new_digests_are_half_made(database: Database
 
     event.listen(database._engine, "before_cursor_execute", cut)
     with pytest.raises(KeyboardInterrupt):
-        Feed.rekey(database, "arena", OTHER_KEY)
+        rekey(database, "arena", OTHER_KEY)
     event.remove(database._engine, "before_cursor_execute", cut)
     for key in (KEY, OTHER_KEY):
         with pytest.raises(FeedKeyChanged):
             Feed(database, "arena", key)
-    new, gate = Feed.rekey(database, "arena", OTHER_KEY), FeedGate()
-    gate.catch_up(new)
+    rekey(database, "arena", OTHER_KEY)
+    gate = FeedGate()
+    gate.catch_up(Feed(database, "arena", OTHER_KEY))
     assert gate.ids()["2499"] == digest_of(keyed(OTHER_KEY), "code 2499")
 
 

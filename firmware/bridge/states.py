@@ -1,0 +1,23 @@
+"""Small numbers and words of a ledger, by name: the table `state`."""
+
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from firmware.bridge import schema
+from firmware.bridge.database import insert_new
+
+FEED: Final = "feed"  # its name
+KEY: Final = "feed key"  # the mark of the key that its digests were made with; empty while they are made anew
+REKEYING: Final = "feed rekeying"  # and then the mark of the key that they are made with
+
+
+def states(connection: Connection) -> dict[str, str]:
+    """All of the table: some words for each account."""
+    return {row.name: row.value for row in connection.execute(select(schema.state))}
+
+
+def set_state(connection: Connection, name: str, value: str) -> None:
+    """Write one; the caller holds the lock of numbers."""
+    connection.execute(insert_new(connection, schema.state), {"name": name, "value": value})
+    connection.execute(update(schema.state).where(schema.state.c.name == name).values(value=value))
