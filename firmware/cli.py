@@ -32,6 +32,7 @@ EXPECTED = {
     "firmware.bridge.database.ForeignLedger": "",
     "firmware.bridge.database.LedgerLost": "",
     "firmware.bridge.feed.FeedKeyChanged": "",
+    "firmware.bridge.health_page.CannotServe": "",
     "firmware.bridge.sandbox.command.PortUnusable": "",
     "firmware.bundle.BundleUnusable": "",
     "firmware.catalogue.folder.CatalogueError": "",

@@ -7,14 +7,15 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from firmware.bridge.database import Database
 from firmware.bridge.ledger import Ledger
 from firmware.bridge.service import Bridge, ledger_url, open_bridge
-from firmware.bridge.settings import load
+from firmware.bridge.settings import BridgeSettings, load
 from firmware.bridge.work import Fault
 from firmware.ration import Ration
 
@@ -52,7 +53,7 @@ def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -
         signal.signal(number, stop)
     news = News()
     try:
-        with open_bridge(settings, arguments.data, news.report) as bridge:
+        with open_bridge(settings, arguments.data, news.report) as bridge, served(settings, bridge):
             complain(_ready(bridge))
             while not over.wait(LOOK_S):
                 for line in news.of(bridge.faults(), bridge.relay.odd.news()):
@@ -61,6 +62,23 @@ def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -
         for line in news.rest():
             complain(line)
     return 128 + signal.SIGINT if signal.SIGINT in caught else 0
+
+
+@contextmanager
+def served(settings: BridgeSettings, bridge: Bridge) -> Iterator[None]:
+    """With `[health]` in the settings, a page of it. Raises `CannotServe`."""
+    if settings.listen is None:
+        yield
+        return
+    from firmware.bridge.health_page import HealthPage
+    from firmware.bridge.metrics import Seen
+
+    def look() -> Seen:
+        gates = bridge.relay.gates
+        return Seen(bridge.health(), gates.now() if gates is not None else {})
+
+    with HealthPage(settings.listen, settings.venue, look):
+        yield
 
 
 class News:
@@ -97,8 +115,12 @@ def _ready(bridge: Bridge) -> str:
     accounts = ", ".join(account.name for account in bridge.accounts) or "none"
     return (
         f"ready: venue {bridge.settings.venue}; accounts {accounts}; {counts.rows:,} rows in the ledger, "
-        f"{counts.reports:,} reports"
+        f"{counts.reports:,} reports{_where(bridge.settings)}"
     )
+
+
+def _where(settings: BridgeSettings) -> str:
+    return f"; health on {settings.listen.host} port {settings.listen.port}" if settings.listen else ""
 
 
 def run_reports(arguments: argparse.Namespace) -> int:

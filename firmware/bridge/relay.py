@@ -13,6 +13,7 @@ from typing import NamedTuple
 from firmware import wire
 from firmware.bridge.database import LedgerLost
 from firmware.bridge.feed import Feed
+from firmware.bridge.gates import Gates
 from firmware.bridge.ledger import Ledger, Stored, check
 from firmware.bridge.oddities import Oddities
 from firmware.bridge.outbox import Outbox
@@ -36,6 +37,8 @@ IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
 GROUPS = {wire.JOURNAL: "bridge-journal", wire.ASK: "bridge-ask", wire.REQUEST: "bridge-request"}
+
+HEALTH = (wire.TELEMETRY, wire.LOG)
 
 
 class _Waiting(NamedTuple):
@@ -62,10 +65,14 @@ class _Wanted(NamedTuple):
     pages: int
 
 
-def subscriptions(venue: str) -> tuple[str, ...]:
-    """What a bridge listens to: work shared with others, and who is there."""
+def subscriptions(venue: str, health: bool = False) -> tuple[str, ...]:
+    """What a bridge listens to: work shared with others, who is there, and with `health` how they are.
+
+    Of the last each bridge hears all: whichever is asked knows every gate.
+    """
     shared = (f"$share/{group}/{wire.address(topic, venue, '+')}" for topic, group in GROUPS.items())
-    return *shared, wire.address(wire.STATUS, venue, "+")
+    own = (wire.STATUS, *(HEALTH if health else ()))
+    return *shared, *(wire.address(topic, venue, "+") for topic in own)
 
 
 class Relay:
@@ -87,7 +94,9 @@ class Relay:
         connection: Callable[[], None] = lambda: None,
         asked: Callable[[str, wire.Ask], None] = lambda _gate, _ask: None,
         born: Callable[[str, wire.Presence], None] = lambda _gate, _presence: None,
+        gates: Gates | None = None,
     ) -> None:
+        """`gates` take telemetry and warnings; without, none were asked for."""
         self._venue = venue
         self._ledger = ledger
         self._feed = feed
@@ -97,6 +106,7 @@ class Relay:
         self._connection = connection
         self._asked = asked
         self._born = born
+        self.gates = gates
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
         self._batches_bytes = 0
@@ -148,7 +158,8 @@ class Relay:
         """Check at the door, and hand over."""
         where = wire.addressed(arrived.topic, self._venue)
         try:
-            if where is None or where.topic not in (*GROUPS, wire.STATUS):
+            own = (wire.STATUS, *(HEALTH if self.gates is not None else ()))
+            if where is None or where.topic not in (*GROUPS, *own):
                 where = None
                 raise wire.Unfit("no topic that a bridge listens to")
             if not NAME.fullmatch(where.gate):
@@ -170,6 +181,17 @@ class Relay:
             return
         if arrived.retained:
             raise wire.Unfit("it is retained, and only a status may be: clear it at the broker")
+        if where.topic in HEALTH and self.gates is not None:
+            told: wire.Telemetry | wire.Log
+            if where.topic is wire.TELEMETRY:
+                told = wire.decode(arrived.payload, wire.Telemetry)
+            else:
+                told = wire.decode(arrived.payload, wire.Log)
+            with self._lock:
+                self._heard(where.gate)
+            session.acknowledge(arrived)  # of QoS 0 there is nothing to acknowledge
+            self.gates.take(where.gate, told)
+            return
         if where.topic is wire.ASK:
             ask = wire.decode(arrived.payload, wire.Ask)
             with self._lock:

@@ -20,6 +20,7 @@ from firmware.bridge.bam import Bam, BamSettings
 from firmware.bridge.database import Database
 from firmware.bridge.driver import CONNECTIONS_MAX, Driver
 from firmware.bridge.feed import ANNOUNCE_MS, Feed
+from firmware.bridge.gates import Gates
 from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.ledger.asked_once import AskedOnce
@@ -233,7 +234,17 @@ def open_bridge(
             asks.connected()
 
         relay = Relay(
-            settings.venue, ledger, feed, outbox, faults, now_utc_ms, stored, connected, asks.take, asks.born
+            settings.venue,
+            ledger,
+            feed,
+            outbox,
+            faults,
+            now_utc_ms,
+            stored,
+            connected,
+            asks.take,
+            asks.born,
+            Gates(say) if settings.listen else None,
         )
         drivers = {  # one for all who tell an account, for they share its rate
             each.name: stack.enter_context(
@@ -281,7 +292,9 @@ def open_bridge(
             *(teller.telling for teller in tellers),
         )
         client = f"gatepost-bridge-{os.urandom(4).hex()}"
-        line = stack.enter_context(Line(brokers, client, subscriptions(settings.venue), relay, pace=pace))
+        line = stack.enter_context(
+            Line(brokers, client, subscriptions(settings.venue, bool(settings.listen)), relay, pace=pace)
+        )
         stack.enter_context(asks)  # ends before the line: what is under way, or waits, is answered
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
         yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks)

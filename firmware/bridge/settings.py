@@ -6,6 +6,7 @@
 import re
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ DATABASES = {"sqlite": "sqlite:////folder/file", "postgresql": "postgresql+psyco
 DRIVER = '"psycopg[binary]"'  # as pip has it: with the library of PostgreSQL that it needs
 OWN_MEANING = frozenset({0, 1, 3})  # status numbers of Ingresse that are no refusals, or not always
 SECRETS = ("key", "token", "jwt", "password")
+PORT_MAX, PORT_DIGITS = 65_535, 5
 STATUS = re.compile(r"[0-9]{1,3}")  # Ingresse knows 0 to 6
 REFUSALS = tuple(verdict for verdict in Verdict if not verdict.admits)
 
@@ -186,7 +188,23 @@ INGRESSE_EVENT = Section(
     (Key("sessions", Texts(1), None, "Its sessions that are played here: at least one."),),
 )
 
-SECTIONS = (BRIDGE, VENDOR, INGRESSE, VIVENU, PRESENCE, BAM, EVENT, INGRESSE_EVENT, BROKER)
+HEALTH = Section(
+    "health",
+    1,
+    "How a bridge and its gates are, over HTTP: `/metrics` for Prometheus, `/health` for people. Without "
+    "this section it serves nothing, and hears no telemetry.",
+    (
+        Key(
+            "listen",
+            Text(3, 60),
+            "127.0.0.1:9464",
+            "Address and port, as in 127.0.0.1:9464 or [::1]:9464. There is no password and no encryption: "
+            "from elsewhere, let a proxy stand before it.",
+        ),
+    ),
+)
+
+SECTIONS = (BRIDGE, HEALTH, VENDOR, INGRESSE, VIVENU, PRESENCE, BAM, EVENT, INGRESSE_EVENT, BROKER)
 
 # What each kind of account has besides, and each of its events.
 KINDS: Mapping[str, tuple[tuple[Key, ...], tuple[Key, ...]]] = MappingProxyType(
@@ -208,7 +226,14 @@ def _any_kind(section: Section, at: int) -> Section:
 
 
 # Where a setting that stands in the wrong place belongs.
-HOMES = (BRIDGE, _any_kind(VENDOR, 0), _any_kind(EVENT, 1), BROKER)
+HOMES = (BRIDGE, HEALTH, _any_kind(VENDOR, 0), _any_kind(EVENT, 1), BROKER)
+
+
+class Listen(NamedTuple):
+    """An address of this computer, and a port."""
+
+    host: str
+    port: int
 
 
 class AccountSettings(NamedTuple):
@@ -223,12 +248,13 @@ class AccountSettings(NamedTuple):
 
 
 class BridgeSettings(NamedTuple):
-    """A whole bridge.toml. `ledger` empty: SQLite in the data folder."""
+    """A whole bridge.toml. `ledger` empty: SQLite in the data folder; `listen` `None`: nothing is served."""
 
     venue: str
     ledger: str
     brokers: tuple[BrokerSettings, ...]
     accounts: tuple[AccountSettings, ...]
+    listen: Listen | None = None
 
 
 def load(path: Path) -> BridgeSettings:
@@ -251,13 +277,33 @@ def settle(
     complaints.unknown("", document, [section.name for section in HOMES if section.name != EVENT.name])
     bridge = table(complaints, BRIDGE, document.get("bridge", {}), "bridge")
     _check_ledger(complaints, bridge.values["ledger"])
+    health = table(complaints, HEALTH, document.get("health", {}), "health")
+    listen = _listen(complaints, health.values["listen"])
     brokers = brokers_of(complaints, document)
     if not brokers:
         complaints.add("broker", "is missing: write [[broker]], for the bridge hears of gates through one")
     accounts = _accounts(complaints, document.get("vendor", []))
     if problems := complaints.told():
         raise SettingsError(problems)
-    return BridgeSettings(bridge.values["venue"], bridge.values["ledger"], brokers, tuple(accounts))
+    values = bridge.values
+    served = listen if "health" in document else None
+    return BridgeSettings(values["venue"], values["ledger"], brokers, tuple(accounts), served)
+
+
+def _listen(complaints: Complaints, text: str | None) -> Listen | None:
+    """An address and a port; `None` where it is wrong, which is noted then."""
+    host, _, port = (text or "").rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        ip_address(host)
+        if not (port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS and 0 < int(port) <= PORT_MAX):
+            raise ValueError
+    except ValueError:
+        if text is not None:
+            complaints.add("health.listen", "is no address and port: write one as in 127.0.0.1:9464")
+        return None
+    return Listen(host, int(port))
 
 
 def _check_ledger(complaints: Complaints, url: str) -> None:

@@ -159,7 +159,13 @@ def test_the_example_has_every_setting_and_its_comments_show_the_defaults(secret
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Key, secret: Path) -> None:
-    before = {"bridge": "", "vendor": BROKER, "vendor.event": BROKER + vendor(secret), "broker": ""}
+    before = {
+        "bridge": "",
+        "health": "",
+        "vendor": BROKER,
+        "vendor.event": BROKER + vendor(secret),
+        "broker": "",
+    }
     kinds = {id(INGRESSE): "ingresse", id(VIVENU): "vivenu", id(PRESENCE): "presence", id(BAM): "bam"}
     kind = f'kind = "{kinds[id(section)]}"\n' if id(section) in kinds else ""
     start = before[section.name] + f"{section.header}\n{kind}"
@@ -171,7 +177,7 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
         assert said == [problem for problem in said if key.meaning in problem]
         assert said
         return
-    given = vendor(secret) if section.name == "vendor" else "[bridge]\n"
+    given = vendor(secret) if section.name == "vendor" else f"[{section.name}]\n"
     if section is VIVENU:
         given = access_user(secret)
     if section is PRESENCE:
@@ -182,7 +188,7 @@ def test_the_default_on_the_page_is_the_one_that_holds(section: Section, key: Ke
         given = vendor(secret, token_file="", login='"password"', email='"a"', password_file=f'"{secret}"')
     if section.name == "broker":
         given = '[[broker]]\nhost = "g"\nusername = "u"\n'
-    rest = {"vendor": EVENT + BROKER, "broker": "", "bridge": BROKER}[section.name]
+    rest = {"vendor": EVENT + BROKER, "broker": ""}.get(section.name, BROKER)
     if section is VIVENU:
         rest = PLAIN_EVENT + BROKER
     if section is PRESENCE:
@@ -307,7 +313,7 @@ poll_s = 1
 ! 1: vendors: no such setting: did you mean "vendor"?
 
 [lane]
-! 1: lane: no such setting: there are bridge, vendor, broker
+! 1: lane: no such setting: there are bridge, health, vendor, broker
 
 vendor = 3
 ! 1: vendor: 3 is not a list: write [[vendor]] for each
