@@ -290,6 +290,14 @@ def add_order(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=partial(order_command.run, say=partial(print, flush=True)))
 
 
+def add_rekey(parser: argparse.ArgumentParser) -> None:
+    """`gatepost rekey`."""
+    from firmware.bridge import rekey
+
+    rekey.add_arguments(parser)
+    parser.set_defaults(run=partial(rekey.run, say=print))
+
+
 def add_bam(parser: argparse.ArgumentParser) -> None:
     """`gatepost bam` knows its own words."""
     from firmware.bridge import bam_command
@@ -366,6 +374,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "doctor": ("look at a gate, say what is wrong and how to mend it; try its parts", add_doctor),
     "bridge": ("run a bridge: gates on one side, ticketing vendors on the other", add_bridge),
     "reports": ("show what a bridge found that a person should know of", add_reports),
+    "rekey": ("give a bridge and its gates another venue key, because a gate was lost", add_rekey),
     "bam": ("B.A.M. Ticketing: fetch a validator, compare counts, a small box office", add_bam),
     "fleet": ("a venue's certificate authority, and who may give orders, in a folder of yours", add_fleet),
     "enrol": ("make the bundle of one gate, for its boot partition", add_enrol),
