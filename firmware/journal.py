@@ -395,16 +395,16 @@ class Journal:
             return True
         longest_s = self._pace.retry_s if self.fault else self._pace.idle_s
         timeout, came = INDEX_AFTER_S if self._index_late else longest_s, False
-        while len(self._taken) < BATCH_ROWS and not self._ending:
+        while len(self._taken) < BATCH_ROWS and not self._ending and not (came and self._queue.empty()):
             try:
-                item = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
+                item = self._queue.get(timeout=timeout)
             except Empty:
-                if came or not self._index_late:
-                    return came
+                if not self._index_late:
+                    return False
                 self._bring_to_index()
                 timeout = longest_s
                 continue
-            timeout, came = 0.0, True
+            came = True
             if item is None:
                 self._ending = True
             elif isinstance(item, int):
