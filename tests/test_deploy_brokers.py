@@ -140,10 +140,10 @@ def set_up(fleet: Path, kind: str, to: Path) -> Place:
     return Place(broker, fleet, settings.enrol_port)
 
 
-def make_fleet(folder: Path, cloud: str = "127.0.0.1") -> Path:
+def make_fleet(folder: Path, cloud: str = "127.0.0.1", now: datetime = NOW) -> Path:
     """A fleet on free ports of this machine."""
     fleet = Fleet("arena", "127.0.0.1", free_port(), free_port(), cloud, free_port())
-    init.make(folder, fleet, NOW)
+    init.make(folder, fleet, now)
     (folder / "users").mkdir()
     return folder
 
