@@ -15,6 +15,7 @@ from firmware.files import sync_folder
 
 KEY_BYTES = 32  # twice the digest: guessing the key is never the shorter way
 NEXT = "key.next"
+MARK_DIGITS = 8  # of a key's mark, for people: enough to tell two keys apart
 DIGEST_BYTES = 16  # among a billion codes two share a digest with a chance of 1 in 10^21
 
 
@@ -67,7 +68,7 @@ def put_next_key(folder: Path, key: bytes) -> None:
 
 
 def keys_of(folder: Path) -> tuple[bytes, ...]:
-    """The key in use, made where there is none, and the one to come if there is. Raises `KeyUnusable`.
+    """The key in use, and the one to come if there is one. Raises `KeyUnusable`.
 
     Either may be the key of what is in the folder at this moment: its mark tells. One that is to come and
     cannot be read is as good as none: the one in use is not worse for it.
@@ -75,7 +76,7 @@ def keys_of(folder: Path) -> tuple[bytes, ...]:
     coming: tuple[bytes, ...] = ()
     with suppress(KeyUnusable):  # looked at first: what comes into use now is seen twice, and not missed
         coming = (read_key(folder / NEXT),)
-    return (venue_key(folder), *coming)
+    return (read_key(folder / "key"), *coming)
 
 
 def key_with(mark: bytes, keys: Sequence[bytes]) -> bytes | None:
@@ -92,6 +93,11 @@ def settle_key(folder: Path, mark: bytes) -> None:
         if key_mark(read_key(folder / NEXT)) == mark:
             (folder / NEXT).replace(folder / "key")
             sync_folder(folder)
+
+
+def name_of(key: bytes) -> str:
+    """A key in words for people, which tells nothing of it."""
+    return key_mark(key).hex()[:MARK_DIGITS]
 
 
 def _written(folder: Path, key: bytes) -> Path:

@@ -14,7 +14,7 @@ from firmware.fleet.certificates import Use, authority, issued, pem
 from firmware.fleet.rotation import NotSealed, new_venue_key, sealed_for
 from firmware.managed.rotation import KeyRefused, take_key
 from firmware.sealing import seal
-from firmware.venue_key import key_mark, keys_of, put_key
+from firmware.venue_key import key_mark, keys_of, name_of, put_key
 from tests.feeds import PATIENCE_S
 
 OLD, NEW, THIRD = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -146,9 +146,10 @@ def test_the_fleet_seals_its_new_key_for_the_certificate_of_each_gate(
     fleet = tmp_path / "fleet"
     (fleet / "bridge").mkdir(parents=True)
     put_key(fleet / "bridge", OLD)
-    key = new_venue_key(fleet)
+    name = new_venue_key(fleet)
+    key = (fleet / "bridge" / "key").read_bytes()
     assert key != OLD
-    assert (fleet / "bridge" / "key").read_bytes() == key
+    assert name == name_of(key)
     assert (fleet / "bridge" / "key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(KeyRefused):
         take_key(keyed_data, sealed_for(south, key))

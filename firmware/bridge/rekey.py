@@ -27,13 +27,13 @@ from firmware.venue_key import (
     digest_of,
     key_mark,
     keyed,
+    name_of,
     put_next_key,
     read_key,
     settle_key,
 )
 
 OTHER = "another gatepost rekey works on this folder"
-MARK_DIGITS = 8  # of a key's mark, for people: as a gate says it in its reply
 
 
 def rekey(database: Database, venue: str, key: bytes) -> int:
@@ -122,8 +122,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         put_next_key(data, key)  # on disk before any digest is made with it
         made = rekey(database, settings.venue, key)
         settle_key(data, key_mark(key))
-    name = key_mark(key).hex()[:MARK_DIGITS]
-    say(f"venue key {name} is in {data / 'key'}; digests of {made:,} tickets were made with it")
+    say(f"venue key {name_of(key)} is in {data / 'key'}; digests of {made:,} tickets were made with it")
     say("each gate goes on with the list it has until it has this key too, and then fetches the whole list")
     say(f"further bridges of this ledger need a copy of {data / 'key'} in their data folders, and no restart")
     return 0

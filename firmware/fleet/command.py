@@ -81,6 +81,7 @@ def add_fleet(parser: argparse.ArgumentParser, complain: Callable[[str], None]) 
     revoke = action("revoke", "let a lost gate, or somebody who left, in no more", run_revoke)
     revoke.add_argument("gate", nargs="?", type=name_of, metavar="GATE", help="the gate")
     revoke.add_argument("--operator", type=name_of, metavar="NAME", help="or the operator")
+    action("rotate-key", "make the venue's key anew, because a gate was lost", run_rotate_key)
     action("serve", "give gates their certificates, until Ctrl-C", partial(run_serve, complain=complain))
 
 
@@ -237,8 +238,28 @@ def run_revoke(arguments: argparse.Namespace) -> int:
             )
     if arguments.gate:
         print(
-            "still to do: give the venue a new key, because the lost card has the old one (deploy/fleet.md)"
+            "still to do: give the venue a new key, because the lost card has the old one: "
+            f"gatepost fleet rotate-key {folder} (deploy/fleet.md, When a gate is lost)"
         )
+    return DONE
+
+
+def run_rotate_key(arguments: argparse.Namespace) -> int:
+    """A new venue key in the fleet's folder, and what has to be done with it."""
+    from firmware.fleet import folder as stored
+    from firmware.fleet.rotation import new_venue_key
+
+    folder: Path = arguments.folder
+    fleet, path = stored.load(folder), stored.Paths(folder).venue_key
+    name = new_venue_key(folder)
+    print(f"{path}: venue key {name}. Gates go on with the list they have; still to do, in this order:")
+    print(
+        f"1. gatepost order '{fleet.venue}/*' rotate_key --fleet {folder} --as NAME; every gate says {name}"
+    )
+    print(
+        f"2. copy {path} to the bridge's computer, and there: gatepost rekey --key FILE --config … --data …"
+    )
+    print("3. a gate that was not connected: order it by its name when it is back; until then its list stays")
     return DONE
 
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from firmware.files import write_whole
 from firmware.fleet.folder import Paths, writing
 from firmware.sealing import seal
-from firmware.venue_key import KEY_BYTES
+from firmware.venue_key import KEY_BYTES, name_of
 
 
 class NotSealed(Exception):
@@ -27,13 +27,13 @@ def sealed_for(certificate_pem: bytes, key: bytes) -> bytes:
         raise NotSealed(f"no key can be sealed for this certificate: {error}: enrol the gate anew") from None
 
 
-def new_venue_key(fleet: Path) -> bytes:
+def new_venue_key(fleet: Path) -> str:
     """Make the fleet's venue key anew: on disk in `bridge/key` at the return, in place of the one before.
 
     Gates get it by `gatepost order`, new ones with their certificate, and the bridge by `gatepost rekey`.
-    Raises `OSError`.
+    Returns its name, by which all of them tell it apart. Raises `OSError`.
     """
     key = os.urandom(KEY_BYTES)
     with writing(fleet):
         write_whole(Paths(fleet).venue_key, key)
-    return key
+    return name_of(key)

@@ -15,12 +15,11 @@ from firmware.catalogue import CatalogueBusy
 from firmware.catalogue.folder import settle_key_in_use, writing
 from firmware.files import sync_folder
 from firmware.sealing import SealBroken, unseal
-from firmware.venue_key import KEY_BYTES, NEXT, KeyUnusable, key_mark, put_key, put_next_key, venue_key
+from firmware.venue_key import KEY_BYTES, NEXT, KeyUnusable, name_of, put_key, put_next_key, venue_key
 
 GATE_KEY = Path("identity/gate.key")
 PATIENCE_S = 5.0  # changes of the list take some 20 ms each; a whole list that is being made takes longer
 LOOK_S = 0.02  # between two tries
-MARK_DIGITS = 8  # of a key's mark in words for people: enough to tell two apart
 
 
 class KeyRefused(Exception):
@@ -35,7 +34,7 @@ def take_key(data: Path, sealed: bytes, patience_s: float = PATIENCE_S) -> str:
     """
     key = _unsealed(data / GATE_KEY, sealed)
     folder = data / "catalogue"
-    name = f"venue key {key_mark(key).hex()[:MARK_DIGITS]}"
+    name = f"venue key {name_of(key)}"
     ends_s = time.monotonic() + patience_s
     pause = Event()
     while True:
