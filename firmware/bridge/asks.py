@@ -48,7 +48,8 @@ class Asks:
         marks: Mapping[str, str] = NOTHING_KEPT,
     ) -> None:
         self._venue = venue
-        self._outbox = outbox
+        self.outbox = outbox
+        """What goes to gates of it."""
         self._faults = faults
         self._stack = ExitStack()
         self._births = Births(self._born)
@@ -114,7 +115,7 @@ class Asks:
     # --- what the parts say --------------------------------------------------------------------------
 
     def _answer(self, gate: str, answer: wire.Answer) -> None:
-        self._outbox.put_answer(wire.address(wire.ANSWER, self._venue, gate), answer)
+        self.outbox.put_answer(wire.address(wire.ANSWER, self._venue, gate), answer)
 
     def _born(self) -> None:
         for devices in self._devices.values():

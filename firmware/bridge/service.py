@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firmware import wire
+from firmware.bridge.ask_line import AskLine, ask_subscriptions
 from firmware.bridge.asking import AskCounts
 from firmware.bridge.asks import Asks
 from firmware.bridge.bam import Bam, BamSettings
@@ -37,7 +38,7 @@ from firmware.bridge.vendor import Vendor
 from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.bridge.work import Fault, Faults, Wait, Worker, at_work
 from firmware.hold import hold
-from firmware.mqtt import PACE, Line, Pace, opened
+from firmware.mqtt import PACE, Broker, Line, Pace, opened
 from firmware.venue_key import KeyUnusable, keys_of, venue_key
 
 ANNOUNCE_S = ANNOUNCE_MS / 1000
@@ -99,11 +100,12 @@ class Bridge(NamedTuple):
     clerk: "Clerk"
     parts: Faults
     asks: Asks
+    ask_line: Line
 
     def faults(self) -> list[Fault]:
         """What is wrong at the moment, one for each thing."""
-        line = [Fault(thing, text, text) for thing, text in self.line.faults().items()]
-        return [*self.parts.now(), *line]
+        lines = {**self.ask_line.faults(), **self.line.faults()}  # of one broker mostly, and of one cause
+        return [*self.parts.now(), *(Fault(thing, text, text) for thing, text in lines.items())]
 
     def health(self) -> Health:
         """How it is at the moment."""
@@ -128,7 +130,7 @@ class Bridge(NamedTuple):
             ),
             faults=tuple(self.faults()),
             odd=self.relay.odd.counts(),
-            dropped=self.outbox.dropped,
+            dropped=self.outbox.dropped + self.asks.outbox.dropped,
         )
 
 
@@ -220,7 +222,7 @@ def open_bridge(
             settings.venue,
             [(each.name, vendors[each.name], each.ask_rate_max) for each in settings.accounts],
             Configured(database),
-            outbox,
+            Outbox(faults),
             faults,
             name,
             now_utc_ms,
@@ -228,10 +230,6 @@ def open_bridge(
             AskedOnce(database, now_utc_ms).first,
             marks={each.name: mark_of(each) for each in settings.accounts},
         )
-
-        def connected() -> None:
-            announcing.wake()
-            asks.connected()
 
         relay = Relay(
             settings.venue,
@@ -241,7 +239,7 @@ def open_bridge(
             faults,
             now_utc_ms,
             stored,
-            connected,
+            announcing.wake,
             asks.take,
             asks.born,
             Gates(say) if settings.listen else None,
@@ -291,13 +289,27 @@ def open_bridge(
             *(account.reading for account in accounts),
             *(teller.telling for teller in tellers),
         )
-        client = f"gatepost-bridge-{os.urandom(4).hex()}"
-        line = stack.enter_context(
-            Line(brokers, client, subscriptions(settings.venue, bool(settings.listen)), relay, pace=pace)
-        )
-        stack.enter_context(asks)  # ends before the line: what is under way, or waits, is answered
+        line, ask_line = _lines(stack, settings, brokers, relay, asks, pace)
+        stack.enter_context(asks)  # ends before the lines: what is under way, or waits, is answered
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
-        yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks)
+        yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks, ask_line)
+
+
+def _lines(
+    stack: ExitStack,
+    settings: BridgeSettings,
+    brokers: Sequence[Broker],
+    relay: Relay,
+    asks: Asks,
+    pace: Pace,
+) -> tuple[Line, Line]:
+    """The two connections: one for asks, which no row holds up, and one for all else."""
+    client = f"gatepost-bridge-{os.urandom(4).hex()}"
+    asked = ask_subscriptions(settings.venue)
+    topics = [each for each in subscriptions(settings.venue, bool(settings.listen)) if each not in asked]
+    listener = AskLine(relay, asks.outbox, asks.connected)
+    ask_line = stack.enter_context(Line(brokers, f"{client}-asks", asked, listener, pace=pace))
+    return stack.enter_context(Line(brokers, client, topics, relay, pace=pace)), ask_line
 
 
 def _key(database: Database, data: Path) -> bytes:

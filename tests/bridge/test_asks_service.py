@@ -1,5 +1,6 @@
 """A whole bridge that is asked: over a real broker, with a vendor over real HTTP, and its ledger."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from firmware.bridge.service import Bridge, open_bridge
 from firmware.bridge.settings import BridgeSettings, load
 from firmware.core.ticket import Perimeter
 from firmware.mqtt import Line, Publication
+from firmware.mqtt.link import RECEIVE_MESSAGES
 from tests.bridge.asked_lane import OPEN, AskedLane
 from tests.bridge.ledgers import Ledgers, ledger_at
 from tests.bridge.model_gate import VENUE, ModelGate
@@ -102,7 +104,7 @@ def bridge_at(
         settings_at(folder, broker.port), folder / data, pace=QUICK,
         vendor=lambda _: Oracle(oracle.url, devices=devices),
     ) as bridge:  # fmt: skip
-        until(lambda: bridge.line.session)
+        until(lambda: bridge.line.session and bridge.ask_line.session)
         yield bridge
 
 
@@ -150,6 +152,38 @@ def test_a_vendor_without_devices_is_asked_at_once_and_every_gate_hears_so(
         until(lambda: door.answers("south"))
         assert door.answers("south")[0].word is wire.Word.ACCEPTED
         assert door.answers("north") == []
+
+
+@contextmanager
+def held(ledger: Path) -> Iterator[None]:
+    """Nobody else writes to the file meanwhile: all who want to stand and wait."""
+    connection = sqlite3.connect(ledger, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()
+
+
+def test_people_are_answered_while_rows_wait_for_a_database_that_hangs(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    gate = ModelGate("north")
+    gate.person("acme:t1")
+    with bridge_at(tmp_path, broker, oracle) as bridge, door_at(broker) as door:
+        door.born("north")
+        until(lambda: door.configured("north") == (OUTER, INNER))
+        with held(tmp_path / "ledger.db"):
+            for _ in range(RECEIVE_MESSAGES + 1):
+                door.send(wire.JOURNAL, "north", gate.batch())
+            until(lambda: len(bridge.relay._batches) == RECEIVE_MESSAGES)
+            door.ask("north", 1)
+            until(lambda: door.answers("north"))
+            assert door.answers("north")[0].word is wire.Word.ACCEPTED
+            door.born("south")
+            until(lambda: door.configured("south") is not None)
+            assert (bridge.relay.rows, len(bridge.relay._batches)) == (0, RECEIVE_MESSAGES)
+        until(lambda: bridge.relay.rows)
 
 
 def test_a_device_is_tried_until_the_vendor_says_yes(

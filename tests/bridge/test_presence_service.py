@@ -65,7 +65,7 @@ class Venue:
         )
         self._ear.heard.clear()
         with open_bridge(settings, self.folder / "data", self.said.append, QUICK) as bridge:
-            until(lambda: bridge.line.session)
+            until(lambda: bridge.line.session and bridge.ask_line.session)
             yield bridge
 
     def send(self, topic: wire.Topic, message: wire.Message, retain: bool = False) -> None:
