@@ -131,8 +131,15 @@ def test_it_tells_its_version_and_its_commands() -> None:
 def test_every_command_explains_itself(command: str) -> None:
     helped = run(command, "--help")
     assert helped.returncode == 0
-    wanted = {"release": "--board", "wiring": "--board", "bam": "enrol"}.get(command, "--data")
-    assert wanted in helped.stdout
+    wanted = {"release": "--board", "wiring": "--board", "bam": "enrol"}
+    wanted |= {
+        "fleet": "init",
+        "enrol": "--settings",
+        "order": "--fleet",
+        "settings": "--fleet",
+        "watch": "--fleet",
+    }
+    assert wanted.get(command, "--data") in helped.stdout
 
 
 def test_the_fields_of_the_journal_are_explained_where_they_are_looked_for() -> None:
