@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RENEW_AT: Final = 1 / 3  # of a life left: months, in which `gatepost fleet serve` need run once
 ENDS_SOON: Final = 1 / 6  # of a life left: a fault, because nobody has answered for months
-ASK_S: Final = 30.0  # for an answer; then the gate asks again
+ASK_S: Final = 15.0  # for an answer; then the gate asks again
 ASK_SPREAD: Final = (0.75, 1.25)  # forty gates that were switched on together do not ask together for ever
 RENEW_S: Final = 600.0  # between questions for a renewal
 LOOK_S: Final = 1.0  # between looks at the time
@@ -138,12 +138,16 @@ class Identity:
         trusted: Callable[[], bool] = synchronised,
         pace: Pace = PACE,
         ask_s: float = ASK_S,
+        came: Callable[[], None] = lambda: None,
     ) -> None:
-        """`utc_ms` is asked for the time, `note` has the loop write a row of what came of it."""
+        """`utc_ms` is asked for the time, `note` has the loop write a row of what came of it.
+
+        `came` is called when there is a certificate where there was none.
+        """
         self._data, self._gate = data, gate
         self._folder = Folder(data / "identity")
         self._utc_ms, self._note, self._trusted = utc_ms, note, trusted
-        self._pace, self._ask_s = pace, ask_s
+        self._pace, self._ask_s, self._came = pace, ask_s, came
         self._answers: Queue[bytes] = Queue(ANSWERS_MAX)
         self._over = threading.Event()
         self._trouble = ""
@@ -270,6 +274,8 @@ class Identity:
             return
         self._folder.keep(found)
         self._certificate, self._trouble, self._renewal = found, "", None
+        if known is None:
+            self._came()
         self._note(f"the gate's certificate is here, valid until {found.until:%Y-%m-%d %H:%M} UTC")
 
     def __enter__(self) -> Self:
@@ -330,4 +336,5 @@ def identity_of(managed: "Managed") -> Identity:
         lambda: clock.floor_utc_ms,
         note,
         lambda: clock.trusted,
+        came=lambda: managed.uplink().hurry(),
     )

@@ -215,6 +215,7 @@ class Line:
         self._will, self._farewell, self._pace, self._window = will, farewell, pace, window
         self._trusted = trusted
         self._closing = threading.Event()
+        self._hurry = threading.Event()  # ends the wait for the next attempt
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._look: _Look | None = None
@@ -236,11 +237,16 @@ class Line:
         the listener hears nothing of it.
         """
         self._closing.set()
+        self._hurry.set()
         self._wake()
         if self._thread.ident is None:
             self._wake.close()
         elif self._thread is not threading.current_thread():
             self._thread.join(self._pace.close_s)
+
+    def hurry(self) -> None:
+        """Do not wait for the next attempt: what kept us from connecting is over. From any thread."""
+        self._hurry.set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -280,7 +286,8 @@ class Line:
                 tries = 0
             if end is not _End.LEFT:
                 most_s = min(self._pace.retry_most_s, self._pace.retry_least_s * 2.0 ** min(tries, STEPS_MAX))
-                self._closing.wait(_JITTER.uniform(0, most_s))
+                self._hurry.wait(_JITTER.uniform(0, most_s))
+                self._hurry.clear()
                 tries += 1
         self._wake.close()
 

@@ -468,6 +468,10 @@ class Uplink:
             self._thread.start()
             self._line.start()
 
+    def hurry(self) -> None:
+        """Try to connect now: what kept us from it is over. From any thread."""
+        self._line.hurry()
+
     def close(self) -> None:
         """Say farewell, and end. Rows that are not confirmed go up after the next start. Twice is fine."""
         self._notes.close()
