@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from firmware import wire
-from firmware.asks import Question
+from firmware.asks import ASKS_MAX, Question
 from firmware.core.effects import Ask
 from firmware.core.ticket import (
     Authority,
@@ -68,6 +68,7 @@ class Desk:
 
     def __init__(self, account: wire.Account | None = ACME) -> None:
         self.now_s = 1000.0
+        self.takes = True
         self.answers: list[tuple[int, Verdict, str, bool, bytes]] = []
         self.vendors = Vendors("arena", "a", self.answer, lambda: self.now_s)
         session: Any = FakeSession()
@@ -78,7 +79,7 @@ class Desk:
 
     def answer(self, *answer: Any) -> bool:
         self.answers.append(answer)
-        return True
+        return self.takes
 
     def tell(self, *accounts: wire.Account) -> None:
         self.vendors.take(wire.Vendors(accounts=accounts))
@@ -231,6 +232,39 @@ def test_a_late_word_closes_the_breaker_too() -> None:
     assert not desk.look().reachable
     desk.hear(0)
     assert desk.look().reachable
+
+
+def test_an_answer_that_comes_again_is_heard_once_and_one_after_the_word_that_there_is_none_too() -> None:
+    desk = Desk()
+    desk.ask(1)
+    desk.hear(1, wire.Word.UNANSWERED)
+    for _ in range(3):
+        desk.hear(1)
+    desk.hear(1, wire.Word.UNANSWERED)
+    assert [verdict for _, verdict, *_ in desk.answers] == [Verdict.NO_ANSWER, Verdict.ADMITTED]
+    other = wire.Answer(scan=1, digest=b"e" * 16, word=wire.Word.ACCEPTED)
+    assert desk.vendors.take_answer(wire.encode(other))
+    assert len(desk.answers) == 3, "the number of another journal's ask"
+
+
+def test_an_answer_that_the_loop_had_no_room_for_may_come_again() -> None:
+    desk = Desk()
+    desk.takes = False
+    payload = wire.encode(wire.Answer(scan=1, digest=b"d" * 16, word=wire.Word.ACCEPTED))
+    assert not desk.vendors.take_answer(payload)
+    desk.takes = True
+    assert desk.vendors.take_answer(payload)
+    assert len(desk.answers) == 2
+
+
+def test_what_was_heard_is_remembered_for_as_many_asks_as_are() -> None:
+    desk = Desk()
+    for scan in range(ASKS_MAX + 1):
+        desk.hear(scan)
+    desk.hear(1)
+    assert len(desk.answers) == ASKS_MAX + 1
+    desk.hear(0)
+    assert len(desk.answers) == ASKS_MAX + 2
 
 
 def test_an_answer_that_is_quicker_than_the_thread_that_asked_is_no_silence() -> None:

@@ -40,6 +40,10 @@ from firmware.core.ticket import Perimeter, Verdict
 ASKS_AT_ONCE = 64
 ASKS_WAITING_MAX = 512  # more than the lanes of any venue; with 64 at work these are 0.4 s behind
 ANSWERS_KEPT_MAX = 4_096  # for asks that come again: the last minute of a rush, some 1 MB
+# Of a gate that comes back, the last answers are sent again: those that it asked for and could not hear. An
+# answer comes some 10 s after its ask at most, and four lanes ask once in two seconds each.
+AGAIN_MAX = 16
+AGAIN_S = 600.0  # whoever was turned away longer ago has long been seen to; a credit is as good, by default
 TEXT_CHARACTERS_MAX = 256  # as `wire.Text`
 # An ask that had less than this left when it was sent tells nothing of the vendor if it is not answered.
 FAIR_S = 0.5
@@ -126,6 +130,7 @@ class Asking:
         self._idle = 0
         self._closing = False
         self._known: dict[Key, wire.Answer | None] = {}  # `None`: under way
+        self._told: deque[tuple[float, str, wire.Answer]] = deque(maxlen=ANSWERS_KEPT_MAX)  # when, and whom
         self._overdue: set[Key] = set()  # under way, and counted as failed
         self._due: list[tuple[float, int, Key]] = []  # when each that is under way becomes overdue
         self._order = count()
@@ -158,6 +163,14 @@ class Asking:
                 self._known[waiting.key] = answer
                 self._counts = self._counts._replace(unanswered=self._counts.unanswered + 1)
         if answer is not None:
+            self._answer(gate, answer)
+
+    def again(self, gate: str) -> None:
+        """A gate has connected: what it may not have heard is told once more. It knows what it has heard."""
+        since_s = self._clock() - AGAIN_S
+        with self._lock:
+            found = [answer for at_s, of, answer in self._told if of == gate and at_s >= since_s]
+        for answer in found[-AGAIN_MAX:]:
             self._answer(gate, answer)
 
     def _hindered(self, waiting: _Waiting) -> wire.Answer | None:
@@ -234,6 +247,8 @@ class Asking:
                 self._counts = counts._replace(answered=counts.answered + 1)
             else:
                 self._counts = counts._replace(late=counts.late + 1)
+            if answer.word is not wire.Word.UNANSWERED:  # which the gate has said to itself by now
+                self._told.append((now_s, gate, answer))
         self._answer(gate, answer)
 
     def _ask(self, waiting: _Waiting) -> wire.Answer | None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from firmware import wire
 from firmware.bridge.asking import ASKS_AT_ONCE, AskCounts, Asking, always
-from firmware.bridge.births import Births
+from firmware.bridge.births import Births, name_of
 from firmware.bridge.breaker import Breaker
 from firmware.bridge.bulletin import Bulletin
 from firmware.bridge.devices import Devices
@@ -90,11 +90,20 @@ class Asks:
 
     def born(self, gate: str, presence: wire.Presence) -> None:
         """A gate's status came."""
+        before = self._births.of(gate)
         self._births.take(gate, presence)
+        if presence.online and (before is None or name_of(before) != name_of(presence)):
+            self._again(gate)
 
     def connected(self) -> None:
         """A new connection: no gate has heard anything through it."""
         self._bulletin.forget()
+        for gate in self._births.now():
+            self._again(gate)
+
+    def _again(self, gate: str) -> None:
+        for asking in self._asking.values():
+            asking.again(gate)
 
     # --- for others --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from firmware import wire
-from firmware.asks import Question
+from firmware.asks import ASKS_MAX, Question
 from firmware.core.lane import is_unsure
 from firmware.core.ticket import Moment, Perimeter, Route, Verdict, WithoutAnswer
 from firmware.mqtt import Publication, Session, TooLarge
@@ -89,6 +89,7 @@ class Vendors:
         self._accounts: dict[str, wire.Account] | None = None
         self._heard_s = 0.0
         self._sent: dict[int, _Sent] = {}
+        self._heard: dict[int, bytes] = {}  # the last scans that were answered, and the digests of their asks
         self._breakers: dict[str, _Breaker] = {}
 
     # --- the line's thread ---------------------------------------------------------------------------------
@@ -103,14 +104,25 @@ class Vendors:
             self._session = None
 
     def take_answer(self, payload: bytes) -> bool:
-        """What came of an ask. False where the loop is too far behind. Raises `wire.Unfit`."""
+        """What came of an ask. False where the loop is too far behind. Raises `wire.Unfit`.
+
+        The bridge sends the last answers again to a gate that has connected. Once heard is enough.
+        """
         answer = wire.decode(payload, wire.Answer)
         with self._lock:
             sent = self._sent.pop(answer.scan, None)
             for account, breaker in self._breakers.items():
                 if sent is None or sent.account == account:  # a late one says that the bridge is there
                     breaker.silent = 0
-        return self._answer(answer.scan, verdict_of(answer), answer.text, answer.doubt, answer.digest)
+        if self._heard.get(answer.scan) == answer.digest:
+            return True
+        if not self._answer(answer.scan, verdict_of(answer), answer.text, answer.doubt, answer.digest):
+            return False
+        if answer.word is not wire.Word.UNANSWERED:  # another bridge may know more
+            self._heard[answer.scan] = answer.digest
+        while len(self._heard) > ASKS_MAX:
+            del self._heard[next(iter(self._heard))]
+        return True
 
     # --- the uplink's thread -------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ def main(settings: str, data: str, *more: str) -> int:
         sys.stderr.write(f"bridge: {text}\n")
 
     with open_bridge(load(Path(settings)), Path(data), complain, vendor=vendor) as bridge:
-        while not bridge.line.health.connections:
+        while not (bridge.line.health.connections and bridge.ask_line.health.connections):
             over.wait(0.01)
         print(json.dumps({"ready": True}), flush=True)
 

@@ -1,6 +1,7 @@
 """Asks of one account, over real HTTP: side by side, once each, in time or late, and not if it is no use."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
@@ -8,7 +9,14 @@ import msgspec
 import pytest
 
 from firmware import wire
-from firmware.bridge.asking import ASKS_AT_ONCE, ASKS_WAITING_MAX, Asking, always
+from firmware.bridge.asking import (
+    AGAIN_MAX,
+    AGAIN_S,
+    ASKS_AT_ONCE,
+    ASKS_WAITING_MAX,
+    Asking,
+    always,
+)
 from firmware.bridge.breaker import FAILURES_IN_A_ROW, Breaker
 from firmware.bridge.database import LedgerLost
 from firmware.bridge.driver import Driver
@@ -31,6 +39,7 @@ class Counter:
         self.answers: list[tuple[str, wire.Answer]] = []
         self.device: Mapping[str, str] | None = {"id": "7"}
         self.known = True
+        self.now_s = 0.0
         self.suspects: list[tuple[str, Perimeter]] = []
         self.first: Callable[[str, wire.Ask], bool] = always
         self.lock = threading.Lock()
@@ -38,7 +47,7 @@ class Counter:
         self.breaker = Breaker(self._turned)
         self.asking = Asking(
             name, self.vendor, driver, self.breaker, self.faults, self._answer,
-            self, self._first,
+            self, self._first, lambda: self.now_s + time.monotonic(),
         )  # fmt: skip
         stack.enter_context(self.asking)
 
@@ -307,6 +316,23 @@ def test_a_device_that_the_vendor_does_not_understand_is_suspected(
     at.ask(1, code)
     at.answered()
     assert at.suspects == [("north", Perimeter.OUTER)] * suspected
+
+
+def test_a_gate_that_comes_back_hears_its_last_answers_again_and_no_others(at: Counter) -> None:
+    for scan in range(AGAIN_MAX + 2):
+        at.ask(scan, "yes" if scan % 2 else "no")
+        at.answered(scan + 1)
+    at.ask(100, "odd")
+    at.ask(101, gate="south")
+    told = len(at.answered(AGAIN_MAX + 4))
+    last = [answer for _, answer in at.answers[2 : AGAIN_MAX + 2]]
+    at.asking.again("north")
+    assert at.answers[told:] == [("north", answer) for answer in last]
+    at.asking.again("west")
+    assert len(at.answers) == told + AGAIN_MAX
+    at.now_s += AGAIN_S + 1
+    at.asking.again("north")
+    assert len(at.answers) == told + AGAIN_MAX, "whoever was turned away has been seen to"
 
 
 def test_asks_that_wait_at_the_end_hear_that_nobody_was_asked(at: Counter, oracle: OracleServer) -> None:

@@ -154,6 +154,24 @@ def test_a_vendor_without_devices_is_asked_at_once_and_every_gate_hears_so(
         assert door.answers("north") == []
 
 
+def test_an_answer_that_a_gate_could_not_hear_comes_again_when_it_is_back(
+    tmp_path: Path, broker: RunningBroker, oracle: OracleServer
+) -> None:
+    with bridge_at(tmp_path, broker, oracle, devices=False), door_at(broker) as door:
+        door.born("north")
+        until(lambda: door.configured("north"))
+        door.ask("north", 1)
+        until(lambda: door.answers("north"))
+        door.born("north", ip="10.0.0.9")
+        door.born("north", connection=2)
+        until(lambda: len(door.answers("north")) == 2)
+        door.ask("north", 2)
+        until(lambda: len(door.answers("north")) == 3)
+        assert [answer.scan for answer in door.answers("north")] == [1, 1, 2], (
+            "a connection, and no other news"
+        )
+
+
 @contextmanager
 def held(ledger: Path) -> Iterator[None]:
     """Nobody else writes to the file meanwhile: all who want to stand and wait."""

@@ -1,6 +1,8 @@
 """Which bridge sends an ask that came to several: the first that writes it down.
 
-Only where bridges share a ledger in PostgreSQL; a bridge with a file of its own knows what it has sent.
+Only where bridges share a ledger in PostgreSQL. A bridge with a file of its own knows what it has sent while
+it lives, and needs no more: a gate sends an ask once, and what the broker had not seen acknowledged ends
+with the connection, whose session is never kept. To write each ask to the file would cost a person a flush.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,7 @@ class AskedOnce:
         self._forgotten_ms = now_utc_ms()
 
     def first(self, gate: str, ask: wire.Ask) -> bool:
-        """Whether nobody else has sent this ask; from now on we have."""
+        """Whether no other bridge has sent this ask; from now on we have. Alone, nobody needs to be asked."""
         if not self._database.shared:
             return True
         now_ms = self._now_utc_ms()
