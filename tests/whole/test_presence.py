@@ -111,6 +111,22 @@ def test_a_late_okay_lets_the_person_in_on_the_second_try() -> None:
         assert not world.ledger().reports, "everybody knows everything"
 
 
+def test_so_does_one_that_came_while_the_gate_was_cut_off() -> None:
+    with hall("a", deadline_ms=SHORT_MS) as world:
+        gate, (code,) = world.gates["a"], world.codes(1)
+        presence(world).misbehave("slow", "enter", seconds=LATE_S)
+        assert gate.scan(code) == "no_answer"
+        gate.cable.cut()
+        world.until(lambda: presence(world).history(code))
+        world.pause(LATE_S)
+        assert "late" not in kinds(world, "a")
+        gate.cable.join()
+        world.until(lambda: "late" in kinds(world, "a"))
+        world.until(lambda: gate.scan(code) == "admitted_credit")
+        audit(world)
+        assert not world.ledger().reports
+
+
 def kinds(world: World, name: str) -> list[str]:
     return [row.kind for _, row in rows_of(world.gates[name].data)]
 
