@@ -42,6 +42,7 @@ EXPECTED = {
     "firmware.fleet.operator_line.NoConnection": "",
     "firmware.fleet.order_command.WrongUse": "",
     "firmware.fleet.rotation.NotSealed": "",
+    "firmware.fleet.watch.WrongUse": "",
     "firmware.hold.Held": "",
     "firmware.doctor.command.WrongUse": "",
     "firmware.history.NoRoom": "make room on the disk",
@@ -313,6 +314,14 @@ def add_sandbox(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=command.run)
 
 
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """`gatepost watch`."""
+    from firmware.fleet import watch
+
+    watch.add_arguments(parser)
+    parser.set_defaults(run=partial(watch.run, say=partial(print, flush=True)))
+
+
 def add_fleet(parser: argparse.ArgumentParser) -> None:
     """`gatepost fleet` knows its own words."""
     from firmware.fleet import command
@@ -378,6 +387,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "bam": ("B.A.M. Ticketing: fetch a validator, compare counts, a small box office", add_bam),
     "fleet": ("a venue's certificate authority, and who may give orders, in a folder of yours", add_fleet),
     "enrol": ("make the bundle of one gate, for its boot partition", add_enrol),
+    "watch": ("show how all gates of a venue are, live on the terminal or once", add_watch),
     "order": ("tell a gate, or all, to do something: open once, shut, restart and more", add_order),
     "take-up": ("put a bundle into use at a gate, and remove it", add_take_up),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
