@@ -156,6 +156,8 @@ class Orders:
         if (order.venue, order.gate) != (own.venue, own.gate_name):
             raise _Refused(wire.Done.OTHER_GATE, f"it is for gate {order.gate} of venue {order.venue}")
         if last is not None and (last.counter, last.digest) == (order.counter, digest):
+            text = f"{operator.name}: {order.what}: came again ({last.done}): {last.text}"
+            self._refusals.refused(f"came again of {operator.name}", text, FROM_OPERATOR)
             self._reply(_reply_to(order, last.done, last.text))
             return
         self._check_time(order)

@@ -71,6 +71,16 @@ class Wall:
         return self.utc_ns // 1_000_000
 
 
+class Clock:
+    """Seconds that pass by hand."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
 @contextmanager
 def managed_gate(
     data: Path,
@@ -207,25 +217,30 @@ class Bare:
         )
         return msgspec.structs.replace(order, **otherwise)
 
+    def signed(self, what: wire.What, key: Key = ANN, **otherwise: Any) -> bytes:
+        """An order as it travels."""
+        return wire.encode(sign(key.private, self.order(what, key, **otherwise)))
+
     def give(self, what: wire.What, key: Key = ANN, **otherwise: Any) -> wire.Reply:
         """Sign an order, hand it over, and wait for the reply."""
-        return self.hand(wire.encode(sign(key.private, self.order(what, key, **otherwise))))
+        return self.hand(self.signed(what, key, **otherwise))
 
     def hand(self, payload: bytes) -> wire.Reply:
         """Hand over any bytes, and wait for the reply."""
-        self._news.clear()
         self.orders.take(wire.COMMAND, payload, retained=False)
+        return self.reply()
+
+    def reply(self) -> wire.Reply:
+        """The next reply, sent."""
         while True:
-            for outgoing in self.orders.outgoing(0.0):
-                assert isinstance(outgoing.message, wire.Reply)
-                reply = outgoing.message
+            self._news.clear()
+            outgoing = self.orders.outgoing(0.0)
+            if (found := next(outgoing, None)) is not None:
                 break
-            else:
-                assert self._news.wait(LIMIT_S)
-                self._news.clear()
-                continue
-            list(self.orders.outgoing(0.0))  # it is on its way
-            return reply
+            assert self._news.wait(LIMIT_S)
+        assert isinstance(found.message, wire.Reply)
+        next(outgoing, None)  # it is on its way
+        return found.message
 
 
 @contextmanager
@@ -240,8 +255,14 @@ def bare_gate(
     """A gate at work, without a broker; `known` is what its parts are told of it besides."""
     settings = settings_of("a", 1, lanes)._replace(brokers=())
     board = FakeBoard([FakeLaneSettings(lane.setup.name) for lane in settings.lanes], VirtualTime())
-    with open_unit(settings, data, board=board, trusted=lambda: True) as unit:
+    found: list[RunningGate] = []
+
+    def watch(shot: Shot) -> None:
+        found[0].watch(shot)
+
+    with open_unit(settings, data, board=board, trusted=lambda: True, watch=watch) as unit:
         running = RunningGate(unit, board)
+        found.append(running)
         unit.gate.start()
         loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
         loop.start()
