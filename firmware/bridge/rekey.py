@@ -109,6 +109,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     file = data / "ledger.db"
     if not settings.ledger and not file.exists():  # there is nothing to make anew
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    if data.stat().st_uid != os.geteuid():  # else the bridge could read neither the key nor the ledger
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(data))
     with (
         hold(data, lock="rekey.lock", other=OTHER),
         Database(settings.ledger or f"sqlite:///{file}") as database,

@@ -1,5 +1,6 @@
 """The ledger's digests are made with another venue key, beside bridges at work, and broken off anywhere."""
 
+import os
 import shutil
 import signal
 import threading
@@ -154,6 +155,17 @@ def test_a_folder_without_a_ledger_is_refused_and_gets_none(tmp_path: Path) -> N
     assert done.returncode == 2
     assert done.stderr.endswith("ledger.db: No such file or directory: check the path\n")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_user_than_the_bridge_s_is_refused_for_it_could_not_read_the_key(
+    place: Place, database: Database
+) -> None:
+    read_whole(place.feed(database), *many(3))
+    os.chown(place.data, 12345, 12345)
+    done = commands.run(*place.command())
+    assert (done.returncode, "run as the user who owns it" in done.stderr) == (2, True)
+    assert keys_of(place.data) == (KEY,)
 
 
 # --- other bridges --------------------------------------------------------------------------------------
