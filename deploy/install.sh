@@ -45,7 +45,7 @@ case $(uname -m) in
 esac
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     refuse 'needs Python 3.11 or later as python3: Debian 12 or later has it'
-for file in requirements-gate.txt systemd/gate.service deploy/60-gatepost.rules; do
+for file in requirements-gate.txt systemd/gate.service systemd/take-up.service deploy/60-gatepost.rules; do
     [ -f "$here/$file" ] || refuse "$here/$file is missing: run this script where the whole release lies"
 done
 if [ -z "$wheel" ]; then
@@ -136,6 +136,7 @@ if put "$here/deploy/60-gatepost.rules" /etc/udev/rules.d/60-gatepost.rules 0644
 fi
 changed=no
 if put "$here/systemd/gate.service" /etc/systemd/system/gate.service 0644; then changed=yes; fi
+if put "$here/systemd/take-up.service" /etc/systemd/system/take-up.service 0644; then changed=yes; fi
 # The Pi's own watchdog (deploy/boot-config.txt) can be set to 15 s at most.
 written=$(mktemp)
 printf '%s\n' '# The kernel is started anew when systemd itself stands still.' '[Manager]' 'RuntimeWatchdogSec=14s' >"$written"
@@ -148,10 +149,10 @@ if put "$written" /etc/modules-load.d/60-gatepost.conf 0644; then
 fi
 rm -f "$written"
 if [ "$changed" = yes ]; then tell /run/systemd/system systemctl daemon-reload; fi
-run systemctl --quiet enable gate.service
+run systemctl --quiet enable gate.service take-up.service
 
 for file in gate.toml board.toml; do
-    [ -f "$root/etc/gatepost/$file" ] || say "still to do: write /etc/gatepost/$file (see the hand-book)"
+    [ -f "$root/etc/gatepost/$file" ] || say "still to do: write /etc/gatepost/$file (see the hand-book), or give it a bundle (deploy/fleet.md)"
 done
 say 'still to do, once: the lines of deploy/boot-config.txt with the pins of this board'
 if [ -z "$root" ] && systemctl --quiet is-active gate.service 2>/dev/null; then

@@ -150,18 +150,17 @@ def take_up(
         if text and _replaced(etc / name, text, step):
             news.append(f"{etc / name} written")
     step("identity")
-    if _known(data / "identity") == bundle.enrolment.bundle:
-        news.append(f"{data / 'identity'} was taken up before")
-    else:
-        if not data.exists():
-            data.mkdir(mode=0o700, parents=True)
-            if owner is not None:
-                os.chown(data, *owner)
-        with acting_as(owner):
+    if not data.exists():
+        data.mkdir(mode=0o700, parents=True)
+    if owner is not None and data.stat().st_uid != owner.user:  # also a disk of its own that is still empty
+        os.chown(data, *owner)
+    with acting_as(owner):
+        if _known(data / "identity") == bundle.enrolment.bundle:
+            news.append(f"{data / 'identity'} was taken up before")
+        else:
             _put_identity(bundle, data, step)
-        news.append(
-            f'{data / "identity"} written: gate "{bundle.enrolment.gate}" of {bundle.enrolment.venue}'
-        )
+            name, venue = bundle.enrolment.gate, bundle.enrolment.venue
+            news.append(f'{data / "identity"} written: gate "{name}" of {venue}')
     if bundle.enrolment.until < datetime.now(UTC):
         news.append(f"the token ends at {bundle.enrolment.until:%Y-%m-%d}, which has passed by this clock")
     step("remove")

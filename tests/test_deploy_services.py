@@ -17,6 +17,7 @@ from firmware.cli import COMMANDS
 ROOT = Path(__file__).parent.parent
 CONTAINER = ROOT / "deploy" / "Containerfile"
 UNITS = {name: ROOT / "systemd" / f"{name}.service" for name in ("gate", "bridge")}
+ALL_UNITS = UNITS | {name: ROOT / "systemd" / f"{name}.service" for name in ("fleet", "take-up")}
 PACKAGE = "systemd"  # has systemd-analyze
 EXPOSURE_MAX = 25  # tenths, of what `systemd-analyze security` counts; a service that asks for nothing has 96
 
@@ -100,13 +101,35 @@ def systemd_analyze() -> str:
 
 def unit_to_read(name: str, folder: Path) -> Path:
     """The unit with a program that this machine has."""
-    unit = folder / UNITS[name].name
-    text = UNITS[name].read_text("utf-8")
+    unit = folder / ALL_UNITS[name].name
+    text = ALL_UNITS[name].read_text("utf-8")
     unit.write_text(text.replace("/opt/gatepost/bin/gatepost", sys.executable), "utf-8")
     return unit
 
 
-@pytest.mark.parametrize("name", UNITS)
+def test_a_fleet_serves_from_the_folder_that_its_unit_gives_it() -> None:
+    lines = lines_of(ALL_UNITS["fleet"])
+    assert "ExecStart=/opt/gatepost/bin/gatepost fleet serve /var/lib/gatepost-fleet" in lines
+    assert {"StateDirectory=gatepost-fleet", "User=gatepost-fleet", "Restart=always"} <= set(lines)
+    assert "fleet" in COMMANDS
+
+
+def test_a_bundle_is_taken_up_before_the_gate_starts_and_cannot_keep_it_from_starting() -> None:
+    lines = lines_of(ALL_UNITS["take-up"])
+    (start,) = [line.partition("=")[2] for line in lines if line.startswith("ExecStart=")]
+    _, command, *arguments = shlex.split(start)
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert command in COMMANDS
+    assert given.keys() <= set(re.findall(r"--[a-z]+", helped(command)))
+    assert f"ConditionPathExists={given['--bundle']}" in lines
+    assert "Before=gate.service" in lines
+    assert not any("take-up" in line for line in lines_of(UNITS["gate"])), "a gate waits for no bundle"
+    gate = shlex.split(next(line for line in lines_of(UNITS["gate"]) if line.startswith("ExecStart=")))
+    assert gate[gate.index("--data") + 1] == given["--data"]
+    assert gate[gate.index("--config") + 1] == f"{given['--etc']}/gate.toml"
+
+
+@pytest.mark.parametrize("name", ALL_UNITS)
 def test_systemd_understands_every_word_of_a_unit(name: str, systemd_analyze: str, tmp_path: Path) -> None:
     unit = unit_to_read(name, tmp_path)
     command = [systemd_analyze, "verify", str(unit)]
@@ -118,7 +141,7 @@ def test_systemd_understands_every_word_of_a_unit(name: str, systemd_analyze: st
     assert verified.returncode == 0
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", ALL_UNITS)
 def test_little_of_a_unit_is_exposed_and_the_unit_says_why(
     name: str, systemd_analyze: str, tmp_path: Path
 ) -> None:
@@ -127,7 +150,7 @@ def test_little_of_a_unit_is_exposed_and_the_unit_says_why(
     assert subprocess.run([*command, str(unit)], capture_output=True, check=False).returncode == 0
     listed = subprocess.run([*command, "--json=short", str(unit)], capture_output=True, text=True, check=True)
     opened = {entry["name"] for entry in json.loads(listed.stdout) if entry["exposure"]}
-    text = UNITS[name].read_text("utf-8").partition("still finds open")[2]
+    text = ALL_UNITS[name].read_text("utf-8").partition("still finds open")[2]
     reasons = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
     assert sorted(point for point in opened if point not in reasons) == []
 

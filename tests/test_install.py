@@ -89,13 +89,18 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     files = {name: text for name, (text, _) in machine.files().items()}
     assert files["etc/systemd/system/gate.service"] == UNIT.read_text()
+    assert files["etc/systemd/system/take-up.service"] == UNIT.with_name("take-up.service").read_text()
     assert files["etc/udev/rules.d/60-gatepost.rules"] == (ROOT / "deploy/60-gatepost.rules").read_text()
     assert "RuntimeWatchdogSec=" in files["etc/systemd/system.conf.d/60-gatepost.conf"]
     assert {"cdc_acm", "usbserial"} <= set(files["etc/modules-load.d/60-gatepost.conf"].splitlines())
     assert files["opt/gatepost/installed.whl"] == "a wheel"
     assert (machine.root / "etc/gatepost").is_dir()
     assert (machine.root / "usr/local/bin/gatepost").readlink() == Path("/opt/gatepost/bin/gatepost")
-    for what in ("groupadd --system gpio", "useradd --system", "systemctl --quiet enable gate.service"):
+    for what in (
+        "groupadd --system gpio",
+        "useradd --system",
+        "systemctl --quiet enable gate.service take-up.service",
+    ):
         assert f"would run: {what}" in done.stdout
     assert machine.called("useradd") == machine.called("systemctl") == machine.called("apt-get") == []
     assert "still to do: write /etc/gatepost/gate.toml" in done.stdout
