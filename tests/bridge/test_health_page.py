@@ -1,8 +1,10 @@
 """What a bridge serves over HTTP: metrics for Prometheus, a page for people, and nothing else."""
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,12 +17,17 @@ from firmware.bridge.health_page import HEAD_BYTES_MAX, REQUESTS_MAX, CannotServ
 from firmware.bridge.ledger import Counts
 from firmware.bridge.metrics import Seen
 from firmware.bridge.oddities import Oddity
+from firmware.bridge.relay import subscriptions
 from firmware.bridge.service import AccountHealth, Health
 from firmware.bridge.settings import Listen, parse
 from firmware.bridge.work import Fault
 from firmware.config import SettingsError
 from firmware.core.ticket import Verdict
 from firmware.demo.network import free_port
+from tests.bridge.relays import TapeSession, desk, topic
+from tests.brokers import mosquitto_broker, until
+from tests.commands import Running, run
+from tests.uplinks import fill_catalogue, gate_at_work
 
 NOW_MS = 1_790_000_000_000
 HEALTH = Health(
@@ -247,3 +254,59 @@ def test_nothing_is_served_without_the_section_and_on_the_loopback_with_it() -> 
 def test_an_address_that_cannot_be_is_refused(listen: str) -> None:
     with pytest.raises(SettingsError, match="write one as in 127"):
         parse(BRIDGE + f'[health]\nlisten = "{listen}"\n', "bridge.toml")
+
+
+# --- the whole way: gate, broker, bridge, HTTP -----------------------------------------------------------
+
+
+def bridge_settings(port: int, health: str) -> str:
+    return f'[bridge]\nvenue = "arena"\n[[broker]]\nhost = "127.0.0.1"\nport = {port}\ntls = false\n{health}'
+
+
+def test_a_gates_health_is_served_by_its_bridge_and_its_warnings_are_said(tmp_path: Path) -> None:
+    fill_catalogue(tmp_path / "a")
+    port, file = free_port(), tmp_path / "bridge.toml"
+    with mosquitto_broker(tmp_path) as broker:
+        health = f'[health]\nlisten = "127.0.0.1:{port}"\n'
+        file.write_text(bridge_settings(broker.port, health), "utf-8")
+        with Running("bridge", "--config", file, "--data", tmp_path / "bridge") as bridge:
+            assert f"health on 127.0.0.1 port {port}" in bridge.err.expect("ready: ")
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: httpx.get(f"{url}/health").status_code == 200)
+            with gate_at_work(tmp_path / "a", "a", broker.port) as gate:
+                until(lambda: 'gatepost_gate_up{gate="a"} 1.0' in httpx.get(f"{url}/metrics").text)
+                gate.board.fakes["north"].readers["in"].fail("no cable")
+                said = bridge.err.expect("reader_lost")
+                assert said == "gatepost: gate a: reader_lost: reader north/1: no cable"
+            bridge.signal(signal.SIGTERM)
+            assert bridge.end() == 0
+
+
+def test_a_port_that_is_taken_is_a_start_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken, mosquitto_broker(tmp_path) as broker:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        file = tmp_path / "bridge.toml"
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        file.write_text(bridge_settings(broker.port, f'[health]\nlisten = "{listen}"\n'), "utf-8")
+        found = run("bridge", "--config", file, "--data", tmp_path / "bridge")
+        assert found.returncode == 2
+        assert f"[health] {listen}: " in found.stderr
+        assert "choose another" in found.stderr
+
+
+def test_telemetry_that_does_not_fit_is_counted_and_without_the_section_none_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    more = set(subscriptions("arena", health=True)) - set(subscriptions("arena"))
+    own = {f"gatepost/v1/arena/gate/+/{name}" for name in ("telemetry", "log")}
+    assert more == own, "not shared: every bridge hears every gate"
+    with desk(tmp_path) as at:
+        at.relay.gates = Gates()
+        line = TapeSession()
+        line.bring(at.relay, topic(wire.TELEMETRY, "a"), b"\xc1")
+        line.bring(at.relay, topic(wire.TELEMETRY, "a"), wire.encode(TELEMETRY), retained=True)
+        line.bring(at.relay, topic(wire.TELEMETRY, "a"), wire.encode(TELEMETRY))
+        assert [oddity.times for oddity in at.relay.odd.counts().values()] == [2]
+        assert list(at.relay.gates.now()) == ["a"]
+        assert "a" in at.relay.heard_utc_ms()
