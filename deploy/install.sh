@@ -136,7 +136,9 @@ if put "$here/deploy/60-gatepost.rules" /etc/udev/rules.d/60-gatepost.rules 0644
 fi
 changed=no
 if put "$here/systemd/gate.service" /etc/systemd/system/gate.service 0644; then changed=yes; fi
-if put "$here/systemd/take-up.service" /etc/systemd/system/take-up.service 0644; then changed=yes; fi
+for unit in take-up.service gate-reboot.path gate-reboot.service; do
+    if put "$here/systemd/$unit" "/etc/systemd/system/$unit" 0644; then changed=yes; fi
+done
 # The Pi's own watchdog (deploy/boot-config.txt) can be set to 15 s at most.
 written=$(mktemp)
 printf '%s\n' '# The kernel is started anew when systemd itself stands still.' '[Manager]' 'RuntimeWatchdogSec=14s' >"$written"
@@ -149,7 +151,7 @@ if put "$written" /etc/modules-load.d/60-gatepost.conf 0644; then
 fi
 rm -f "$written"
 if [ "$changed" = yes ]; then tell /run/systemd/system systemctl daemon-reload; fi
-run systemctl --quiet enable gate.service take-up.service
+run systemctl --quiet enable gate.service take-up.service gate-reboot.path
 
 for file in gate.toml board.toml; do
     [ -f "$root/etc/gatepost/$file" ] || say "still to do: write /etc/gatepost/$file (see the hand-book), or give it a bundle (deploy/fleet.md)"

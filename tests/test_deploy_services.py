@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from firmware.cli import COMMANDS
+from firmware.managed.obeying import REBOOT_FILE, REBOOT_UNIT
 
 ROOT = Path(__file__).parent.parent
 CONTAINER = ROOT / "deploy" / "Containerfile"
 UNITS = {name: ROOT / "systemd" / f"{name}.service" for name in ("gate", "bridge")}
-ALL_UNITS = UNITS | {name: ROOT / "systemd" / f"{name}.service" for name in ("fleet", "take-up")}
+ALL_UNITS = UNITS | {
+    name: ROOT / "systemd" / f"{name}.service" for name in ("fleet", "take-up", "gate-reboot")
+}
 PACKAGE = "systemd"  # has systemd-analyze
 EXPOSURE_MAX = 25  # tenths, of what `systemd-analyze security` counts; a service that asks for nothing has 96
 
@@ -127,6 +130,20 @@ def test_a_bundle_is_taken_up_before_the_gate_starts_and_cannot_keep_it_from_sta
     gate = shlex.split(next(line for line in lines_of(UNITS["gate"]) if line.startswith("ExecStart=")))
     assert gate[gate.index("--data") + 1] == given["--data"]
     assert gate[gate.index("--config") + 1] == f"{given['--etc']}/gate.toml"
+
+
+def test_a_gate_may_have_its_computer_rebooted_and_knows_whether_it_may() -> None:
+    """The file that starts it lies in the gate's own folder, and goes before the reboot comes."""
+    watched = lines_of(ROOT / "systemd" / "gate-reboot.path")
+    assert f"PathExists=/{REBOOT_FILE}" in watched
+    (wanted,) = [line.partition("=")[2] for line in watched if line.startswith("WantedBy=")]
+    assert Path(f"etc/systemd/system/{wanted}.wants/gate-reboot.path") == REBOOT_UNIT
+    assert f"RuntimeDirectory={REBOOT_FILE.parent.name}" in lines_of(UNITS["gate"])
+    starts = [line for line in lines_of(ALL_UNITS["gate-reboot"]) if line.startswith("ExecStart=")]
+    assert starts == [
+        f"ExecStart=/usr/bin/rm -f /{REBOOT_FILE}",
+        "ExecStart=/usr/bin/systemctl --no-block reboot",
+    ]
 
 
 @pytest.mark.parametrize("name", ALL_UNITS)

@@ -89,7 +89,8 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     files = {name: text for name, (text, _) in machine.files().items()}
     assert files["etc/systemd/system/gate.service"] == UNIT.read_text()
-    assert files["etc/systemd/system/take-up.service"] == UNIT.with_name("take-up.service").read_text()
+    for unit in ("take-up.service", "gate-reboot.path", "gate-reboot.service"):
+        assert files[f"etc/systemd/system/{unit}"] == UNIT.with_name(unit).read_text()
     assert files["etc/udev/rules.d/60-gatepost.rules"] == (ROOT / "deploy/60-gatepost.rules").read_text()
     assert "RuntimeWatchdogSec=" in files["etc/systemd/system.conf.d/60-gatepost.conf"]
     assert {"cdc_acm", "usbserial"} <= set(files["etc/modules-load.d/60-gatepost.conf"].splitlines())
@@ -99,7 +100,7 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     for what in (
         "groupadd --system gpio",
         "useradd --system",
-        "systemctl --quiet enable gate.service take-up.service",
+        "systemctl --quiet enable gate.service take-up.service gate-reboot.path",
     ):
         assert f"would run: {what}" in done.stdout
     assert machine.called("useradd") == machine.called("systemctl") == machine.called("apt-get") == []
