@@ -92,6 +92,8 @@ class Chains:
         after = (batch.after, batch.previous)
         links = _links(batch)
         tip = next((tip for tip in self.tips.values() if tip.end == after), None)
+        if not self.tips and not self.loose and after == START:  # a new gate: there is nothing to compare
+            tip = self.tips[self._begin(START, None, links[0])]
         first, last = links[0].number, links[-1].number
         anchored = any(first <= other.began[0] <= last for other in self.tips.values())
         if tip is None or self.loose or anchored or not self._is_whole(tip.id, batch.cursor):
