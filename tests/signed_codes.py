@@ -9,10 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from firmware.signed_code import CHARACTERS
+from firmware.proof import is_genuine
+from firmware.signed_code import CHARACTERS, payload_of, signature_of
 
 EVENT = "3334"
 TICKET = "E3334TC23T12"
+AWKWARD_MIN = 4  # blanks, and colons besides the three, of a code that a careless reader harms
 
 
 def to_base45(data: bytes) -> str:
@@ -25,6 +27,14 @@ def to_base45(data: bytes) -> str:
             number, digit = divmod(number, 45)
             digits.append(CHARACTERS[digit])
     return bytes(digits).decode()
+
+
+def genuine(signer: "Signer", code: str) -> bool:
+    """Whether this is a code of that event, whole and unharmed, as a gate finds out."""
+    payload, signature = payload_of(code), signature_of(code)
+    if payload is None or signature is None:
+        return False
+    return is_genuine(signer.key.public_key(), signature, payload.signed)
 
 
 class Signer:
@@ -46,6 +56,18 @@ class Signer:
     def code(self, ticket_id: str = TICKET) -> str:
         """The code of a ticket."""
         return self.coded(f'{{"id":"{ticket_id}"}}'.encode())
+
+    def awkward(self, count: int) -> list[str]:
+        """So many codes with several blanks and colons, as many have."""
+        found: list[str] = []
+        number = 0
+        while len(found) < count:
+            number += 1
+            code = self.code(f"E{EVENT}TC23T{number}")
+            parts = code.replace(":::", "")
+            if parts.count(" ") >= AWKWARD_MIN and parts.count(":") >= AWKWARD_MIN:
+                found.append(code)
+        return found
 
     def coded(self, payload: bytes) -> str:
         """A code with this payload."""

@@ -24,12 +24,13 @@ from hal.evdev_reader import (
 )
 from hal.frames import Framing
 from hal.input_devices import DIGIT_KEYS, KEY_ENTER, LETTER_KEYS, bits_of, candidates
-from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, KeyEvent
+from hal.keys import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, KeyEvent, Layout
 from hal.ports import Code, Unreadable
 from hal.reopening import Fault
 from hal.watch import Watch, monotonic_ms
 from tests.hal.conftest import PATIENCE_S, Listener
-from tests.hal.typed import Recording, keyboard, number, typed
+from tests.hal.typed import Recording, keyboard, number, typed, words_for
+from tests.signed_codes import Signer, genuine
 
 RETRY_MS = 20
 IDLE_MS = 60
@@ -118,6 +119,22 @@ def test_a_code_arrives_as_it_was_typed(scanner: Scanner, listener: Listener) ->
         assert listener.read() == Code("Tz-1@")
         scanner.type("a enter enter b kpenter")
         assert [listener.read(), listener.read()] == [Code("a"), Code("b")]
+    assert listener.nothing_more()
+
+
+@pytest.mark.parametrize("layout", ["us", "de"])
+def test_whole_signed_codes_come_through_unharmed_and_prove_genuine(
+    scanner: Scanner, listener: Listener, layout: str
+) -> None:
+    signer = Signer()
+    with reader_of(scanner, layout=layout) as reader:
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        for code in signer.awkward(10):
+            scanner.type(f"{words_for(code, Layout(layout))} enter")
+            read = listener.read()
+            assert read == Code(code)
+            assert genuine(signer, read.text)
     assert listener.nothing_more()
 
 

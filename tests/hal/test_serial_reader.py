@@ -14,6 +14,7 @@ from hal.reopening import Fault
 from hal.serial_reader import SerialLine, SerialReader, line_errors, received, settled
 from hal.watch import Watch
 from tests.hal.conftest import PATIENCE_S, Listener
+from tests.signed_codes import Signer, genuine
 
 RETRY_MS = 20
 
@@ -78,6 +79,22 @@ def test_a_scan_arrives_as_the_scanner_sent_it(
         assert listener.read() == Code(got)
         scanner.send(sent)
         assert listener.read() == Code(got)
+    assert listener.nothing_more()
+
+
+def test_whole_signed_codes_come_through_unharmed_and_prove_genuine(
+    scanner: Scanner, listener: Listener
+) -> None:
+    signer = Signer()
+    scanner.plug()
+    with reader_of(scanner) as reader:
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        for code in signer.awkward(20):
+            scanner.send(code.encode("ascii") + b"\r\n")
+            read = listener.read()
+            assert read == Code(code)
+            assert genuine(signer, read.text)
     assert listener.nothing_more()
 
 
