@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench import (
     asking,
     asks_at_bridge,
+    chaining,
     crowding,
     decision,
     doubling,
@@ -18,6 +19,7 @@ from tests.bench import (
     importing,
     ledgers,
     listing,
+    managing,
     relay,
     scaling,
     sending,
@@ -45,6 +47,8 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "asking": asking.run,
     "asks_at_bridge": asks_at_bridge.run,
     "signing": signing.run,
+    "chaining": chaining.run,
+    "managing": managing.run,
 }
 
 

@@ -1,7 +1,7 @@
 """A whole gate in a process of its own, with a fake board, told what to do by lines of JSON.
 
-`python -m tests.bench.gate_child SETTINGS DATA`. Times are nanoseconds of `perf_counter`, which all
-processes of this machine share.
+`python -m tests.bench.gate_child SETTINGS DATA [bare]`; a bare one has neither health nor orders. Times are
+nanoseconds of `perf_counter`, which all processes of this machine share.
 """
 
 import json
@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from firmware.config import load
 from firmware.core.ticket import NO_HISTORY, Status
-from firmware.shots import Shot
+from firmware.shots import Shot, Shots
 from firmware.unit import Unit, board_settings, open_unit
 from hal.board import open_board
 from hal.ports import Code
@@ -127,7 +128,16 @@ class Door:
         return {"faults": list(self._uplink.faults().values()), "odd": dict(self._uplink.odd)}
 
 
-def main(settings_file: str, data: str) -> int:
+def strip(unit: Unit, shots: "queue.SimpleQueue[Shot]") -> None:
+    """Take away what manages a gate from elsewhere, and what it tells of itself."""
+    assert unit.uplink is not None
+    unit.uplink._parts = ()
+    unit.gate._shots = Shots(shots.put)
+    unit.register.__exit__()
+    unit.measures.__exit__()
+
+
+def main(settings_file: str, data: str, bare: str = "") -> int:
     """Work until the input ends or SIGTERM comes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = load(Path(settings_file))
@@ -135,8 +145,11 @@ def main(settings_file: str, data: str) -> int:
     shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
     with (
         open_unit(settings, Path(data), board=board, trusted=lambda: True, watch=shots.put) as unit,
-        running(unit),
+        ExitStack() as stack,
     ):
+        if bare:
+            strip(unit, shots)
+        stack.enter_context(running(unit))
         door = Door(unit, shots)
         print(json.dumps({"ready": True}), flush=True)
         for line in sys.stdin:

@@ -156,8 +156,8 @@ def bridge(settings: Path, data: Path, *more: str) -> Iterator[Child]:
 
 
 @contextmanager
-def gate(settings: Path, data: Path) -> Iterator[Child]:
-    """A gate that is ready."""
-    with child("tests.bench.gate_child", str(settings), str(data)) as found:
+def gate(settings: Path, data: Path, *more: str) -> Iterator[Child]:
+    """A gate that is ready. `more`: see `tests.bench.gate_child`."""
+    with child("tests.bench.gate_child", str(settings), str(data), *more) as found:
         assert found.hear() == {"ready": True}
         yield found
