@@ -3,9 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from firmware import fault_codes
 from firmware.config import parse
 from firmware.faults import Fault, Faults, Register, faults_of, found_in
+from firmware.gate import HOUSING
+from firmware.managed.identity import THING
+from firmware.mqtt import CLOCK
 from firmware.ration import LINES_MAX, MINUTE_S
 from firmware.unit import open_unit
 from hal.fake import FakeBoard
@@ -203,6 +208,39 @@ def test_every_code_is_named_once_and_the_page_has_them_all() -> None:
     assert (ROOT / "deploy" / "faults.md").read_text("utf-8") == fault_codes.page(), (
         "python -m firmware.fault_codes > deploy/faults.md"
     )
+
+
+@pytest.mark.parametrize(
+    ("thing", "code"),
+    [
+        ("broker 10.0.0.1:8883", "broker_unreachable"),
+        ("messages to broker 10.0.0.1:8883", "broker_refuses"),
+        (f"{CLOCK} at broker 10.0.0.1:8883", "clock_before_tls"),
+        (THING, "certificate"),
+        ("settings", "settings"),
+        ("gate name", "gate_name_twice"),
+        ("catalogue from the bridge", "catalogue_feed"),
+        ("inbox full", "messages"),
+    ],
+)
+def test_what_the_uplink_names_has_a_code(thing: str, code: str) -> None:
+    assert fault_codes.of_uplink(thing).code == code
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ("reader left/1", "reader_lost"),
+        ("sensor left", "sensor_failed"),
+        ("turnstile left", "relay_failed"),
+        ("lamp left", "lamp_failed"),
+        ("buzzer left", "buzzer_failed"),
+        ("link left", "link_failed"),
+        (HOUSING, "tamper"),
+    ],
+)
+def test_every_part_has_a_code(part: str, code: str) -> None:
+    assert fault_codes.of_part(part).code == code
 
 
 def test_a_gate_names_what_is_wrong_with_it_by_code() -> None:

@@ -1,5 +1,6 @@
 """What a bridge serves over HTTP: metrics for Prometheus, a page for people, and nothing else."""
 
+import re
 import signal
 import socket
 import threading
@@ -29,6 +30,7 @@ from tests.brokers import mosquitto_broker, until
 from tests.commands import Running, run
 from tests.uplinks import fill_catalogue, gate_at_work
 
+ROOT = Path(__file__).parent.parent.parent
 NOW_MS = 1_790_000_000_000
 HEALTH = Health(
     broker="cloud",
@@ -310,3 +312,12 @@ def test_telemetry_that_does_not_fit_is_counted_and_without_the_section_none_is_
         assert [oddity.times for oddity in at.relay.odd.counts().values()] == [2]
         assert list(at.relay.gates.now()) == ["a"]
         assert "a" in at.relay.heard_utc_ms()
+
+
+def test_every_metric_that_the_hand_book_names_is_served(bridge: Bridge) -> None:
+    bridge.gates.take("a", TELEMETRY)
+    served = {name for name, _ in bridge.metrics()} | {"gatepost_bridge_faults"}  # none at present
+    told = set(re.findall(r"gatepost_[a-z_]+", (ROOT / "deploy" / "fleet.md").read_text("utf-8")))
+    told |= set(re.findall(r"gatepost_[a-z_]+", (ROOT / "deploy" / "faults.md").read_text("utf-8")))
+    assert len(told) > 5
+    assert told <= served
