@@ -24,6 +24,8 @@ LEVELS = {
     "firmware.core": 0,
     "firmware.aftermath": 1,
     "firmware.asks": 1,
+    "firmware.bundle": 1,
+    "firmware.bundle": 1,
     "firmware.catalogue": 1,
     "firmware.config": 1,
     "firmware.device": 1,
