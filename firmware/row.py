@@ -79,7 +79,7 @@ class Row(NamedTuple):
     """One entry. `story` is `None` in the second row of one event, and in rows that no event made.
 
     `kind` is one of `core.effects.Kind`, or of the journal's own: `began`, `unsettled`, `clock`,
-    `noted`, `outcome`, `fault`.
+    `noted`, `outcome`, `fault`, `settings`.
     """
 
     kind: str

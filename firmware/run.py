@@ -5,19 +5,21 @@ between two scans, when nobody is served, and takes part of a second: lanes are 
 all the same, the watchdog is fed, and codes that are held to a reader meanwhile wait for the next gate.
 """
 
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from firmware.config import Settings, load
+from firmware.config import SettingsError
 from firmware.core.events import Cause, Order
 from firmware.faults import Faults, faults_of
 from firmware.gate import Gate
+from firmware.in_force import InForce, Opening
 from firmware.kept import Kept
 from firmware.row import Row
 from firmware.unit import Unit, board_settings, open_unit
@@ -95,39 +97,50 @@ class Reopen:
 def run(config: Path, data: Path, complain: Complain) -> int:
     """Run until SIGTERM or Ctrl-C; then lanes are locked and the journal is written to its end."""
     with Watchdog() as watchdog, Kept(watchdog) as kept:
-        return serve(partial(load, config), data, watchdog, Reopen(kept, complain), complain, config)
+        reopen = Reopen(kept, complain)
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "")  # systemd.exec(5)
+        in_force = InForce(config, data, reopen, complain, runtime=runtime)
+        return serve(in_force, data, watchdog, reopen, complain)
 
 
-def serve(
-    in_force: Callable[[], Settings],
-    data: Path,
-    watchdog: Watchdog,
-    reopen: Reopen,
-    complain: Complain,
-    config: Path | None = None,
-) -> int:
-    """One gate after the other, each with the settings that are `in_force` when it is opened."""
-    settings = in_force()
+def serve(in_force: InForce, data: Path, watchdog: Watchdog, reopen: Reopen, complain: Complain) -> int:
+    """One gate after the other, each with the settings that are in force when it is opened."""
+    opening = in_force.wanted()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # while there are no lanes to lock
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
     kept, standing, done = reopen.kept, dict[str, Order](), True
     while True:
-        with (
-            open_unit(
-                settings,
-                data,
-                watchdog=watchdog,
-                complain=complain,
-                kept=kept,
-                changed=reopen.changed,
-                config=config,
-            ) as unit,
-            heard_signals(unit.gate) as caught,
-        ):
+        in_force.lay_out(opening)
+        with ExitStack() as stack:
+            try:
+                unit = stack.enter_context(
+                    open_unit(
+                        opening.settings,
+                        data,
+                        watchdog=watchdog,
+                        complain=complain,
+                        kept=kept,
+                        changed=reopen.changed,
+                        config=in_force.config,
+                        changing=in_force,
+                    )
+                )
+            except Exception as error:
+                if not in_force.not_opened(error):
+                    raise
+                opening = in_force.wanted()
+                continue
+            caught = stack.enter_context(heard_signals(unit.gate))
             reopen.begin(unit, done)
             begin(unit, standing)
+            in_force.began()
             watchdog.ready()
-            with told_of_faults(unit, watchdog, reopen, complain):
+
+            def look(unit: Unit = unit) -> None:
+                reopen.look()
+                in_force.look(unit)
+
+            with told_of_faults(unit, watchdog, look, complain):
                 unit.gate.run()
             if caught or not reopen.came_about:
                 watchdog.stopping()
@@ -136,10 +149,23 @@ def serve(
             watchdog.opening()
             watchdog.status(f"is opened anew: {reopen.why}")
             standing = orders_of(unit)
-        wanted = in_force()
-        # An alarm keeps the board that is open, and so the settings that go with it.
-        done = not kept.alarmed or kept.same_board(wanted.board, board_settings(wanted))
-        settings = wanted if done else settings
+        opening, done = next_opening(in_force, opening, kept, complain)
+
+
+def next_opening(in_force: InForce, before: Opening, kept: Kept, complain: Complain) -> tuple[Opening, bool]:
+    """What to open the gate with after this one, and whether that is what was asked for.
+
+    An alarm keeps the board that is open, and so the settings that go with it.
+    """
+    try:
+        wanted = in_force.wanted()
+    except SettingsError as error:  # somebody is editing the gate's own file
+        for problem in error.problems:
+            complain(f"the settings stay as they were: {problem}")
+        return before, True
+    if kept.alarmed and not kept.same_board(wanted.settings.board, board_settings(wanted.settings)):
+        return before, False
+    return wanted, True
 
 
 def orders_of(unit: Unit) -> dict[str, Order]:
@@ -180,10 +206,15 @@ def heard_signals(gate: Gate) -> Iterator[list[int]]:
 
 
 @contextmanager
-def told_of_faults(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Complain) -> Iterator[None]:
-    """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error."""
+def told_of_faults(
+    unit: Unit, watchdog: Watchdog, look: Callable[[], None], complain: Complain
+) -> Iterator[None]:
+    """Say that the gate is ready, then each fault, on a thread: perhaps nobody reads standard error.
+
+    The thread calls `look` each second.
+    """
     over = threading.Event()
-    work = (unit, watchdog, reopen, complain, over)
+    work = (unit, watchdog, look, complain, over)
     thread = threading.Thread(target=tell, args=work, name="faults", daemon=True)
     thread.start()
     try:
@@ -193,7 +224,9 @@ def told_of_faults(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Com
         thread.join(LOOK_S)
 
 
-def tell(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Complain, over: threading.Event) -> None:
+def tell(
+    unit: Unit, watchdog: Watchdog, look: Callable[[], None], complain: Complain, over: threading.Event
+) -> None:
     """The thread's work, until the gate stops."""
     faults = Faults(partial(faults_of, unit))
     complain(ready_line(unit, faults.news()))
@@ -203,7 +236,7 @@ def tell(unit: Unit, watchdog: Watchdog, reopen: Reopen, complain: Complain, ove
             complain(line)
         if news:
             watchdog.status(status_line(faults.present()))
-        reopen.look()
+        look()
 
 
 def status_line(faults: list[str]) -> str:

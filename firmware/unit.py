@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,6 +35,7 @@ from hal.ports import Board, LaneParts, Reader, Way
 
 if TYPE_CHECKING:  # a gate without a broker need not wait for MQTT to be imported
     from firmware import wire
+    from firmware.managed.managed import Changing
     from firmware.mqtt import Broker, Pace
     from firmware.proof import Proofs
     from firmware.uplink import Uplink
@@ -81,6 +83,7 @@ def open_unit(
     root: Path = Path("/"),
     kept: Kept | None = None,
     config: Path | None = None,
+    changing: "Changing | None" = None,
 ) -> Iterator[Unit]:
     """A gate on this data directory, not started yet; the alarm is listened to already.
 
@@ -89,8 +92,8 @@ def open_unit(
     broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
     patience with brokers; `complain` tells people why a gate that cannot start has not ended yet; below
     `root` are the files that say what this computer is; `kept` has board and readers, where they outlive
-    the unit; `config` is the file of the settings, for the doctor. Raises `Refused`, `Held`, `SettingsError`,
-    and what the stores raise, but not while the alarm is active.
+    the unit; `config` is the file of the settings, for the doctor; `changing` takes others from elsewhere.
+    Raises `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm is active.
     """
     watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
@@ -161,8 +164,13 @@ def open_unit(
             from firmware.mqtt import PACE
             from firmware.uplink.telemetry import Telemetry
 
-            telemetry = Telemetry(gate, catalogue, journal, measures, register, tally, version("gatepost"))
-            parts = _parts(settings, data, catalogue, journal, gate, the_uplink, stack, config, root)
+            in_use = partial(_version, changing)
+            telemetry = Telemetry(
+                gate, catalogue, journal, measures, register, tally, version("gatepost"), in_use
+            )
+            parts = _parts(
+                settings, data, catalogue, journal, gate, the_uplink, stack, config, root, changing
+            )
             uplink = way.Uplink(
                 settings.venue,
                 settings.gate_name,
@@ -257,14 +265,22 @@ def _parts(
     stack: ExitStack,
     config: Path | None,
     root: Path,
+    changing: "Changing | None",
 ) -> "tuple[Part, ...]":
     """What lets somebody elsewhere manage this gate, where it knows whose signatures count."""
-    operators = data / OPERATORS
+    operators = changing.operators if changing is not None else data / OPERATORS
     if not operators.is_file():
         return ()
     from firmware.managed import parts_of
 
-    return parts_of(settings, data, catalogue, journal, gate, uplink, operators, stack, config, root)
+    return parts_of(
+        settings, data, catalogue, journal, gate, uplink, operators, stack, config, root, changing
+    )
+
+
+def _version(changing: "Changing | None") -> int:
+    """Of the settings in use."""
+    return changing.version if changing is not None else 0
 
 
 def _each_second(

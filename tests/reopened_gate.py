@@ -9,12 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 from firmware.cli import complain
-from firmware.config import load
 from firmware.core.events import Order
+from firmware.in_force import InForce
 from firmware.kept import Kept
 from firmware.run import Reopen, serve
 from firmware.unit import Unit
@@ -25,6 +24,7 @@ from hal.schedule import RealTime
 
 PATIENCE_S = 60.0  # only a failing test waits this long
 PACE_S = 0.002
+SETTLE_S, HEALTH_S = 0.3, 3.0
 PERSON = Person("through", 5)
 
 
@@ -161,7 +161,8 @@ def main() -> int:
     with Watchdog() as watchdog, Kept(watchdog) as kept:
         door = Door(kept, config)
         threading.Thread(target=door.run, daemon=True).start()
-        return serve(partial(load, config), data, watchdog, door.reopen, complain)
+        in_force = InForce(config, data, door.reopen, complain, settle_s=SETTLE_S, health_s=HEALTH_S)
+        return serve(in_force, data, watchdog, door.reopen, complain)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from firmware.config import Settings
 from firmware.gate import Gate
 from firmware.journal import Journal
 from firmware.managed.identity import identity_of
-from firmware.managed.managed import Managed
+from firmware.managed.managed import Changing, Managed
 from firmware.managed.orders import Orders
+from firmware.managed.settings import DesiredSettings
 from firmware.row import Row
 from firmware.signing import Operator, OperatorsUnusable, operators_of
 from firmware.uplink import Uplink
@@ -36,6 +37,7 @@ def parts_of(
     stack: ExitStack,
     config: Path | None = None,
     root: Path = Path("/"),
+    changing: Changing | None = None,
 ) -> tuple[Part, ...]:
     """The parts of a managed gate. Where the list of operators cannot be read, nobody is obeyed."""
     found: Mapping[str, Operator] = {}
@@ -46,6 +48,9 @@ def parts_of(
         journal.note(Row("fault", "", gate.clock.now(), text=text))
     supervised = "INVOCATION_ID" in os.environ  # systemd.exec(5)
     managed = Managed(
-        settings, data, catalogue, journal, gate, uplink, found, config, root, supervised=supervised
+        settings, data, catalogue, journal, gate, uplink, found, config, root, changing, supervised
     )
-    return tuple(stack.enter_context(part(managed)) for part in PARTS)
+    parts = [stack.enter_context(part(managed)) for part in PARTS]
+    if changing is not None:
+        parts.append(stack.enter_context(DesiredSettings(managed, changing)))
+    return tuple(parts)

@@ -2,14 +2,44 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from firmware.catalogue import Catalogue
 from firmware.config import Settings
 from firmware.gate import Gate
 from firmware.journal import Journal
 from firmware.signing import Operator
+from firmware.stored_settings import Stored, Version
 from firmware.uplink import Uplink
+
+
+class Changing(Protocol):
+    """Where new settings go (`firmware.in_force.InForce`)."""
+
+    @property
+    def stored(self) -> Stored | None:
+        """What is on disk; `None` while a disk that hangs has not told it."""
+
+    @property
+    def version(self) -> int:
+        """Of the settings in use; 0 for those of the gate's file."""
+
+    @property
+    def operators(self) -> Path:
+        """The list of those whose signatures count."""
+
+    @property
+    def reopen(self) -> Callable[[str], None]:
+        """Has the gate closed and opened again between two scans; the text says what for."""
+
+    def problems(self, settings: str, board: str, operators: str) -> list[str]:
+        """What is wrong with new settings, one line each; texts that are empty stay as they are."""
+
+    def accept(self, version: Version, well: tuple[str, ...], connected: bool) -> None:
+        """Put them on trial. Raises OSError."""
+
+    def texts(self) -> tuple[str, str]:
+        """Settings and board file that are in use, without comments."""
 
 
 class Managed(NamedTuple):
@@ -28,5 +58,7 @@ class Managed(NamedTuple):
     """The settings file that the gate was started with, for the doctor."""
     root: Path = Path("/")
     """Below it are the files of the system."""
+    changing: Changing | None = None
+    """Where new settings go; `None` where none are taken."""
     supervised: bool = False
     """Whether somebody starts the gate again when it has ended: systemd."""

@@ -1,0 +1,215 @@
+"""Which settings a gate is opened with: those that came from elsewhere, else those of its file.
+
+New ones are on trial. They are good once the board is open, the parts that worked before work, and a broker
+is connected if one was before; where that does not come about in time, the last good ones are in use again.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from firmware.check_settings import problems_of
+from firmware.config import Settings, SettingsError, load, parse, read_text
+from firmware.config.sparse import plain_text
+from firmware.files import write_whole
+from firmware.hold import Held
+from firmware.stored_settings import Stored, Version
+from firmware.unit import OPERATORS, Unit
+
+FOLDER = "settings"  # in the gate's data
+BOARD = "board.toml"
+READ_S = 2.0  # for a small file; a disk that takes longer hangs, and must not keep the alarm waiting
+SETTLE_S = 5.0  # a scanner that is not there, and a broker that refuses, have said so by then
+HEALTH_S = 120.0  # for a broker to be connected again, where the network is slow to come
+
+Complain = Callable[[str], None]
+
+
+class Opening(NamedTuple):
+    """What a gate is opened with.
+
+    `named` is `settings` as they name their board file; `used` is `None` for the gate's own file.
+    """
+
+    settings: Settings
+    named: Settings
+    used: Version | None
+
+
+class InForce:
+    """The settings of one process. `wanted` is for between two gates, `look` for each second of one."""
+
+    def __init__(
+        self,
+        config: Path,
+        data: Path,
+        reopen: Callable[[str], None],
+        complain: Complain,
+        *,
+        runtime: str = "",
+        settle_s: float = SETTLE_S,
+        health_s: float = HEALTH_S,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`runtime` is a folder that is gone with the process, where `gatepost release` finds the board."""
+        self.config, self.reopen = config, reopen
+        self._data, self._folder = data, data / FOLDER
+        self._place = Path(runtime) if runtime else self._folder
+        self._complain, self._now_s = complain, now_s
+        self._settle_s, self._health_s = settle_s, health_s
+        self._stored: Stored | None = None
+        self._since_s = 0.0
+        self.opening: Opening | None = None
+        """What the present gate is opened with."""
+        reading = threading.Thread(target=self._read, name="settings", daemon=True)
+        reading.start()
+        reading.join(READ_S)
+
+    def _read(self) -> None:
+        """On a thread of its own, because a disk may hang; then the gate begins with its file."""
+        enrolment = b""
+        with suppress(OSError):
+            enrolment = (self._data / OPERATORS).with_name("enrol.toml").read_bytes()
+        try:
+            stored = Stored(self._folder, enrolment)
+            stored.begin()
+        except OSError as error:
+            self._complain(f"{self._folder}: {error.strerror}: the settings of {self.config} are in use")
+            return
+        self._stored = stored
+
+    # --- between two gates ----------------------------------------------------------------------------
+
+    def wanted(self) -> Opening:
+        """What the next gate is to be opened with. Raises `SettingsError` where its file is wrong."""
+        stored = self._stored
+        while stored is not None and (used := stored.state.in_use) is not None:
+            try:
+                return self._opening(parse(used.settings, f"settings {used.version}"), used)
+            except SettingsError as error:
+                if not self._gives_up(used, str(error.problems[0])):  # those of a later release, for instance
+                    self._complain(f"settings {used.version} are not used: {error.problems[0]}")
+                    break
+        return self._opening(load(self.config), None)
+
+    def _opening(self, named: Settings, used: Version | None) -> Opening:
+        if used is None or not used.board or not named.board_file:
+            return Opening(named, named, used)
+        return Opening(named._replace(board_file=str(self._board(used))), named, used)
+
+    def _board(self, used: Version) -> Path:
+        """Another content has another name, so the board that is open is known by it."""
+        mark = hashlib.blake2b(used.board.encode(), digest_size=8).hexdigest()
+        return self._place / f"board-{mark}.toml"
+
+    def lay_out(self, opening: Opening) -> None:
+        """Put the files there that the gate reads, and take those away that it does not. Raises OSError."""
+        used, self.opening = opening.used, opening
+        board = self._board(used) if used is not None and used.board and opening.named.board_file else None
+        for old in self._place.glob("board*.toml"):
+            if old != board:
+                old.unlink()
+        if used is not None and board is not None:
+            write_whole(board, used.board.encode())
+            write_whole(self._place / BOARD, used.board.encode())  # for `gatepost release`
+        operators = self._folder / OPERATORS.name
+        if used is not None and used.operators:
+            write_whole(operators, used.operators.encode())
+        elif self._stored is not None:
+            operators.unlink(missing_ok=True)
+
+    def not_opened(self, error: Exception) -> bool:
+        """The gate did not open; whether others are tried instead."""
+        used = self.opening.used if self.opening else None
+        if used is None or isinstance(error, Held):
+            return False
+        return self._gives_up(used, f"the gate does not open: {error or type(error).__name__}")
+
+    def _gives_up(self, used: Version, why: str) -> bool:
+        stored = self._stored
+        if stored is None or stored.state.trial != used:
+            return False
+        why = " ".join(why.split())
+        stored.give_up(why)
+        self._complain(f"settings {used.version} of {used.by} failed: {why}")
+        return True
+
+    # --- while a gate works ---------------------------------------------------------------------------
+
+    def began(self) -> None:
+        """The gate is open: from now on it has time to come back to health."""
+        self._since_s = self._now_s()
+
+    def look(self, unit: Unit) -> None:
+        """Each second, on a thread that may wait for the disk: whether a trial is over."""
+        stored, opening = self._stored, self.opening
+        if stored is None or opening is None:
+            return
+        trial, lasted_s = stored.state.trial, self._now_s() - self._since_s
+        if opening.used != stored.state.in_use:
+            if trial is None or opening.used is None:
+                self.reopen(f"settings {stored.state.desired}")  # read late, or a return that was put off
+        elif trial is not None:
+            lacking = next(_lacking(unit, stored.state.well, connected=stored.state.connected), "")
+            if lacking and lasted_s >= self._health_s:
+                self._gives_up(trial, lacking)
+                self.reopen(f"settings {trial.version} failed")
+            elif not lacking and lasted_s >= self._settle_s:
+                stored.prove()
+                self._complain(f"settings {trial.version} of {trial.by} are good")
+
+    # --- for the part that takes new ones -------------------------------------------------------------
+
+    @property
+    def stored(self) -> Stored | None:
+        """What is on disk; `None` while a disk that hangs has not told it."""
+        return self._stored
+
+    @property
+    def version(self) -> int:
+        """Of the settings in use; 0 for those of the gate's file."""
+        return self.opening.used.version if self.opening and self.opening.used else 0
+
+    @property
+    def operators(self) -> Path:
+        """The list of those whose signatures count."""
+        came = self._folder / OPERATORS.name
+        return came if came.is_file() else self._data / OPERATORS
+
+    def problems(self, settings: str, board: str, operators: str) -> list[str]:
+        """What is wrong with new ones, one line each."""
+        assert self.opening is not None, "a gate is at work"
+        return problems_of(settings, board, operators, self.opening.named, self.texts()[1])
+
+    def accept(self, version: Version, well: tuple[str, ...], connected: bool) -> None:
+        """Put these on trial, and have the gate opened anew. What is not sent stays. Raises OSError."""
+        stored, used = self._stored, self.opening.used if self.opening else None
+        assert stored is not None, "new settings are taken where the old ones are known"
+        stored.accept(version.staying(used), well, connected)
+        self.reopen(f"settings {version.version} of {version.by}")
+
+    def texts(self) -> tuple[str, str]:
+        """Settings and board file that are in use, without comments, which may hold anything."""
+        assert self.opening is not None, "a gate is at work"
+        used, file = self.opening.used, self.opening.settings.board_file
+        settings, board = "", ""
+        with suppress(SettingsError, ValueError):
+            settings = plain_text(used.settings if used is not None else read_text(self.config))
+        with suppress(SettingsError, ValueError):
+            board = plain_text(read_text(Path(file))) if file else ""
+        return settings, board
+
+
+def _lacking(unit: Unit, well: tuple[str, ...], *, connected: bool) -> Iterator[str]:
+    """What worked before the trial and does not now."""
+    parts = unit.gate.parts()
+    yield from (f"{name}: {parts[name]}" for name in well if parts.get(name))
+    if connected and (unit.uplink is None or not unit.uplink.connected_to):
+        told = "; ".join(unit.uplink.faults().values()) if unit.uplink is not None else ""
+        yield f"no broker is connected: {told}" if told else "no broker is connected"
+    if unit.journal.fault:
+        yield f"the journal takes no rows: {unit.journal.fault}"

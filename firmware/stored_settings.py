@@ -1,0 +1,218 @@
+"""Settings that came from elsewhere, on disk: those on trial, the last good ones, and versions that failed.
+
+One file, which appears whole or not at all, holds everything, so a gate that dies at any moment finds either
+what was before a change or what is after it. A version is on trial until the gate is in health with it; else
+the last good one is in use again, and without one the file that the gate was installed with. Versions only
+grow: one that was in use, failed or was refused is never taken again.
+"""
+
+import hashlib
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from firmware.files import sync_folder, write_whole
+
+FILE = "state"
+FILE_BYTES_MAX = 1 << 20  # two versions of 60,000 bytes, escaped
+FAILED_MAX = 16  # versions that are told; older ones are below the newest and refused for that
+STARTS_MAX = (
+    2  # of processes with settings on trial: the second may have had bad luck, and dies no third time
+)
+TEXT_MAX = 256  # characters, as the wire has it
+ROW_TEXT_MAX = 1000  # characters of a row's text: some ten problems
+
+LOCAL, TRIAL, GOOD, REFUSED, RETURNED = "local", "trial", "good", "refused", "returned"  # as on the wire
+
+
+class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings as they came. `board` and `operators` are empty where those of the installation are in use.
+
+    `mark` is a digest of what was signed.
+    """
+
+    version: int
+    by: str
+    mark: str
+    settings: str
+    board: str = ""
+    operators: str = ""
+
+    def staying(self, used: "Version | None") -> "Version":
+        """With what stays of the one in use, where this one does not send it."""
+        if used is None:
+            return self
+        board, operators = self.board or used.board, self.operators or used.operators
+        return msgspec.structs.replace(self, board=board, operators=operators)
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is on disk.
+
+    `enrolment` marks the enrolment that it belongs to. `well` names the parts that worked before the trial,
+    and `starts` is how many processes began with it. `newest` is the highest version that was taken or
+    refused; `mark`, `word` and `text` are the digest of `desired`, and what came of it. `untold` are
+    sentences for the journal.
+    """
+
+    enrolment: str = ""
+    good: Version | None = None
+    trial: Version | None = None
+    well: tuple[str, ...] = ()
+    connected: bool = False
+    starts: int = 0
+    failed: tuple[int, ...] = ()
+    newest: int = 0
+    desired: int = 0
+    mark: str = ""
+    word: str = LOCAL
+    text: str = ""
+    untold: tuple[str, ...] = ()
+
+    @property
+    def in_use(self) -> Version | None:
+        """What a gate that is opened now is opened with; `None`: the file that it was installed with."""
+        return self.trial or self.good
+
+
+class Stored:
+    """The file, and its changes. Any thread; each change is on disk when its call returns. Raises OSError."""
+
+    def __init__(self, folder: Path, enrolment: bytes = b"") -> None:
+        """`folder` need not be there; `enrolment` is what the present bundle said.
+
+        What belongs to another enrolment, or cannot be read, is set aside, and `fault` says so.
+        """
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._mark = hashlib.blake2b(enrolment, digest_size=8).hexdigest()
+        self.fault = ""
+        self.state = self._read()
+
+    def _read(self) -> State:
+        path = self._folder / FILE
+        try:
+            with path.open("rb") as file:
+                found = msgspec.json.decode(file.read(FILE_BYTES_MAX), type=State)
+        except FileNotFoundError:
+            return State(enrolment=self._mark)
+        except ValueError as error:
+            self.fault = f"{path}: cannot be read ({error}): the settings of the installation are in use"
+            path.replace(path.with_name(f"{FILE}.unreadable"))
+            return State(enrolment=self._mark)
+        if found.enrolment != self._mark:  # the gate was enrolled anew since, with settings of its own
+            path.replace(path.with_name(f"{FILE}.before"))
+            return State(enrolment=self._mark)
+        return found
+
+    def begin(self) -> None:
+        """A process begins. The settings on trial are given up where two have died with them."""
+        with self._lock:
+            if self.state.trial is None:
+                return
+            if self.state.starts >= STARTS_MAX:
+                self._give_up("the gate ended twice with them")
+                return
+            try:
+                self._write(msgspec.structs.replace(self.state, starts=self.state.starts + 1))
+            except OSError as error:  # who cannot count the deaths must not go on dying
+                self._give_up(f"the disk cannot be written to ({error.strerror})")
+
+    def accept(self, version: Version, well: tuple[str, ...], connected: bool) -> None:
+        """Put these on trial. `well` names the parts that work at present."""
+        text = f"settings {version.version} of {version.by}: on trial"
+        with self._lock:
+            self._write(
+                msgspec.structs.replace(
+                    self.state,
+                    trial=version,
+                    well=well,
+                    connected=connected,
+                    starts=0,
+                    newest=version.version,
+                    desired=version.version,
+                    mark=version.mark,
+                    word=TRIAL,
+                    text="on trial until the gate is in health with them",
+                    untold=(*self.state.untold, text),
+                )
+            )
+
+    def refuse(self, version: int, mark: str, by: str, why: str) -> None:
+        """A version that was signed as it has to be, and cannot be used. It is not looked at again."""
+        with self._lock:
+            self._write(
+                msgspec.structs.replace(
+                    self.state,
+                    failed=_with(self.state.failed, version),
+                    newest=max(self.state.newest, version),
+                    desired=version,
+                    mark=mark,
+                    word=REFUSED,
+                    text=why[:TEXT_MAX],
+                    untold=(*self.state.untold, f"settings {version} of {by}: refused: {why}"[:ROW_TEXT_MAX]),
+                )
+            )
+
+    def prove(self) -> None:
+        """The gate is in health with the settings on trial: they are the last good ones."""
+        with self._lock:
+            if (trial := self.state.trial) is not None:
+                self._write(
+                    msgspec.structs.replace(
+                        self.state,
+                        good=trial,
+                        trial=None,
+                        starts=0,
+                        word=GOOD,
+                        text="in use, and the gate is in health with them",
+                        untold=(*self.state.untold, f"settings {trial.version} of {trial.by}: good"),
+                    )
+                )
+
+    def give_up(self, why: str) -> None:
+        """The gate is not in health with the settings on trial: the last good ones are in use again.
+
+        They are so in this process also where the disk does not take it, which is a `fault`.
+        """
+        with self._lock:
+            self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        if (trial := self.state.trial) is None:
+            return
+        back = f"version {self.state.good.version}" if self.state.good else "those of the installation"
+        row = f"settings {trial.version} of {trial.by}: returned to {back}: {why}"[:ROW_TEXT_MAX]
+        state = msgspec.structs.replace(
+            self.state,
+            trial=None,
+            starts=0,
+            failed=_with(self.state.failed, trial.version),
+            word=RETURNED,
+            text=f"returned to {back}: {why}"[:TEXT_MAX],
+            untold=(*self.state.untold, row),
+        )
+        try:
+            self._write(state)
+        except OSError as error:
+            self.state = state  # in this process they are not used again
+            self.fault = f"{self._folder}: that settings failed could not be written: {error.strerror}"
+
+    def told(self, count: int) -> None:
+        """So many of `untold` are rows by now."""
+        with self._lock:
+            self._write(msgspec.structs.replace(self.state, untold=self.state.untold[count:]))
+
+    def _write(self, state: State) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            with suppress(OSError):  # some file systems cannot, and keep folders all the same
+                sync_folder(self._folder.parent)
+        write_whole(self._folder / FILE, msgspec.json.encode(state))
+        self.state = state
+
+
+def _with(failed: tuple[int, ...], version: int) -> tuple[int, ...]:
+    return tuple(sorted({*failed, version}))[-FAILED_MAX:]

@@ -1,0 +1,323 @@
+"""Settings from elsewhere, with a real broker and a gate in a process: taken, refused, returned."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from firmware import wire
+from firmware.core.ticket import Verdict
+from firmware.demo.network import free_port
+from firmware.signing import sign, text_of
+from firmware.wire import SettingsState
+from tests.brokers import RunningBroker, mosquitto_broker, until
+from tests.gate_bench import data_directory, read_rows
+from tests.gate_process import fill_catalogue
+from tests.managed.operated import ANN, BOB, EVE, know
+from tests.managed.settled import HEAD, LANE, Desk, settings_text, texts
+from tests.test_run import Gates
+
+BOARD = """[board]
+factory = "mock"
+[[lane]]
+name = "north"
+without_power = "locked"
+free_by = "hold"
+[lane.in]
+pin = {pin}
+active = "high"
+drive = "hold"
+[lane.lamp]
+red = 20
+green = 16
+active = "high"
+"""
+
+
+class Site(NamedTuple):
+    """What a test has."""
+
+    broker: RunningBroker
+    folder: Path
+    data: Path
+
+    def settings(self, unlock_ms: int = 1000, more: str = "", port: int = 0) -> str:
+        return settings_text(port or self.broker.port, unlock_ms, more)
+
+    def gates(self) -> Gates:
+        """Start the process."""
+        return Gates(self.folder, self.data)
+
+    def desk(self) -> Desk:
+        return Desk(self.broker.address)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    tmp_path.chmod(0o755)
+    with mosquitto_broker(tmp_path) as broker, data_directory() as data:
+        fill_catalogue(data)
+        know(data, ANN, BOB)
+        (tmp_path / "gate.toml").write_text(settings_text(broker.port), "utf-8")
+        yield Site(broker, tmp_path, data)
+
+
+def verdicts(data: Path) -> list[Verdict | None]:
+    return [found.row.verdict for found in read_rows(data) if found.row.kind == "scan"]
+
+
+# --- taken ---------------------------------------------------------------------------------------
+
+
+def test_new_settings_are_tried_proved_and_used_by_the_next_process_too(site: Site) -> None:
+    wanted = site.settings(2000, '[[event]]\nid = "another"\n')
+    with site.gates() as gates, site.desk() as desk:
+        local = desk.until(SettingsState.LOCAL, 0)
+        assert (local.version, "unlock_ms = 1000" in local.settings) == (0, True)
+        assert gates.do("scan", code="T0", lane="north")
+        desk.send(5, wanted + "# a comment\n")
+        good = desk.until(SettingsState.GOOD, 5)
+        assert (good.version, good.failed) == (5, ())
+        assert "unlock_ms = 2000" in good.settings
+        assert "comment" not in good.settings
+        assert gates.do("scan", code="T1", lane="north")
+        assert gates.end() == 0
+    (site.folder / "gate.toml").chmod(0o400)
+    with site.gates() as gates, site.desk() as desk:
+        again = desk.until(SettingsState.GOOD, 5)
+        assert again.version == 5
+        assert gates.do("scan", code="T2", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED, Verdict.WRONG_EVENT, Verdict.WRONG_EVENT]
+    assert texts(site.data) == ["settings 5 of ann: on trial", "settings 5 of ann: good"]
+
+
+def test_operators_come_and_go_with_their_version(site: Site) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.send(1, site.settings(), operators=text_of([ANN.operator, EVE.operator]))
+        desk.until(SettingsState.GOOD, 1)
+        desk.send(2, site.settings(2000), EVE)
+        desk.until(SettingsState.GOOD, 2)
+        desk.send(3, site.settings(port=free_port()), EVE, operators=text_of([EVE.operator]))
+        desk.until(SettingsState.RETURNED, 3)
+        desk.send(4, site.settings(3000), ANN)  # with version 3, ann was nobody
+        desk.until(SettingsState.GOOD, 4)
+        assert gates.end() == 0
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+SECRET = 'username = "a"\npassword_file = "/etc/shadow"\n'
+Send = Callable[[Site, Desk, int], None]
+
+
+def unsigned(site: Site, desk: Desk, number: int) -> None:
+    signed = sign(ANN.private, desk.desired(number, site.settings(2000)))
+    desk.send_bytes(wire.encode(msgspec.structs.replace(signed, signature=bytes(64))))
+
+
+def malformed(site: Site, desk: Desk, number: int) -> None:
+    desk.send_bytes(b"\x00" * number)
+
+
+def oversized(site: Site, desk: Desk, number: int) -> None:
+    signed = sign(ANN.private, desk.desired(number, site.settings(2000)))
+    desk.send_bytes(wire.encode(msgspec.structs.replace(signed, signed=signed.signed + b" " * 61_000)))
+
+
+def signed_board(pin: int) -> Send:
+    return lambda site, desk, n: desk.send(n, site.settings(2000), board=BOARD.format(pin=pin))
+
+
+REFUSED: dict[str, tuple[Send, str]] = {
+    "a lower version": (lambda site, desk, _: desk.send(3, site.settings(2000)), "must be above 5"),
+    "the same version once more": (
+        lambda site, desk, _: desk.send(5, site.settings(3000)),
+        "must be above 5",
+    ),
+    "an unknown key": (
+        lambda site, desk, n: desk.send(n, site.settings().replace("unlock_ms", "unlok_ms")),
+        'lane[1].unlok_ms: no such setting: did you mean "unlock_ms"',
+    ),
+    "a wrong type": (
+        lambda site, desk, n: desk.send(n, site.settings().replace("1000", '"soon"')),
+        "lane[1].unlock_ms",
+    ),
+    "out of bounds": (lambda site, desk, n: desk.send(n, site.settings(7)), "lane[1].unlock_ms"),
+    "no TOML": (lambda _, desk, n: desk.send(n, "[[["), "is not TOML"),
+    "another gate's name in them": (
+        lambda site, desk, n: desk.send(n, site.settings().replace('"a"', '"b"')),
+        'gate.name: is "b"',
+    ),
+    "no broker": (
+        lambda _, desk, n: desk.send(n, HEAD + LANE.format(unlock_ms=2000)),
+        "nobody could reach this gate",
+    ),
+    "a secret of their own": (
+        lambda site, desk, n: desk.send(
+            n, site.settings(2000, 'username = "a"\npassword_file = "/etc/shadow"\n')
+        ),
+        "no secret of this gate",
+    ),
+    "a board that nobody reads": (signed_board(21), 'does nothing with board.name = "fake"'),
+    "operators without a supervisor": (
+        lambda site, desk, n: desk.send(n, site.settings(2000), operators=text_of([BOB.operator])),
+        "has no supervisor",
+    ),
+    "operators that are none": (
+        lambda site, desk, n: desk.send(n, site.settings(2000), operators="[[operator]]\n"),
+        "the list of operators",
+    ),
+    "a steward's": (lambda site, desk, n: desk.send(n, site.settings(2000), BOB), "bob is a steward"),
+    "a stranger's": (lambda site, desk, n: desk.send(n, site.settings(2000), EVE), "is of no operator"),
+    "another gate's": (
+        lambda site, desk, n: desk.send(n, site.settings(2000), gate="b"),
+        "they are for gate b of venue arena",
+    ),
+    "another venue's": (
+        lambda site, desk, n: desk.send(n, site.settings(2000), venue="park"),
+        "they are for gate a of venue park",
+    ),
+    "unsigned": (unsigned, "the signature is not that of ann"),
+}
+
+
+def refusal(site: Site, desk: Desk, send: Send, number: int) -> str:
+    """Send it; the row that it becomes."""
+    before = len(texts(site.data))
+    send(site, desk, number)
+    until(lambda: len(texts(site.data)) > before)
+    (row,) = texts(site.data)[before:]
+    assert "refused" in row
+    return row
+
+
+@pytest.mark.parametrize("send", [malformed, oversized])
+def test_what_nobody_can_read_is_refused_with_a_row_and_the_gate_goes_on(site: Site, send: Send) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        assert "somebody: new settings: refused: " in refusal(site, desk, send, 40)
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED]
+
+
+def test_what_is_wrong_is_refused_with_a_row_and_the_gate_goes_on_as_before(site: Site) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.send(5, site.settings(2000))
+        desk.until(SettingsState.GOOD, 5)
+        for number, (name, (send, said)) in enumerate(REFUSED.items()):
+            row = refusal(site, desk, send, 10 + number)
+            assert said in row, (name, row)
+            assert gates.do("scan", code=f"T{number}", lane="north"), name
+        assert desk.reports[-1].version == 5
+        assert gates.end() == 0
+    assert set(verdicts(site.data)) == {Verdict.ADMITTED}
+    assert len([found for found in read_rows(site.data) if found.row.kind == "began"]) == 2
+
+
+# --- returned ------------------------------------------------------------------------------------
+
+
+def test_settings_with_which_the_gate_does_not_come_back_to_its_broker_return_by_themselves(
+    site: Site,
+) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.send(1, site.settings(2000))
+        desk.until(SettingsState.GOOD, 1)
+        desk.send(2, site.settings(3000, port=free_port()))
+        found = desk.until(SettingsState.RETURNED, 2)
+        assert (found.version, found.failed) == (1, (2,))
+        assert "returned to version 1: no broker is connected" in found.text
+        assert "unlock_ms = 2000" in found.settings
+        assert gates.do("scan", code="T0", lane="north")
+        desk.send(2, site.settings(2000, more="# mended\n"))
+        assert "version 2 failed here" in desk.until(SettingsState.REFUSED, 2).text
+        assert gates.end() == 0
+    with site.gates() as gates, site.desk() as desk:
+        assert desk.until(SettingsState.REFUSED, 2).failed == (2,)  # the retained one is there still
+        assert gates.do("scan", code="T1", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED] * 2
+
+
+def test_settings_with_which_the_gate_does_not_open_return_by_themselves(site: Site) -> None:
+    reader = f'[[lane.reader]]\nkind = "lines"\npath = "{site.folder}/nowhere"\n'
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        desk.send(1, site.settings().replace("[[broker]]", f"{reader}[[broker]]"))
+        found = desk.until(SettingsState.RETURNED, 1)
+        assert found.version == 0
+        assert "returned to those of the installation: the gate does not open" in found.text
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED]
+
+
+def test_settings_with_which_two_processes_die_return_by_themselves(site: Site) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        desk.send(1, site.settings(2000, port=free_port()))
+        gates.err.expect("ready: lanes")
+    for _ in range(2):  # leaving the block kills it
+        with site.gates():
+            pass
+    with site.gates() as gates, site.desk() as desk:
+        assert "the gate ended twice with them" in desk.until(SettingsState.RETURNED, 1).text
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0
+
+
+@pytest.mark.parametrize("moment", ["taken", "opened anew", "proved"])
+def test_a_gate_that_is_killed_while_settings_change_has_the_old_or_the_new_ones(
+    site: Site, moment: str
+) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        desk.send(1, site.settings(2000))
+        if moment == "taken":
+            until((site.data / "settings" / "state").exists)
+        elif moment == "opened anew":
+            gates.err.expect("ready: lanes")
+        else:
+            desk.until(SettingsState.GOOD, 1)
+        gates.process.send_signal(signal.SIGKILL)
+    with site.gates() as gates, site.desk() as desk:
+        assert gates.do("scan", code="T0", lane="north")
+        assert desk.until(SettingsState.GOOD, 1).version == 1
+        assert gates.do("scan", code="T1", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED] * 2
+
+
+# --- boards --------------------------------------------------------------------------------------
+
+
+def test_a_board_file_is_checked_tried_and_used(site: Site) -> None:
+    board = site.folder / "board.toml"
+    board.write_text(BOARD.format(pin=21), "utf-8")
+    more = f'[board]\nname = "gpio"\nfile = "{board}"\n'
+    local = site.settings(more=more).replace("unlock_ms = 1000", "sensor = false")
+    (site.folder / "gate.toml").write_text(local, "utf-8")
+    with site.gates() as gates, site.desk() as desk:
+        assert "pin = 21" in desk.until(SettingsState.LOCAL, 0).board
+        for version, (pin, said) in enumerate([(20, "20 is used by"), (99, "pin"), (3, "pin")], 1):
+            text = BOARD.format(pin=pin)
+            if pin == 3:
+                text += '[alarm]\npin = 3\ncontact = "normally_closed"\npull = "down"\n'
+            desk.send(version, local, board=text)
+            assert said in desk.until(SettingsState.REFUSED, version).text
+        desk.send(7, local, board=BOARD.format(pin=21).replace('"mock"', '"lgpio"\nchip = "any"'))
+        assert "it stays as it is" in desk.until(SettingsState.REFUSED, 7).text
+        desk.send(8, local, board=BOARD.format(pin=22))
+        assert "pin = 22" in desk.until(SettingsState.GOOD, 8).board
+        desk.send(9, local.replace("sensor = false", "sensor = false\nunlock_ms = 2000"))
+        assert "pin = 22" in desk.until(SettingsState.GOOD, 9).board
+        assert gates.end() == 0
+    with site.gates() as gates, site.desk() as desk:
+        assert "pin = 22" in desk.until(SettingsState.GOOD, 9).board
+        assert gates.end() == 0
