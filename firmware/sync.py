@@ -22,6 +22,7 @@ import msgspec
 from firmware import wire
 from firmware.catalogue import Catalogue, CatalogueError, Removal, Upsert
 from firmware.spool import STATUS_DAMAGED, STATUS_LATER, Spool, source_of, ticket_of
+from firmware.venue_key import NEXT
 
 REQUEST_PAGES = 32  # 2 MB on their way at once: a million tickets in forty requests
 ANSWER_S = 30.0  # without a page for so long, a request or its answer was lost
@@ -287,10 +288,9 @@ class Sync:
         """Digests of a key that is not here are of no use; of one that is to come, a whole list is."""
         if page.key_mark == self._catalogue.key_mark or self._catalogue.takes(page.key_mark):
             return ""
-        key = self._catalogue.folder / "key"
         return (
-            "the gate and the bridge have different venue keys: copy the bridge's key file "
-            f"to {key}, and start the gate again; a gate of a fleet is sent its key: gatepost order "
+            "the gate and the bridge have different venue keys: copy the bridge's key file to "
+            f"{self._catalogue.folder / NEXT} (mode 0600, the gate's user), or send it with gatepost order "
             "GATE rotate_key. Until then the list in use stays as it is"
         )
 
