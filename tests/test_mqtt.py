@@ -50,6 +50,16 @@ def farewell(number: int) -> Publication:
 # --- messages ----------------------------------------------------------------------------------------
 
 
+def test_a_line_that_is_told_to_hurry_does_not_wait_for_its_next_attempt(tmp_path: Path) -> None:
+    broker, ear = mosquitto_broker(tmp_path), Ear()
+    patient = Pace(retry_least_s=86_400.0, retry_most_s=86_400.0)
+    with Line([broker.address], "gate", (), ear, pace=patient) as line:
+        until(line.faults)
+        with broker:
+            line.hurry()
+            ear.session()
+
+
 def test_a_message_arrives_and_the_sender_hears_that_it_was_taken(broker: RunningBroker) -> None:
     gate, bridge = Ear(), Ear()
     with line_to(broker, "gate", gate), line_to(broker, "bridge", bridge, ALL_JOURNAL):

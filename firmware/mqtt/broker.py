@@ -197,6 +197,10 @@ def closed_early(broker: Broker, error: OSError | None) -> str:
     """The broker ended the connection instead of accepting it."""
     if isinstance(error, ssl.SSLError):
         mend = "it does not take our certificate: check cert_file, and the authorities that it trusts"
+        if "revoked" in plain(error):
+            mend = "this certificate counts no more: enrol the gate anew, if it is not the lost one"
+        elif "expired" in plain(error):
+            mend = "our certificate has ended: make a new one, or enrol the gate anew"
         return f"broker {broker.name}: TLS fails ({plain(error)}): {mend}"
     tls = "TLS" if broker.tls is None else "none"
     mend = f"is it one, does it speak MQTT 5, and does this port want {tls}?"

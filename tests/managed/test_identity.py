@@ -19,11 +19,12 @@ from firmware.fleet.enrol import GATE_LIFE, bundle_for, revoke_gate
 from firmware.fleet.serve import Serving
 from firmware.managed.identity import Folder, Identity
 from firmware.mqtt import Broker, Line, Publication, opened, with_identity
+from firmware.ration import LINES_MAX
 from firmware.signing import Role
 from firmware.take_up import take_up
 from firmware.venue_key import NEXT, read_key, venue_key
 from tests.brokers import QUICK, Ear, until
-from tests.fleet.fleets import DAY, settings
+from tests.fleet.fleets import DAY, request, settings
 from tests.test_deploy_brokers import Place, make_fleet, set_up
 
 NOW = datetime.now(UTC)
@@ -281,6 +282,40 @@ def test_a_forged_certificate_is_not_taken(venue: Venue, tmp_path: Path) -> None
             part.take(wire.IDENTITY_ANSWER, wire.encode(forged), False)
             until(part._answers.empty)
         assert (data / "identity" / "gate.pem").read_bytes() == before
+
+
+def test_what_is_no_request_is_told_and_keeps_nobody_from_a_certificate(venue: Venue, tmp_path: Path) -> None:
+    data, notes = new_gate(venue, tmp_path / "north"), list[str]()
+    topic = wire.address(wire.IDENTITY_REQUEST, "arena", "west")
+    ear = Ear()
+    serving = venue.serving()
+    with at_work(serving), venue.place.new_gate("west", ear):
+        until(lambda: serving.line.session)
+        good = wire.encode(request(new_key(), "x" * 43, "west"))
+        for payload in (b"", b"noise", good[:-1], bytes(wire.PAYLOAD_BYTES_MAX), good):
+            ear.session().publish(Publication(topic, payload))
+        ear.session().publish(Publication(topic, good, retain=True))
+        with identity(data, notes):
+            until((data / "identity" / "gate.pem").exists)
+        until(lambda: sum('"west"' in line for line in venue.complained) == 5)
+    assert not any("x" * 43 in line for line in venue.complained), "no token stands in a log"
+    known = [wire.decode(arrived.payload, wire.IdentityAnswer) for arrived in ear.heard]
+    assert all(answer.refused and not answer.certificate for answer in known)
+
+
+def test_a_flood_of_requests_is_told_within_reason(venue: Venue) -> None:
+    topic = wire.address(wire.IDENTITY_REQUEST, "arena", "west")
+    payload = wire.encode(request(new_key(), "x" * 43, "west"))
+    ear, answers = Ear(), wire.address(wire.IDENTITY_ANSWER, "arena", "west")
+    serving = venue.serving()
+    with at_work(serving), venue.place.new_gate("west", ear, answers):
+        until(lambda: serving.line.session)
+        for _ in range(100):
+            ear.wait(lambda: ear.session().in_flight < ear.session().window)
+            ear.session().publish(Publication(topic, payload))
+        ear.wait(lambda: len(ear.heard) == 100)
+    assert len(venue.complained) <= LINES_MAX
+    assert any("somebody keeps asking" in line for line in venue.complained)
 
 
 def test_a_gate_with_a_damaged_key_says_what_to_do(venue: Venue, tmp_path: Path) -> None:
