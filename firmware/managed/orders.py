@@ -110,7 +110,8 @@ class Orders:
                     self._turn(self._waiting.get(timeout=TURN_S))
                 self._look()
             except Exception as error:  # a fault of ours, or of the disk: the next order must be heard
-                self._note(f"an order failed: {type(error).__name__}: {error}", "fault")
+                text = f"an order could not be dealt with: {type(error).__name__}: {error}"
+                self._refusals.refused("not dealt with", text, FROM_ANYBODY)
 
     def _turn(self, item: "_Came | _Finished | None") -> None:
         if isinstance(item, _Came):
@@ -180,7 +181,8 @@ class Orders:
             return
 
         def later(outcome: Outcome) -> None:
-            self._waiting.put(_Finished(order, digest, by, outcome))
+            with suppress(queue.Full):  # the gate is being closed, and nobody takes it any more
+                self._waiting.put(_Finished(order, digest, by, outcome), timeout=JOIN_S)
 
         found = self._obeying.obey(order, by, later)
         if found is not None:

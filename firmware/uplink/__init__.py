@@ -286,7 +286,6 @@ class Uplink:
 
     def _send_part(self, session: Session, part: Part, now_s: float) -> bool:
         """What this part has to say. False where the window is full. Its faults are not the other parts'."""
-        name = type(part).__name__.lower()
         try:
             for topic, message in part.outgoing(now_s):
                 address = wire.address(topic, self._venue, self._gate)
@@ -295,10 +294,14 @@ class Uplink:
                     if not session.publish(publication):
                         return False
                 except TooLarge as error:  # it goes nowhere: what comes behind it does
-                    self._complain(f"{name} too large", str(error))
+                    self._complain(f"{topic.name} too large", str(error))
         except Exception as error:
-            self._complain(name, f"what tells of {name} failed: {type(error).__name__}: {error}")
+            self._part_failed(part, error)
         return True
+
+    def _part_failed(self, part: Part, error: Exception) -> None:
+        name = type(part).__name__.lower()
+        self._complain(name, f"what deals with {name} failed: {type(error).__name__}: {error}")
 
     def _ask_for_tickets(self, session: Session, now_s: float) -> bool:
         """Ask for pages if it is time. False where the window is full."""
@@ -401,7 +404,12 @@ class Uplink:
         """Whether it is for one of the parts."""
         for part in self._parts:
             if topic in part.topics:
-                part.take(topic, arrived.payload, arrived.retained)
+                try:
+                    part.take(topic, arrived.payload, arrived.retained)
+                except wire.Unfit:
+                    raise
+                except Exception as error:
+                    self._part_failed(part, error)
                 return True
         return False
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from firmware import wire
 from firmware.core.ticket import Verdict
@@ -14,7 +16,20 @@ from firmware.signing import sign
 from firmware.wire import Done, What
 from tests.brokers import RunningBroker, mosquitto_broker
 from tests.gate_bench import data_directory
-from tests.managed.operated import ANN, BOB, EVE, MINUTE_MS, Hand, Key, Wall, hand_at, know, managed_gate
+from tests.managed.operated import (
+    ANN,
+    BOB,
+    EVE,
+    MINUTE_MS,
+    Bare,
+    Hand,
+    Key,
+    Wall,
+    bare_gate,
+    hand_at,
+    know,
+    managed_gate,
+)
 from tests.uplinks import VENUE, RunningGate, fill_catalogue
 
 HOUR_MS = 60 * MINUTE_MS
@@ -51,6 +66,26 @@ def gate(data: Path, broker: RunningBroker, wall: Wall) -> Iterator[RunningGate]
 def hand(broker: RunningBroker) -> Iterator[Hand]:
     with hand_at(broker.address) as hand:
         yield hand
+
+
+@pytest.fixture
+def bare(data: Path) -> Iterator[Bare]:
+    with bare_gate(data) as bare:
+        yield bare
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.text(max_size=20)
+    | st.binary(max_size=80),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["v", "key", "signed", "signature"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
 
 
 def signed(order: wire.Order, key: Key = ANN) -> wire.Signed:
@@ -315,6 +350,27 @@ def test_an_order_that_was_retained_before_the_gate_came_does_not_reach_it(
         assert hand.give("a", What.SHUT, BOB).done is Done.ROLE_TOO_LOW
         assert len(hand.replies) == before + 1, "nothing came before it"
         admits_as_before(gate, "bob: shut: refused (role_too_low)")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_byte_of_an_order_can_be_changed(bare: Bare, data: st.DataObject) -> None:
+    payload = bytearray(bare.signed(What.OPEN_ONCE))
+    unnamed_version = payload.index(b"\xa1v") + 1  # counts as the first: it is around what is signed
+    place = data.draw(
+        st.integers(0, len(payload) - 1).filter(lambda at: at != unnamed_version), label="place"
+    )
+    payload[place] ^= data.draw(st.integers(1, 255), label="change")
+    reply = bare.hand(bytes(payload))
+    assert reply.done in (Done.MALFORMED, Done.BAD_SIGNATURE, Done.UNKNOWN_KEY)
+    assert relays(bare.gate) == []
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300) | st.builds(msgspec.msgpack.encode, JSON))
+def test_whatever_is_sent_it_is_no_order(bare: Bare, payload: bytes) -> None:
+    assert bare.hand(payload).done is Done.MALFORMED
+    assert relays(bare.gate) == []
 
 
 # --- many -------------------------------------------------------------------------------------------------
