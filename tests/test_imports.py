@@ -25,7 +25,6 @@ LEVELS = {
     "firmware.aftermath": 1,
     "firmware.asks": 1,
     "firmware.bundle": 1,
-    "firmware.bundle": 1,
     "firmware.catalogue": 1,
     "firmware.config": 1,
     "firmware.device": 1,
