@@ -148,7 +148,7 @@ class Identity:
         self._folder = Folder(data / "identity")
         self._utc_ms, self._note, self._trusted = utc_ms, note, trusted
         self._pace, self._ask_s, self._came = pace, ask_s, came
-        self._answers: Queue[bytes] = Queue(ANSWERS_MAX)
+        self._answers: Queue[bytes | None] = Queue(ANSWERS_MAX)  # `None`: it is over
         self._over = threading.Event()
         self._trouble = ""
         self._line_faults: dict[str, str] = {}
@@ -245,7 +245,7 @@ class Identity:
             mend = "run gatepost fleet serve" if left > 0 else "revoke the gate, and enrol it anew"
             self._trouble = f"the gate's certificate {ends} ({certificate.until:%Y-%m-%d %H:%M} UTC): {mend}"
 
-    def _put(self, payload: bytes) -> None:
+    def _put(self, payload: bytes | None) -> None:
         """From any thread."""
         with suppress(Full):  # asked for again
             self._answers.put_nowait(payload)
@@ -253,7 +253,10 @@ class Identity:
     def _take_answer(self, within_s: float) -> None:
         """Wait for an answer; a good one is in use when this returns. Raises `OSError`, `ValueError`."""
         try:
-            answer = wire.decode(self._answers.get(timeout=within_s), wire.IdentityAnswer)
+            payload = self._answers.get(timeout=within_s)
+            if payload is None:
+                return
+            answer = wire.decode(payload, wire.IdentityAnswer)
         except Empty:
             return
         except wire.Unfit as error:
@@ -286,6 +289,7 @@ class Identity:
     def __exit__(self, *error: object) -> None:
         """End."""
         self._over.set()
+        self._put(None)  # nobody waits for this thread with the lanes locked
         self._thread.join(self._pace.close_s + LOOK_S)
 
 
