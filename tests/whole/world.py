@@ -534,13 +534,14 @@ def world_at_work(
     start: bool = True,
     vendors: Mapping[str, str] = MappingProxyType({}),
     ledger_url: str = "",
+    own: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **sandbox: Any,
 ) -> Iterator[World]:
     """A world with a bridge and these gates, all at work and at the present.
 
     `vendors` names the vendor of an account, where it is another than Ingresse. `config` is the broker's,
     where `{folder}` has these `files`. `ledger_url`: of an empty database; without, the ledger is a
-    file. The rest is for the sandboxes.
+    file. The rest is for the sandboxes, and `own` for that of an account.
     """
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -550,7 +551,8 @@ def world_at_work(
         broker = stack.enter_context(mosquitto_broker(folder, config.replace("{folder}", name)))
         sandboxes: dict[str, Sandbox] = {}
         for seed, account in enumerate(accounts, 1):
-            sandboxes[account] = VENDORS[vendors.get(account, "ingresse")](tickets, seed, sandbox)
+            more = {**sandbox, **own.get(account, {})}
+            sandboxes[account] = VENDORS[vendors.get(account, "ingresse")](tickets, seed, more)
             stack.callback(sandboxes[account].close)
         world = World(folder, broker, sandboxes, ledger_url)
         stack.callback(world.close)
