@@ -1,10 +1,12 @@
 """A night on which everything goes wrong, one thing after the other, as the seed has it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any
 
 import pytest
 
+from firmware.bridge.sandbox.bam_rules import Rules
 from tests.whole.lives import Haste
 from tests.whole.world import Life, World, world_at_work
 
@@ -14,13 +16,17 @@ CARDS = 2  # of each gate
 PACE_S = 0.06
 PAUSE_S_MAX = 0.4
 TROUBLES = ("slow", "lost", "refused", "error", "limit", "cut", "short", "shuffled", "drift")
-OWN_TROUBLES = {"ingresse": ("missing",), "vivenu": ("moving", "rejected")}
+OWN_TROUBLES = {"ingresse": ("missing",), "vivenu": ("moving", "rejected"), "bam": ("expired", "status")}
 TIMEOUTS = {
     "ingresse": {"check_in_timeout_s": 1.5, "look_timeout_s": 2.0},
     "vivenu": {"upload_timeout_s": 1.5, "online_timeout_s": 2.0},
+    "bam": {"chain_timeout_s": 1.5},
 }
 # vivenu cannot be asked what became of an upload: whatever was lost is for a person.
-UNCERTAIN = {"ingresse": 20, "vivenu": 10_000}
+UNCERTAIN = {"ingresse": 20, "vivenu": 10_000, "bam": 0}
+CODES = {"ingresse": 40, "vivenu": 40, "bam": 150}  # a chain takes each ticket once
+TICKETS = {"ingresse": 120, "vivenu": 120, "bam": 500}
+OWN: Mapping[str, Mapping[str, Any]] = {"bam": {"rules": Rules(latency_s=0.2, endorsing_s=0.02)}}
 
 
 class Night:
@@ -94,13 +100,14 @@ class Night:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("vendor", ["ingresse", "vivenu"])
+@pytest.mark.parametrize("vendor", ["ingresse", "vivenu", "bam"])
 def test_after_a_night_on_which_everything_goes_wrong_all_books_agree(vendor: str) -> None:
-    with world_at_work(*NAMES, vendors={"hall": vendor}) as world:
+    more = {"tickets": TICKETS[vendor], **OWN.get(vendor, {})}
+    with world_at_work(*NAMES, vendors={"hall": vendor}, **more) as world:
         world.use(Haste.RETRIES, **TIMEOUTS[vendor])
         world.add_bridge().begin()
         chance = Random(world.seed)
-        night = Night(world, vendor, chance, tuple(world.codes(40)))
+        night = Night(world, vendor, chance, tuple(world.codes(CODES[vendor])))
         for name in NAMES:
             world.gates[name].life.kill()
             night.begin(name)
