@@ -1,6 +1,7 @@
 """`gatepost order` as an operator gives it: through TLS and the access list, to real gates."""
 
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,13 +16,14 @@ from firmware import wire
 from firmware.demo.network import free_port
 from firmware.fleet import folder as fleets
 from firmware.fleet import init
+from firmware.fleet.operator_line import OperatorLine
 from firmware.fleet.order_command import Said, lines, next_counter
 from firmware.mqtt import Publication
 from firmware.signing import Role
 from firmware.unit import OPERATORS
 from firmware.wire import Done, What
-from tests.brokers import LIMIT_S, RunningBroker, mosquitto_broker
-from tests.commands import run
+from tests.brokers import LIMIT_S, QUICK, RunningBroker, mosquitto_broker
+from tests.commands import Running, run
 from tests.gate_bench import data_directory
 from tests.managed.operated import managed_gate
 from tests.uplinks import Bridge, RunningGate, bridge_at, fill_catalogue
@@ -224,6 +226,39 @@ def test_the_doctor_is_asked_from_afar_and_its_words_come_back(venue: Venue, tmp
     assert done.returncode == 0, done
     assert re.match(r"a  obeyed  \d+ fault, \d+ warning, \d+ ok\n", done.stdout)
     assert "gate.toml" in done.stdout
+
+
+def test_a_gate_as_systemd_starts_it_is_looked_at_and_restarted_from_afar(
+    venue: Venue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, data = tmp_path / "gate.toml", venue.data / "a"
+    config.write_text(
+        '[gate]\nname = "a"\nvenue = "arena"\n[[lane]]\nname = "north"\n'
+        f'[[broker]]\nhost = "127.0.0.1"\nport = {venue.broker.port}\ntls = false\n'
+    )
+    for under_systemd in (False, True):
+        if under_systemd:
+            monkeypatch.setenv("INVOCATION_ID", "0" * 32)
+        with Running("gate", "--config", config, "--data", data) as gate:
+            gate.err.expect("ready: lanes north")
+            wait_until_connected(venue)
+            assert venue.order("a", "doctor", "--wait", str(int(LIMIT_S))).returncode == 0
+            done = venue.order("a", "restart")
+            assert done.returncode == (0 if under_systemd else 1), done
+            if under_systemd:
+                assert gate.end() == 0
+                rows = run("journal", "--data", data, "--json").stdout
+                assert "ann: restart: obeyed: restarts when nobody is served" in rows
+            else:
+                assert "it was not started by systemd" in done.stdout
+                gate.signal(signal.SIGTERM)
+                assert gate.end() == 0
+
+
+def wait_until_connected(venue: Venue) -> None:
+    fleet = fleets.load(venue.fleet)
+    with OperatorLine(fleets.operator_broker(venue.fleet, fleet, "ann"), "arena", "ann", pace=QUICK) as line:
+        assert line.gate("a", LIMIT_S)
 
 
 def test_every_order_is_explained_in_the_help(venue: Venue) -> None:
