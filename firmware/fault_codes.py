@@ -63,6 +63,9 @@ CATALOGUE_STALE = FaultCode(
 CATALOGUE_FEED = FaultCode(
     "catalogue_feed", "What the bridge sends of the catalogue cannot be used.", "See the text.", START
 )
+KEYS_MISSING = FaultCode(
+    "keys_missing", "Signed codes cannot be checked.", "See the bridge: keys come from there.", BOTH
+)
 CLOCK_UNTRUSTED = FaultCode(
     "clock_untrusted", "The clock is not synchronised.", "Let the gate reach a time server.", BOTH
 )
@@ -114,6 +117,7 @@ CODES = (
     CATALOGUE_DAMAGED,
     CATALOGUE_STALE,
     CATALOGUE_FEED,
+    KEYS_MISSING,
     CLOCK_UNTRUSTED,
     CLOCK_BEFORE_TLS,
     DISK_FULL,

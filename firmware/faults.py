@@ -37,6 +37,13 @@ class FaultSource(Protocol):
         """What is wrong."""
 
 
+class Keys(Protocol):
+    """What proves signed codes."""
+
+    def fault(self) -> str:
+        """What is wrong with its keys; "" for nothing."""
+
+
 class Watched(Protocol):
     """A gate as this file looks at it: a `Unit`."""
 
@@ -52,6 +59,8 @@ class Watched(Protocol):
     def gate(self) -> Gate: ...
     @property
     def uplink(self) -> FaultSource | None: ...
+    @property
+    def proofs(self) -> Keys | None: ...
     @property
     def measures(self) -> Measures: ...
 
@@ -97,6 +106,8 @@ def found_in(unit: Watched) -> Iterator[Fault]:
         text = "the clock is not trusted yet: see clock_untrusted for what becomes of dates"
         yield Fault(fault_codes.CLOCK_UNTRUSTED, "the clock", text)
     yield from _of_catalogue(unit)
+    if unit.proofs is not None and (fault := unit.proofs.fault()):
+        yield Fault(fault_codes.KEYS_MISSING, "signatures", f"signatures: {fault}")
     for thing, text in unit.uplink.faults().items() if unit.uplink is not None else ():
         yield Fault(fault_codes.of_uplink(thing), thing, text)
     yield from _of_computer(unit.measures)

@@ -63,6 +63,8 @@ class Unit(NamedTuple):
     register: Register
     uplink: "Uplink | None" = None
     """The way to the bridge, where the settings name a broker."""
+    proofs: "Proofs | None" = None
+    """What proves signed codes, where some route is for such."""
 
 
 @contextmanager
@@ -189,7 +191,7 @@ def open_unit(
                 (*parts, telemetry),
             )
             stack.enter_context(uplink)
-        unit = Unit(settings, board, catalogue, journal, gate, measures, register, uplink)
+        unit = Unit(settings, board, catalogue, journal, gate, measures, register, uplink, proofs)
         with measures, register:
             yield unit
 

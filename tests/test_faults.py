@@ -257,3 +257,21 @@ def test_a_gate_names_what_is_wrong_with_it_by_code() -> None:
         codes = {fault.code.code: fault.text for fault in found_in(unit)}
         assert codes.keys() >= {"reader_lost", "alarm", "clock_untrusted", "catalogue_stale"}
         assert codes["alarm"] == f"lane {name} is free: alarm"
+
+
+SIGNED = """\
+[[route]]
+starts = "MPF"
+characters = "base45"
+vendor = "fair"
+event = "3334"
+signed = "bam"
+"""
+
+
+def test_a_gate_without_the_keys_of_signed_codes_names_it() -> None:
+    settings = parse(SIGNED, "gate.toml")
+    with data_directory() as data, open_unit(settings, data, trusted=lambda: True) as unit:
+        found = {fault.code.code: fault.text for fault in found_in(unit)}
+        assert list(found) == ["keys_missing"]
+        assert found["keys_missing"].startswith("signatures: no key of event 3334 of fair")
