@@ -42,6 +42,7 @@ EXPECTED = {
     "firmware.fleet.operator_line.NoConnection": "",
     "firmware.fleet.order_command.WrongUse": "",
     "firmware.fleet.rotation.NotSealed": "",
+    "firmware.fleet.settings_command.WrongUse": "",
     "firmware.fleet.watch.WrongUse": "",
     "firmware.hold.Held": "",
     "firmware.doctor.command.WrongUse": "",
@@ -291,6 +292,13 @@ def add_order(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=partial(order_command.run, say=partial(print, flush=True)))
 
 
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """`gatepost settings` knows its own words."""
+    from firmware.fleet import settings_command
+
+    settings_command.add_arguments(parser, partial(print, flush=True), complain)
+
+
 def add_rekey(parser: argparse.ArgumentParser) -> None:
     """`gatepost rekey`."""
     from firmware.bridge import rekey
@@ -389,6 +397,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "enrol": ("make the bundle of one gate, for its boot partition", add_enrol),
     "watch": ("show how all gates of a venue are, live on the terminal or once", add_watch),
     "order": ("tell a gate, or all, to do something: open once, shut, restart and more", add_order),
+    "settings": ("show what gates work with, compare it with files, and send others", add_settings),
     "take-up": ("put a bundle into use at a gate, and remove it", add_take_up),
     "sandbox": ("a vendor on this machine, to try everything without an account", add_sandbox),
 }
