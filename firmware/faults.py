@@ -282,7 +282,10 @@ class Register:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            self.turn()
+            try:
+                self.turn()
+            except Exception as error:  # of whoever names faults: it is told, and looked for again
+                self._warn(self._utc_ms(), [f"other: the look for faults failed: {type(error).__name__}"])
             self._over.wait(LOOK_S)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,8 @@
 """What is told of faults: what has come, what has gone, and not more than a log can hold."""
 
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from firmware.mqtt import CLOCK
 from firmware.ration import LINES_MAX, MINUTE_S
 from firmware.unit import open_unit
 from hal.fake import FakeBoard
+from tests.brokers import LIMIT_S
 from tests.gate_bench import data_directory
 
 ROOT = Path(__file__).parent.parent
@@ -192,6 +195,20 @@ def test_warnings_that_nobody_fetches_make_room_for_newer_ones() -> None:
     assert len(lines) == 50
     assert len(lines) + dropped == 5 * (2 * LINES_MAX + 1), "each was sent, pushed out, or held back"
     assert lines[-1].utc_ms > lines[0].utc_ms
+
+
+def test_a_look_that_fails_is_warned_of_and_does_not_end_the_looking() -> None:
+    looks = threading.Semaphore(0)
+
+    def fail() -> Iterator[Fault]:
+        looks.release()
+        raise RuntimeError
+
+    with Register(fail, lambda: 1_000, lambda _: None) as register:
+        assert looks.acquire(timeout=LIMIT_S)
+        assert looks.acquire(timeout=LIMIT_S)
+        lines, _ = register.take_lines()
+    assert lines[0].text == "other: the look for faults failed: RuntimeError"
 
 
 def test_more_faults_than_a_message_holds_are_cut_and_so_is_a_text_without_end() -> None:

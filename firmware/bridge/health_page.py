@@ -83,7 +83,11 @@ class HealthPage:
             if not self._room.acquire(blocking=False):
                 connection.close()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="health", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="health", daemon=True).start()
+            except RuntimeError:  # no more threads at present
+                connection.close()
+                self._room.release()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
