@@ -17,6 +17,7 @@ from pathlib import Path
 
 from firmware.config import SettingsError
 from firmware.core.events import Cause, Order
+from firmware.core.states import FREED
 from firmware.faults import Faults, faults_of
 from firmware.gate import Gate
 from firmware.in_force import InForce, Opening
@@ -84,11 +85,11 @@ class Reopen:
 
     @staticmethod
     def _is_quiet(unit: Unit) -> bool:
-        """Nobody is served, sees a verdict, or is on the way out of an alarm; and no news wait."""
+        """Nobody is served, sees a verdict, or is on the way out of an alarm or a drill; and no news wait."""
         gate = unit.gate
         for setup in (lane.setup for lane in unit.settings.lanes):
             lane = gate.lane(setup.name)
-            alarmed = Cause.ALARM in lane.standing.free or Cause.UNACKNOWLEDGED in lane.standing.free
+            alarmed = not FREED.isdisjoint(lane.standing.free)
             if alarmed or lane.shown is not None or not gate.at_rest(setup.name):
                 return False
         return not gate.waiting

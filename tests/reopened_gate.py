@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from firmware.cli import complain
-from firmware.core.events import Order
+from firmware.core.events import Cause, Order
+from firmware.core.ticket import Direction
 from firmware.in_force import InForce
 from firmware.kept import Kept
 from firmware.run import Reopen, serve
@@ -129,6 +130,14 @@ class Door:
         """An operator's."""
         assert self.reopen.unit is not None
         return self.reopen.unit.gate.order(lane, Order[order], "the test")
+
+    def do_drill(self, order: str) -> bool:
+        """Begin an alarm drill (`FREE`), or end it (`NORMAL`)."""
+        assert self.reopen.unit is not None
+        gate, lanes = self.reopen.unit.gate, list(self.board.fakes)
+        gate.do(lambda: gate.obey(lanes, Order[order], Cause.DRILL, Direction.IN, "the test"))
+        wanted = "both" if order == "FREE" else "locked"
+        return all(self.until(lambda n=name: self.relay(n) == wanted) for name in lanes)
 
     def do_press(self) -> bool:
         """Raise the alarm; true when every lane is free."""

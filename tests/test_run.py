@@ -138,6 +138,17 @@ def test_promise_4_an_alarm_keeps_the_gate_as_it_is_until_it_is_over(tmp_path: P
         assert gates.end() == 0
 
 
+def test_a_drill_is_tried_to_its_end_first(tmp_path: Path, data: Path) -> None:
+    with Gates(tmp_path, data) as gates:
+        assert gates.do("drill", order="FREE")
+        opened = gates.do("reopen")
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.do("relays") == {"north": ["both"], "south": ["both"]}
+        assert gates.do("drill", order="NORMAL")
+        assert gates.do("opened", count=opened + 1)
+        assert gates.end() == 0
+
+
 def test_what_an_operator_ordered_stands_after_it(tmp_path: Path, data: Path) -> None:
     with Gates(tmp_path, data) as gates:
         assert gates.do("order", lane="north", order="SHUT")
