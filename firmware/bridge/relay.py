@@ -5,7 +5,9 @@ only after its commit are they acknowledged and receipts sent. Another makes pag
 so a gate that fetches a million tickets holds up nobody.
 """
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -33,6 +35,9 @@ GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 # when a thousand gates hear that they lack something, each asks for the same one at the same moment.
 PAGE_SHARED_MS = 1_000
 PAGES_SHARED_MAX = 8  # a megabyte each while they are no bytes yet; gates that ask together are in few places
+# Rows wait so long, once, for an ask that has just come: a person stands there, and both want this process.
+# The row of the ask itself comes right behind it.
+ASK_FIRST_S = 0.005
 IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
@@ -95,6 +100,7 @@ class Relay:
         asked: Callable[[str, wire.Ask], None] = lambda _gate, _ask: None,
         born: Callable[[str, wire.Presence], None] = lambda _gate, _presence: None,
         gates: Gates | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`gates` take telemetry and warnings; without, none were asked for."""
         self._venue = venue
@@ -107,6 +113,9 @@ class Relay:
         self._asked = asked
         self._born = born
         self.gates = gates
+        self._clock = clock
+        self._asked_s = -math.inf  # when the last ask came
+        self._waited = False  # for it
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
         self._batches_bytes = 0
@@ -196,6 +205,7 @@ class Relay:
             ask = wire.decode(arrived.payload, wire.Ask)
             with self._lock:
                 self._heard(where.gate)
+            self._asked_s = self._clock()
             session.acknowledge(arrived)  # at once: who waits for an answer has no use for it much later
             self._asked(where.gate, ask)
             return
@@ -232,6 +242,10 @@ class Relay:
         waiting = self._next()
         if not waiting:
             return IDLE_S
+        left_s = self._asked_s + ASK_FIRST_S - self._clock()
+        self._waited = left_s > 0 and not self._waited
+        if self._waited:
+            return left_s
         try:
             stored = self._ledger.store_many([(one.gate, one.batch) for one in waiting], self._now_utc_ms())
         except LedgerLost as lost:

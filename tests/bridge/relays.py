@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from firmware import wire
+from firmware.bridge.ask_line import AskLine
 from firmware.bridge.database import Database
 from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import Ledger
@@ -56,7 +57,7 @@ class TapeSession:
         self._arrivals = 0
         self._taken = 0
 
-    def bring(self, relay: Relay, topic: str, payload: bytes, retained: bool = False) -> int:
+    def bring(self, relay: Relay | AskLine, topic: str, payload: bytes, retained: bool = False) -> int:
         """A message comes; its packet id."""
         self._arrivals += 1
         arrived = Arrived(topic, payload, retained, self._arrivals)

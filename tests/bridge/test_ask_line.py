@@ -1,0 +1,99 @@
+"""Asks beside rows: what comes over their own connection, and who goes first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware import wire
+from firmware.bridge.ask_line import AskLine, ask_subscriptions
+from firmware.bridge.outbox import Outbox
+from firmware.bridge.relay import ASK_FIRST_S, GROUPS, IDLE_S, Relay, subscriptions
+from tests.bridge.model_gate import VENUE, ModelGate
+from tests.bridge.relays import Desk, TapeSession, desk, topic
+from tests.bridge.test_asking import ask
+
+
+class Hall:
+    """A relay with a clock of the test's, and both of its connections."""
+
+    def __init__(self, at: Desk) -> None:
+        self.at = at
+        self.now_s = 1000.0
+        self.asked: list[tuple[str, int]] = []
+        self.connections = 0
+        self.relay = Relay(
+            VENUE, at.ledger, at.feed, at.outbox, at.faults, lambda: at.now_ms, lambda _: None,
+            asked=lambda gate, asked: self.asked.append((gate, asked.scan)), clock=lambda: self.now_s,
+        )  # fmt: skip
+        self.outbox = Outbox(at.faults)
+        self.line = AskLine(self.relay, self.outbox, self._connected)
+        self.rows, self.asks = TapeSession(), TapeSession()
+        self.relay.connected(self.rows.session)
+        self.line.connected(self.asks.session)
+
+    def _connected(self) -> None:
+        self.connections += 1
+
+    def ask(self, scan: int) -> int:
+        return self.asks.bring(self.line, topic(wire.ASK, "north"), wire.encode(ask(scan)))
+
+    def row(self) -> None:
+        gate = ModelGate(f"gate-{len(self.rows.link.tape)}")
+        self.rows.bring(self.relay, topic(wire.JOURNAL, gate.name), wire.encode(gate.batch()))
+
+    def store(self) -> float:
+        return self.relay.storing._turn()
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Iterator[Hall]:
+    with desk(tmp_path) as found:
+        yield Hall(found)
+
+
+def test_an_ask_is_acknowledged_and_answered_on_its_own_connection(hall: Hall) -> None:
+    number = hall.ask(1)
+    assert hall.asked == [("north", 1)]
+    assert (hall.asks.link.acknowledged, hall.rows.link.acknowledged) == ([number], [])
+    answer = wire.Answer(scan=1, digest=b"d" * 16, word=wire.Word.ACCEPTED)
+    assert hall.outbox.put_answer(topic(wire.ANSWER, "north"), answer)
+    assert [each.topic for each in hall.asks.link.sent.values()] == [topic(wire.ANSWER, "north")]
+    assert hall.rows.link.sent == {}
+
+
+def test_the_end_of_one_connection_is_none_of_the_other(hall: Hall) -> None:
+    hall.row()
+    hall.line.disconnected(hall.asks.session, "cut")
+    assert (hall.outbox.is_connected, hall.at.outbox.is_connected) == (False, True)
+    hall.line.connected(hall.asks.session)
+    assert hall.connections == 2
+    assert hall.relay.behind, "rows wait on, whatever becomes of the asks' connection"
+
+
+def test_both_connections_together_hear_all_and_nothing_twice() -> None:
+    asked = ask_subscriptions(VENUE)
+    assert set(asked) < set(subscriptions(VENUE))
+    assert [each for each in asked if GROUPS[wire.ASK] in each] == [asked[0]]
+    assert asked[1] == topic(wire.STATUS, "+")
+
+
+def test_rows_let_an_ask_go_first_that_has_just_come_once(hall: Hall) -> None:
+    hall.ask(1)
+    hall.row()
+    hall.now_s += ASK_FIRST_S / 2
+    assert hall.store() == pytest.approx(ASK_FIRST_S / 2)
+    assert hall.relay.rows == 0
+    hall.ask(2)
+    assert hall.store() == 0.0, "asks without end hold up nothing"
+    assert hall.relay.rows > 0
+
+
+def test_rows_wait_for_no_ask_of_before(hall: Hall) -> None:
+    hall.ask(1)
+    hall.row()
+    hall.now_s += ASK_FIRST_S
+    assert hall.store() == 0.0
+    assert hall.relay.rows > 0
+    hall.ask(2)
+    assert hall.store() == IDLE_S, "where there are none"
