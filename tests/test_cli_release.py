@@ -57,6 +57,24 @@ def test_a_board_file_that_is_not_there_is_refused_in_words(tmp_path: Path) -> N
     assert "board.toml" in done.stderr
 
 
+def test_a_board_that_a_gate_left_in_memory_is_released_instead(tmp_path: Path) -> None:
+    board = board_file(tmp_path, 'factory = "lgpio"\nchip = "no-such-chip"')
+    (tmp_path / "run").mkdir()
+    in_force = board_file(tmp_path / "run", 'factory = "mock"')
+    done = run("release", "--board", board, "--in-force", in_force)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no pins" in done.stdout
+    for damaged in (True, False):
+        if damaged:
+            in_force.write_text("[board")
+        else:
+            in_force.unlink()
+        done = run("release", "--board", board, "--in-force", in_force)
+        assert done.returncode == 2
+        assert ("is not TOML" in done.stderr) is damaged
+        assert "no-such-chip" in done.stderr
+
+
 def test_a_release_imports_nothing_that_it_could_do_without(tmp_path: Path) -> None:
     """It runs while a lane may be open: half of its time is lgpio, and half of the rest is Python itself."""
     board = str(board_file(tmp_path, 'factory = "mock"'))

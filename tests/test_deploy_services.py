@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from firmware.cli import COMMANDS
+from firmware.in_force import BOARD
 from firmware.managed.obeying import REBOOT_FILE, REBOOT_UNIT
 
 ROOT = Path(__file__).parent.parent
@@ -51,8 +52,10 @@ def test_what_runs_after_a_gate_is_a_command_that_needs_no_data() -> None:
     ]
     _, command, *arguments = shlex.split(after)
     assert command in COMMANDS
-    assert arguments == ["--board", "/etc/gatepost/board.toml"]
-    assert "--board" in helped(command)
+    in_memory = ["--in-force", f"/run/gatepost/{BOARD}"]
+    assert arguments == ["--board", "/etc/gatepost/board.toml", *in_memory]
+    assert "RuntimeDirectory=gatepost" in lines_of(UNITS["gate"])
+    assert {"--board", "--in-force"} <= set(helped(command).replace(",", " ").split())
 
 
 @pytest.mark.parametrize("name", UNITS)
