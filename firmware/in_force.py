@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from firmware.check_settings import problems_of
 from firmware.config import Settings, SettingsError, load, parse, read_text
 from firmware.config.sparse import plain_text
 from firmware.files import write_whole
@@ -182,6 +181,8 @@ class InForce:
 
     def problems(self, settings: str, board: str, operators: str) -> list[str]:
         """What is wrong with new ones, one line each."""
+        from firmware.check_settings import problems_of  # with cryptography, which others do not need
+
         assert self.opening is not None, "a gate is at work"
         return problems_of(settings, board, operators, self.opening.named, self.texts()[1])
 
