@@ -20,13 +20,14 @@ from firmware.core.ticket import Moment
 from firmware.managed.counters import Counters, Last, digest_of
 from firmware.managed.managed import Managed
 from firmware.managed.obeying import Behind, Obeying, Outcome, in_loop
-from firmware.managed.refusals import FROM_ANYBODY, FROM_OPERATOR, Refusals
+from firmware.managed.refusals import FROM_ANYBODY, FROM_OPERATOR, MINUTE_S, Refusals
 from firmware.row import Row
 from firmware.signing import NotSigned, Operator, Role, checked
 from firmware.uplink.part import Outgoing
 
 WAITING_MAX = 16  # not looked at yet; a person gives one, and one for all gates is one for each
 REPLIES_MAX = 64  # not sent yet, of 40 kB at most
+REFUSED_REPLIES_MAX = 60  # in a minute; a person who tries again and again gives an order each second
 WAITED_S_MAX = 10.0  # an order that waited longer, for the disk above all, is not done any more
 REPLY_S = 3.0  # a reply gets so long to leave before its order ends the process
 TEXT_MAX = 256  # characters of a reply's text, as the wire has it
@@ -75,6 +76,7 @@ class Orders:
         self._waiting: queue.Queue[_Came | _Finished | None] = queue.Queue(WAITING_MAX)
         self._dropped = self._told_dropped = 0
         self._replies: deque[tuple[wire.Reply, threading.Event]] = deque()
+        self._refused_left, self._refused_until_s = 0, float("-inf")
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
 
@@ -148,7 +150,7 @@ class Orders:
         except _Refused as error:
             done, text = error.done, str(error)
         self._refusals.refused(f"{done}{whose}", f"{who}: {what}: refused ({done}): {text}", most)
-        self._reply(msgspec.structs.replace(named, done=done, text=text))
+        self._refuse(msgspec.structs.replace(named, done=done, text=text))
 
     def _on_order(self, order: wire.Order, operator: Operator, digest: bytes, at_s: float) -> None:
         """One whose signature holds. Raises `_Refused`."""
@@ -159,7 +161,7 @@ class Orders:
         if last is not None and (last.counter, last.digest) == (order.counter, digest):
             text = f"{operator.name}: {order.what}: came again ({last.done}): {last.text}"
             self._refusals.refused(f"came again of {operator.name}", text, FROM_OPERATOR)
-            self._reply(_reply_to(order, last.done, last.text))
+            self._refuse(_reply_to(order, last.done, last.text))
             return
         self._check_time(order)
         if last is not None and order.counter <= last.counter:
@@ -184,7 +186,11 @@ class Orders:
             with suppress(queue.Full):  # the gate is being closed, and nobody takes it any more
                 self._waiting.put(_Finished(order, digest, by, outcome), timeout=JOIN_S)
 
-        found = self._obeying.obey(order, by, later)
+        found: Outcome | None
+        try:
+            found = self._obeying.obey(order, by, later)
+        except Exception as error:  # a fault of ours; who gave the order is told all the same
+            found = Outcome(wire.Done.FAILED, f"it failed: {type(error).__name__}: {error}")
         if found is not None:
             self._finish(order, digest, by, found)
 
@@ -218,6 +224,15 @@ class Orders:
             gone.wait(REPLY_S)
             if not self._ending.is_set():
                 outcome.then()
+
+    def _refuse(self, reply: wire.Reply) -> None:
+        """A reply to what was not done; so many in a minute, because a flood must not hold up the rows."""
+        now_s = self._now_s()
+        if now_s >= self._refused_until_s:
+            self._refused_left, self._refused_until_s = REFUSED_REPLIES_MAX, now_s + MINUTE_S
+        if self._refused_left:
+            self._refused_left -= 1
+            self._reply(reply)
 
     def _reply(self, reply: wire.Reply) -> threading.Event:
         """Have it sent; the event says that it has left."""

@@ -196,6 +196,8 @@ class Bare:
 
     def __init__(self, gate: RunningGate, orders: Orders) -> None:
         self.gate, self.orders = gate, orders
+        self.clock = Clock()
+        """Of the orders, where the test has given them one."""
         self._news = threading.Event()
         self._counter = 1000
         orders.connected(CONNECTION, self._news.set)

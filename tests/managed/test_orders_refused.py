@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firmware import wire
 from firmware.core.ticket import Verdict
-from firmware.managed.orders import Orders
+from firmware.managed.orders import REFUSED_REPLIES_MAX, Orders
 from firmware.signing import sign
 from firmware.wire import Done, What
 from tests.brokers import RunningBroker, mosquitto_broker
@@ -22,6 +22,7 @@ from tests.managed.operated import (
     EVE,
     MINUTE_MS,
     Bare,
+    Clock,
     Hand,
     Key,
     Wall,
@@ -70,7 +71,9 @@ def hand(broker: RunningBroker) -> Iterator[Hand]:
 
 @pytest.fixture
 def bare(data: Path) -> Iterator[Bare]:
-    with bare_gate(data) as bare:
+    clock = Clock()
+    with bare_gate(data, now_s=clock) as bare:
+        bare.clock = clock
         yield bare
 
 
@@ -361,6 +364,7 @@ def test_no_byte_of_an_order_can_be_changed(bare: Bare, data: st.DataObject) -> 
         st.integers(0, len(payload) - 1).filter(lambda at: at != unnamed_version), label="place"
     )
     payload[place] ^= data.draw(st.integers(1, 255), label="change")
+    bare.clock.s += 60.0
     reply = bare.hand(bytes(payload))
     assert reply.done in (Done.MALFORMED, Done.BAD_SIGNATURE, Done.UNKNOWN_KEY)
     assert relays(bare.gate) == []
@@ -369,6 +373,7 @@ def test_no_byte_of_an_order_can_be_changed(bare: Bare, data: st.DataObject) -> 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300) | st.builds(msgspec.msgpack.encode, JSON))
 def test_whatever_is_sent_it_is_no_order(bare: Bare, payload: bytes) -> None:
+    bare.clock.s += 60.0
     assert bare.hand(payload).done is Done.MALFORMED
     assert relays(bare.gate) == []
 
@@ -390,4 +395,5 @@ def test_a_flood_of_rubbish_makes_a_few_rows_and_the_next_order_is_obeyed(
     assert relays(gate) == ["in"]
     rows = gate.texts("order")
     assert 4 <= len(rows) <= 5, rows
+    assert len(hand.replies) <= REFUSED_REPLIES_MAX + 1
     assert gate.scan("T1") is Verdict.BUSY, "somebody walks through the order's opening"
