@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware import vitals
 from firmware.config import Settings
 from firmware.doctor import (
     broker,
@@ -33,7 +34,7 @@ class Surroundings(NamedTuple):
     probe: pins.Probe
     trusted: Callable[[], bool]
     utc_s: Callable[[], float]
-    free: Callable[[Path], int] = disk.free_bytes
+    free: Callable[[Path], int] = vitals.free_bytes
 
 
 def surroundings(utc_s: Callable[[], float]) -> Surroundings:

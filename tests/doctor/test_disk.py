@@ -5,8 +5,9 @@ import pytest
 
 from firmware.doctor import disk, findings
 from firmware.doctor.check import Check, Finding, Verdict
-from firmware.doctor.disk import FRESH_BYTES, MIB, SCARCE_BYTES, mount_of, mounts
+from firmware.doctor.disk import FRESH_BYTES, SCARCE_BYTES, mount_of, mounts
 from firmware.rows import SPARE_BYTES, Rows
+from firmware.vitals import MIB, free_bytes
 from tests.doctor.trees import Tree
 
 DATA = Path("/var/lib/gatepost")
@@ -101,4 +102,4 @@ def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_above_it(tmp_path: 
 
 def test_the_room_of_a_real_disk_is_asked_of_it(tmp_path: Path) -> None:
     stat = os.statvfs(tmp_path)
-    assert disk.free_bytes(tmp_path) <= stat.f_blocks * stat.f_frsize
+    assert free_bytes(tmp_path) <= stat.f_blocks * stat.f_frsize

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware import vitals
 from firmware.core.ticket import Choice
 from firmware.doctor import findings, health
 from firmware.doctor.check import Check, Finding, Verdict
@@ -92,8 +93,8 @@ def test_the_volt_meter_of_other_kernels_is_read_too(tmp_path: Path, alarm: str,
     [
         (health.WARM_DEGREES - 1, findings.COOL),
         (health.WARM_DEGREES, findings.WARM),
-        (health.HOT_DEGREES - 1, findings.WARM),
-        (health.HOT_DEGREES, findings.HOT),
+        (vitals.HOT_DEGREES - 1, findings.WARM),
+        (vitals.HOT_DEGREES, findings.HOT),
     ],
 )
 def test_heat_is_judged_from_both_sides_of_its_limits(tree: Tree, degrees: int, finding: Finding) -> None:
@@ -112,8 +113,8 @@ def test_the_heat_of_a_laptop_at_work_is_shown_and_not_judged(tmp_path: Path) ->
     [
         (health.MEMORY_WARNING_BYTES >> 20, findings.MEMORY),
         ((health.MEMORY_WARNING_BYTES >> 20) - 1, findings.MEMORY_SCARCE),
-        (health.MEMORY_FAULT_BYTES >> 20, findings.MEMORY_SCARCE),
-        ((health.MEMORY_FAULT_BYTES >> 20) - 1, findings.MEMORY_SHORT),
+        (vitals.MEMORY_FAULT_BYTES >> 20, findings.MEMORY_SCARCE),
+        ((vitals.MEMORY_FAULT_BYTES >> 20) - 1, findings.MEMORY_SHORT),
     ],
 )
 def test_memory_is_judged_from_both_sides_of_its_limits(tree: Tree, free_mib: int, finding: Finding) -> None:
