@@ -340,5 +340,5 @@ def identity_of(managed: "Managed") -> Identity:
         lambda: clock.floor_utc_ms,
         note,
         lambda: clock.trusted,
-        came=lambda: managed.uplink().hurry(),
+        came=lambda: gate.do(lambda: managed.uplink().hurry()),  # the loop begins when the uplink is there
     )
