@@ -26,12 +26,12 @@ RIGHT = (Verdict.ADMITTED.value, Verdict.USED.value, Verdict.ADMITTED.value)
 
 
 class Crowd:
-    """People of one gate. `seen` is what each of them was told; who stood there at a crash goes home."""
+    """People of one gate. `seen` is what each of them was told; a crash comes between two of them."""
 
     def __init__(self, gate: WorldGate, codes: Sequence[str]) -> None:
         self.gate, self.codes = gate, list(codes)
         self.seen: list[tuple[str, str, str]] = []
-        self.over = threading.Event()
+        self.over, self.lock = threading.Event(), threading.Lock()
         self.thread = threading.Thread(target=self._come_and_go)
 
     def _come_and_go(self) -> None:
@@ -39,7 +39,8 @@ class Crowd:
             code = self.codes.pop(0)
             try:
                 gate = self.gate
-                self.seen.append((gate.scan(code), gate.scan(code), gate.scan(code, OUT)))
+                with self.lock:
+                    self.seen.append((gate.scan(code), gate.scan(code), gate.scan(code, OUT)))
             except Ended:
                 continue
             self.codes.append(code)
@@ -83,10 +84,11 @@ def rekey_bridge(world: World) -> None:
 
 def kill(world: World, crowd: Crowd) -> None:
     """End gate and bridge at once, and start both again."""
-    for life in (crowd.gate.life, world.bridge):
-        life.kill()
-        life.begin()
-    crowd.gate.life.await_ready()
+    with crowd.lock:
+        for life in (crowd.gate.life, world.bridge):
+            life.kill()
+            life.begin()
+        crowd.gate.life.await_ready()
 
 
 def spooled(data: Path) -> bool:
