@@ -401,9 +401,15 @@ BROKER = Section(
             "ca_file",
             FILE_OR_NONE,
             "",
-            "The authorities that its certificate may come from; empty: the system's.",
+            "The authorities that its certificate may come from; empty: the fleet's at a gate that was "
+            "enrolled, else the system's.",
         ),
-        Key("cert_file", FILE_OR_NONE, "", "Our certificate for it, where it asks for one."),
+        Key(
+            "cert_file",
+            FILE_OR_NONE,
+            "",
+            "Our certificate for it, where it asks for one; a gate that was enrolled has its own.",
+        ),
         Key("key_file", SECRET_OR_NONE, "", "The key of that certificate."),
         Key("username", Text(), "", "Our user name, where it asks for one."),
         Key("password_file", SECRET_OR_NONE, "", "The file whose first line is the user's password."),
