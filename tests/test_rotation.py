@@ -308,7 +308,7 @@ def test_a_list_of_an_older_release_names_no_key_and_keeps_the_one_there_was(
 
 
 def test_a_list_is_not_made_with_a_key_that_is_not_here(tmp_path: Path) -> None:
-    with pytest.raises(KeyUnusable, match="another venue key: give this gate that one"):
+    with pytest.raises(KeyUnusable, match="of another venue key: give this gate that one"):
         Build(tmp_path / "catalogue", source="list", stamp_utc_ms=NOW_MS, mark=key_mark(NEW_KEY))
 
 

@@ -39,7 +39,16 @@ from firmware.catalogue.store import (
     encode_ticket,
 )
 from firmware.core.ticket import Ticket
-from firmware.venue_key import DIGEST_BYTES, KeyUnusable, digest_of, key_mark, key_with, keyed, keys_of
+from firmware.venue_key import (
+    DIGEST_BYTES,
+    KeyUnusable,
+    digest_of,
+    key_mark,
+    key_with,
+    keyed,
+    keys_of,
+    venue_key,
+)
 
 BUCKETS = 64  # of 5 million tickets each holds 80,000: 20 MB of memory
 SPILL_ROWS = 50_000  # rows in memory before they go to the buckets' files: 20 MB
@@ -273,14 +282,12 @@ class Build:
 
 
 def _chosen(folder: Path, mark: bytes) -> bytes:
-    """The key of this mark, or the one in use. Raises `KeyUnusable`."""
-    keys = keys_of(folder)
-    key = key_with(mark, keys) if mark else keys[0]
-    if key is None:
-        raise KeyUnusable(
-            f"{folder / 'key'}: the list is made with another venue key: give this gate that one"
-        )
-    return key
+    """The key of this mark, or the one in use, which is made where there is none. Raises `KeyUnusable`."""
+    key = venue_key(folder)
+    found = key_with(mark, keys_of(folder)) if mark else key
+    if found is None:
+        raise KeyUnusable(f"{folder / 'key'}: the list is of another venue key: give this gate that one")
+    return found
 
 
 class _Older:
