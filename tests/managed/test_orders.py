@@ -363,3 +363,11 @@ def test_refusals_for_ever_more_reasons_need_no_more_memory() -> None:
         refusals.refused(f"kind {number}", "refused", 1)
     assert len(refusals._kinds) <= KINDS_MAX + 1
     assert len(rows) == KINDS_MAX + 1
+
+
+def test_an_order_that_fails_by_a_fault_of_ours_is_answered_and_the_next_is_done(data: Path) -> None:
+    with bare_gate(data) as bare:
+        reply = bare.give(What.REFRESH)  # the uplink is not there, which no gate at work has
+        assert reply.done is Done.FAILED
+        assert reply.text.startswith("it failed: AssertionError")
+        assert bare.give(What.OPEN_ONCE).done is Done.OBEYED
