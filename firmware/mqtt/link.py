@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from firmware import wire
+from firmware.facts import synchronised
 from firmware.mqtt.broker import (
     PACKET_BYTES_MAX,
     Broker,
@@ -141,7 +142,7 @@ class Link:
         pace: Pace,
         wake: Wake,
         closing: threading.Event,
-        trusted: Callable[[], bool],
+        trusted: Callable[[], bool] = synchronised,
     ) -> None:
         """`closing`, with a wake, breaks off what waits for the broker; `trusted`: our clock is set."""
         self.broker, self._trusted = broker, trusted
