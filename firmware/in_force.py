@@ -62,6 +62,7 @@ class InForce:
         self._settle_s, self._health_s = settle_s, health_s
         self._stored: Stored | None = None
         self._since_s = 0.0
+        self._unproved = False
         self.opening: Opening | None = None
         """What the present gate is opened with."""
         reading = threading.Thread(target=self._read, name="settings", daemon=True)
@@ -110,14 +111,14 @@ class InForce:
         used, self.opening = opening.used, opening
         board = self._board(used) if used is not None and used.board and opening.named.board_file else None
         for old in self._place.glob("board*.toml"):
-            if old != board:
+            if board is None or old not in (board, self._place / BOARD):
                 old.unlink()
         if used is not None and board is not None:
-            write_whole(board, used.board.encode())
-            write_whole(self._place / BOARD, used.board.encode())  # for `gatepost release`
+            _put(board, used.board)
+            _put(self._place / BOARD, used.board)  # for `gatepost release`
         operators = self._folder / OPERATORS.name
         if used is not None and used.operators:
-            write_whole(operators, used.operators.encode())
+            _put(operators, used.operators)
         elif self._stored is not None:
             operators.unlink(missing_ok=True)
 
@@ -158,8 +159,21 @@ class InForce:
                 self._gives_up(trial, lacking)
                 self.reopen(f"settings {trial.version} failed")
             elif not lacking and lasted_s >= self._settle_s:
-                stored.prove()
-                self._complain(f"settings {trial.version} of {trial.by} are good")
+                self._prove(stored, trial)
+
+    def _prove(self, stored: Stored, trial: Version) -> None:
+        """Where the disk does not take it now, it may in a second."""
+        try:
+            stored.prove()
+        except OSError as error:
+            if not self._unproved:
+                self._complain(
+                    f"settings {trial.version} are well, which cannot be written: {error.strerror}"
+                )
+            self._unproved = True
+        else:
+            self._complain(f"settings {trial.version} of {trial.by} are good")
+            self._unproved = False
 
     # --- for the part that takes new ones -------------------------------------------------------------
 
@@ -203,6 +217,13 @@ class InForce:
         with suppress(SettingsError, ValueError):
             board = plain_text(read_text(Path(file))) if file else ""
         return settings, board
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file that is not there, or says something else: a full disk need not take what it has."""
+    data = text.encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_whole(path, data)
 
 
 def _lacking(unit: Unit, well: tuple[str, ...], *, connected: bool) -> Iterator[str]:

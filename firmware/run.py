@@ -111,9 +111,9 @@ def serve(in_force: InForce, data: Path, watchdog: Watchdog, reopen: Reopen, com
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
     kept, standing, done = reopen.kept, dict[str, Order](), True
     while True:
-        in_force.lay_out(opening)
         with ExitStack() as stack:
             try:
+                in_force.lay_out(opening)
                 unit = stack.enter_context(
                     open_unit(
                         opening.settings,
