@@ -35,9 +35,9 @@ GATES_HEARD_MAX = 2_000  # of which the last contact is kept
 # when a thousand gates hear that they lack something, each asks for the same one at the same moment.
 PAGE_SHARED_MS = 1_000
 PAGES_SHARED_MAX = 8  # a megabyte each while they are no bytes yet; gates that ask together are in few places
-# Rows wait so long, once, for an ask that has just come: a person stands there, and both want this process.
-# The row of the ask itself comes right behind it.
-ASK_FIRST_S = 0.005
+# The first row to come waits so long for others. An ask comes together with its own row, and a transaction at
+# that moment takes this process away from it, while a person stands there. Nobody waits for a receipt.
+GATHER_S = 0.004
 IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
@@ -114,8 +114,7 @@ class Relay:
         self._born = born
         self.gates = gates
         self._clock = clock
-        self._asked_s = -math.inf  # when the last ask came
-        self._waited = False  # for it
+        self._since_s = -math.inf  # when a batch came and none was waiting
         self._lock = threading.Lock()
         self._batches: deque[_Waiting] = deque()
         self._batches_bytes = 0
@@ -205,7 +204,6 @@ class Relay:
             ask = wire.decode(arrived.payload, wire.Ask)
             with self._lock:
                 self._heard(where.gate)
-            self._asked_s = self._clock()
             session.acknowledge(arrived)  # at once: who waits for an answer has no use for it much later
             self._asked(where.gate, ask)
             return
@@ -216,6 +214,8 @@ class Relay:
                 self._heard(where.gate)
                 size = self._batches_bytes + len(arrived.payload)
                 full = len(self._batches) >= BATCHES_WAITING_MAX or size > BATCHES_WAITING_BYTES_MAX
+                if not self._batches:
+                    self._since_s = self._clock()
                 if not full:
                     self._batches_bytes = size
                     self._batches.append(_Waiting(where.gate, batch, session, arrived))
@@ -242,9 +242,8 @@ class Relay:
         waiting = self._next()
         if not waiting:
             return IDLE_S
-        left_s = self._asked_s + ASK_FIRST_S - self._clock()
-        self._waited = left_s > 0 and not self._waited
-        if self._waited:
+        left_s = self._since_s + GATHER_S - self._clock()
+        if left_s > 0:
             return left_s
         try:
             stored = self._ledger.store_many([(one.gate, one.batch) for one in waiting], self._now_utc_ms())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -92,6 +93,7 @@ class Desk:
         self.relay = Relay(
             VENUE, self.ledger, self.feed, self.outbox, self.faults,
             lambda: self.now_ms, self.stored.append, lambda: self.connections.append(1),
+            clock=count().__next__,  # nothing waits for more to come
         )  # fmt: skip
 
     def store(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 from firmware import wire
 from firmware.bridge.ask_line import AskLine, ask_subscriptions
 from firmware.bridge.outbox import Outbox
-from firmware.bridge.relay import ASK_FIRST_S, GROUPS, IDLE_S, Relay, subscriptions
+from firmware.bridge.relay import GATHER_S, GROUPS, IDLE_S, Relay, subscriptions
 from tests.bridge.model_gate import VENUE, ModelGate
 from tests.bridge.relays import Desk, TapeSession, desk, topic
 from tests.bridge.test_asking import ask
@@ -78,22 +78,20 @@ def test_both_connections_together_hear_all_and_nothing_twice() -> None:
     assert asked[1] == topic(wire.STATUS, "+")
 
 
-def test_rows_let_an_ask_go_first_that_has_just_come_once(hall: Hall) -> None:
-    hall.ask(1)
+def test_the_first_row_waits_a_moment_for_others_and_no_longer(hall: Hall) -> None:
     hall.row()
-    hall.now_s += ASK_FIRST_S / 2
-    assert hall.store() == pytest.approx(ASK_FIRST_S / 2)
+    assert hall.store() == pytest.approx(GATHER_S)
+    hall.now_s += GATHER_S / 2
+    hall.row()
+    assert hall.store() == pytest.approx(GATHER_S / 2)
     assert hall.relay.rows == 0
-    hall.ask(2)
-    assert hall.store() == 0.0, "asks without end hold up nothing"
-    assert hall.relay.rows > 0
-
-
-def test_rows_wait_for_no_ask_of_before(hall: Hall) -> None:
-    hall.ask(1)
-    hall.row()
-    hall.now_s += ASK_FIRST_S
+    hall.now_s += GATHER_S / 2 + 1e-9
     assert hall.store() == 0.0
     assert hall.relay.rows > 0
-    hall.ask(2)
-    assert hall.store() == IDLE_S, "where there are none"
+    assert hall.store() == IDLE_S
+
+
+def test_an_ask_never_waits_for_that(hall: Hall) -> None:
+    hall.row()
+    hall.ask(1)
+    assert (hall.asked, hall.relay.rows) == ([("north", 1)], 0)
