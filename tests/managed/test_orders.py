@@ -18,6 +18,7 @@ from firmware.managed.orders import FILE, WAITED_S_MAX
 from firmware.managed.refusals import KINDS_MAX, Refusals
 from firmware.replay import Replay
 from firmware.wire import Done, What
+from hal.fake import Person
 from tests.brokers import RunningBroker, mosquitto_broker
 from tests.gate_bench import data_directory
 from tests.managed.operated import ANN, BOB, Clock, Hand, bare_gate, hand_at, know, managed_gate
@@ -61,6 +62,13 @@ def test_an_order_opens_one_lane_once_and_its_row_names_who_gave_it(gate: Runnin
     assert "ann: open_once" in gate.texts("order")
     assert gate.board.tape.values("north", "relay") == []
     assert gate.scan("T1") is Verdict.ADMITTED
+
+
+def test_somebody_who_is_through_before_anybody_looks_was_let_in(gate: RunningGate, hand: Hand) -> None:
+    gate.board.fakes["north"].turnstile.usual = Person("through")
+    reply = hand.give("a", What.OPEN_ONCE, lane="north")
+    assert reply.done is Done.OBEYED
+    assert reply.text in ("lane north: open", "lane north: opened")
 
 
 def test_an_order_without_a_lane_is_for_all_of_them(gate: RunningGate, hand: Hand) -> None:
