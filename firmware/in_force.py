@@ -77,6 +77,8 @@ class InForce:
         try:
             stored = Stored(self._folder, enrolment)
             stored.begin()
+        except NotADirectoryError:  # the data is no folder: the gate says so where it opens it
+            return
         except OSError as error:
             self._complain(f"{self._folder}: {error.strerror}: the settings of {self.config} are in use")
             return

@@ -1,83 +1,26 @@
 """The `gatepost` command from outside: what it prints where, its exit codes, one clear line for a mistake."""
 
 import errno
-import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from firmware import beside, cli
+from firmware import cli
 from firmware.catalogue import CatalogueBusy
-from firmware.row import Row, row_id
 from firmware.rows import Unwritable
 from firmware.show_journal import FIELDS
-from tests.commands import PATIENCE_S, Running, run
-from tests.core.samples import at
-from tests.journals import open_journal
+from tests.commands import PATIENCE_S, run
+from tests.doors import LIST, Door, on_terminal, only_line, open_door
 
 HEAVY = {"lmdb", "msgspec", "rich", "serial", "sqlite3", "tomllib", "zoneinfo"}
-LIST = "code,ticket_id\nA,id-A\nB,id-B\n"
-
-
-class Door:
-    """A gate with one lane on a data directory of its own; its reader is a pipe with a name."""
-
-    def __init__(self, folder: Path, lane: str = "") -> None:
-        self.data, self.config, self.list = folder / "data", folder / "gate.toml", folder / "list.csv"
-        codes = folder / "codes"
-        os.mkfifo(codes)
-        self._codes = os.open(codes, os.O_RDWR)  # both ways, so that neither side waits for the other
-        reader = f'[[lane.reader]]\nkind = "lines"\npath = "{codes}"\n'
-        self.config.write_text(f'[[lane]]\nname = "north"\n{lane}\n{reader}')
-        self.write(LIST)
-
-    def write(self, text: str) -> None:
-        """Another list."""
-        self.list.write_text(text)
-
-    def scan(self, code: str) -> None:
-        """Hold a code to the reader."""
-        os.write(self._codes, code.encode() + b"\n")
-
-    def gate(self) -> Running:
-        """Start the gate."""
-        return Running("gate", "--config", self.config, "--data", self.data)
-
-    def follow(self) -> Running:
-        """Watch its journal."""
-        return Running("journal", "--data", self.data, "--follow")
-
-    def put(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Import its list."""
-        return run("import", self.list, "--data", self.data, *options)
-
-    def rows(self) -> list[dict[str, object]]:
-        """Its journal."""
-        return [json.loads(line) for line in run("journal", "--data", self.data).stdout.splitlines()]
-
-    def close(self) -> None:
-        os.close(self._codes)
-
-
-@contextmanager
-def open_door(lane: str = "") -> Iterator[Door]:
-    """Gone after the test: a journal reserves 34 MB when it is made."""
-    with TemporaryDirectory() as folder:
-        door = Door(Path(folder), lane)
-        yield door
-        door.close()
 
 
 @pytest.fixture
@@ -91,30 +34,6 @@ def blind_door() -> Iterator[Door]:
     """Nobody sees who walks through, so an opening lasts its whole time."""
     with open_door("sensor = false\nunlock_ms = 30000") as door:
         yield door
-
-
-@pytest.fixture(scope="module")
-def visited() -> Iterator[Door]:
-    """A gate that has seen a person, a second one with a copy, and a code that tries to change terminals."""
-    with open_door() as door:
-        assert door.put().returncode == 0
-        with door.gate() as gate:
-            gate.err.expect("ready")
-            with door.follow() as journal:
-                for code, kind in (("A", "passage"), ("nobody\x1b[31m", "scan"), ("A", "scan")):
-                    door.scan(code)
-                    journal.out.expect(f'"kind": "{kind}"')
-            gate.signal(signal.SIGTERM)
-            assert gate.end() == 0
-        yield door
-
-
-def only_line(found: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a complaint."""
-    assert found.stdout == ""
-    (line,) = found.stderr.splitlines()
-    assert line.startswith("gatepost: ")
-    return line
 
 
 # --- the command itself ------------------------------------------------------------------------------
@@ -136,7 +55,7 @@ def test_every_command_explains_itself(command: str) -> None:
         "fleet": "init",
         "enrol": "--settings",
         "order": "--fleet",
-        "settings": "--fleet",
+        "settings": "apply",
         "watch": "--fleet",
     }
     assert wanted.get(command, "--data") in helped.stdout
@@ -445,159 +364,3 @@ def test_an_import_into_a_terminal_shows_how_far_it_is(door: Door) -> None:
     assert code == 0
     assert "reading the list" in shown
     assert "20,000 new" in shown
-
-
-def on_terminal(*arguments: str) -> tuple[str, int]:
-    """Run a command on a terminal of its own: all that it writes there, and its exit code."""
-    near, far = os.openpty()
-    command = [sys.executable, "-m", "firmware.cli", *arguments]
-    environment = {**os.environ, "TZ": "UTC", "TERM": "xterm", "COLUMNS": "150"}
-    process = subprocess.Popen(command, stdin=far, stdout=far, stderr=far, env=environment)
-    os.close(far)
-    said = b""
-    try:
-        while data := os.read(near, 65536):
-            said += data
-    except OSError:  # how Linux reports the end of a terminal
-        pass
-    os.close(near)
-    return said.decode(), process.wait()
-
-
-# --- replay ------------------------------------------------------------------------------------------
-
-
-def test_a_replay_counts_what_it_did(visited: Door) -> None:
-    found = run("replay", "--data", visited.data)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert re.fullmatch(r"rows: 5 in 1 epochs, 4 replayed, 0 different; [\d,]+ rows/s\n", found.stdout)
-    chosen = run("replay", "--data", visited.data, "--epoch", "1", "--lane", "north")
-    assert "4 replayed" in chosen.stdout
-
-
-def test_a_replay_of_a_changed_journal_names_the_row(visited: Door, tmp_path: Path) -> None:
-    folder = tmp_path / "copy" / "journal"
-    folder.mkdir(parents=True)
-    whole = (visited.data / "journal" / "journal.db").read_bytes()
-    assert b"unknown" in whole
-    (folder / "journal.db").write_bytes(whole.replace(b"unknown", b"blocked"))
-    found = run("replay", "--data", tmp_path / "copy")
-    assert (found.returncode, found.stderr) == (1, "")
-    first, *_, summary = found.stdout.splitlines()
-    assert first.startswith("row 1.4 (lane north, scan): row 1.4 was changed")
-    assert "the row itself: the core asks for record scan unknown" in first
-    assert " 0 different" not in summary
-
-
-def test_a_replay_of_a_journal_that_is_wrong_throughout_tells_how_many_more(tmp_path: Path) -> None:
-    with open_journal(tmp_path / "journal") as journal:
-        for _ in range(beside.DIFFERENCES_SHOWN + 20):
-            journal.note(Row("fault", "", at(0), text="noise"))
-    with closing(sqlite3.connect(tmp_path / "journal" / "journal.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE row SET digest = x'00'")
-    *_, last, more, summary = run("replay", "--data", tmp_path).stdout.splitlines()
-    assert last.startswith(f"row 1.{beside.DIFFERENCES_SHOWN} (fault): ")
-    assert more == "... and 21 more"
-    assert "71 different" in summary
-
-
-def test_a_replay_says_what_retention_has_dropped(tmp_path: Path) -> None:
-    with open_journal(tmp_path / "journal") as journal:
-        for _ in range(5):
-            journal.note(Row("fault", "", at(0), text="noise"))
-    with closing(sqlite3.connect(tmp_path / "journal" / "journal.db", isolation_level=None)) as connection:
-        connection.execute("DELETE FROM row WHERE id IN (?, ?)", (row_id(1, 2), row_id(1, 3)))
-        connection.execute("INSERT INTO meta VALUES ('retained_from', ?)", (row_id(1, 4),))
-    found = run("replay", "--data", tmp_path)
-    assert found.returncode == 0
-    assert found.stdout.splitlines()[0] == "rows before 1.4 were dropped by retention"
-
-
-@pytest.mark.parametrize(
-    ("option", "told"),
-    [(("--epoch", "7"), "no epoch 7"), (("--lane", "west"), 'no lane "west" in this journal: it has north')],
-)
-def test_a_replay_of_what_is_not_there_is_wrong_use(
-    visited: Door, option: tuple[str, str], told: str
-) -> None:
-    found = run("replay", "--data", visited.data, *option)
-    assert found.returncode == 2
-    assert told in only_line(found)
-
-
-def test_a_replay_works_beside_a_live_gate(door: Door) -> None:
-    with door.gate() as gate:
-        gate.err.expect("ready")
-        assert run("replay", "--data", door.data).stdout.startswith("rows: 1 in 1 epochs")
-        gate.signal(signal.SIGTERM)
-        assert gate.end() == 0
-
-
-# --- journal -----------------------------------------------------------------------------------------
-
-
-def test_a_journal_in_a_pipe_is_one_json_object_a_row(visited: Door) -> None:
-    rows = visited.rows()
-    assert [row["kind"] for row in rows] == ["began", "scan", "passage", "scan", "scan"]
-    assert [row["verdict"] for row in rows] == [None, "admitted", None, "unknown", "used"]
-    assert rows[3]["code"] == "nobody\x1b[31m"
-    assert all(tuple(row) == tuple(FIELDS) for row in rows)
-
-
-def test_a_journal_on_a_terminal_is_a_table(visited: Door) -> None:
-    shown, code = on_terminal("journal", "--data", str(visited.data), "--last", "2")
-    assert code == 0
-    head, unknown, used = shown.splitlines()
-    assert head.split()[:4] == ["row", "time", "lane", "way"]
-    assert "unknown code" in unknown
-    assert "used: entered" in used
-    assert "\x1b" not in shown
-
-
-def test_a_journal_on_a_terminal_can_be_json_all_the_same(visited: Door) -> None:
-    shown, code = on_terminal("journal", "--data", str(visited.data), "--json", "--lane", "north")
-    assert code == 0
-    assert len([json.loads(line) for line in shown.splitlines()]) == 4
-    assert "\x1b" not in shown
-
-
-def test_a_journal_is_told_in_the_time_of_the_gate(visited: Door) -> None:
-    config = visited.config.with_name("tokyo.toml")
-    config.write_text('[gate]\ntimezone = "Asia/Tokyo"\n')
-    arguments = ("journal", "--data", str(visited.data), "--last", "1", "--config", str(config))
-    there, _ = on_terminal(*arguments)
-    here = json.loads(run(*arguments).stdout)["time"]
-    hour = (int(here[11:13]) + 9) % 24
-    assert f" {hour:02}{here[13:23]}" in there
-
-
-@pytest.mark.parametrize(
-    ("name", "offset_h"),
-    [("Asia/Tokyo", 9), (":Asia/Tokyo", 9), ("Mars/Base", None), ("../../x", None), ("", None)],
-)
-def test_without_settings_the_time_is_that_of_this_machine(
-    name: str, offset_h: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TZ", name)
-    offset = datetime(2027, 1, 1, tzinfo=beside.local_timezone()).utcoffset()
-    assert offset is not None
-    assert offset_h is None or offset == timedelta(hours=offset_h)
-
-
-def test_following_ends_quietly_on_ctrl_c(visited: Door) -> None:
-    with Running("journal", "--data", visited.data, "--follow") as journal:
-        journal.out.expect('"seq": 5')
-        journal.signal(signal.SIGINT)
-        assert journal.end() == 130
-        assert journal.err.rest() == []
-
-
-def test_following_ends_quietly_when_nobody_reads_any_more(visited: Door) -> None:
-    command = [sys.executable, "-m", "firmware.cli", "journal", "--data", str(visited.data), "--follow"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as journal:
-        assert journal.stdout is not None
-        assert journal.stderr is not None
-        assert journal.stdout.readline()
-        journal.stdout.close()
-        assert journal.wait(30) == 141
-        assert journal.stderr.read() == b""
