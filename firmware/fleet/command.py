@@ -15,6 +15,7 @@ from firmware.signing import Role
 
 DONE, FINDING = 0, 1  # as in `firmware.cli`
 ETC = Path("/etc/gatepost")
+TELL_OPERATORS = "gatepost settings apply '*' --operators"
 
 
 class WrongUse(Exception):
@@ -179,7 +180,7 @@ def run_operator(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     made = init.add_operator(folder, arguments.name, Role(arguments.role), datetime.now(UTC))
     print(f"{made.name} is a {made.role}, key {made.key}: {folder / 'operators'}/{made.name}.*")
-    print("bundles from now on know this key; gates that are at work learn it with: gatepost settings apply")
+    print(f"bundles from now on know this key; gates that are at work learn it with: {TELL_OPERATORS}")
     return DONE
 
 
@@ -227,9 +228,7 @@ def run_revoke(arguments: argparse.Namespace) -> int:
         print(f'gate "{arguments.gate}" is revoked: certificates {count}; its bundle counts no more')
     else:
         enrol.revoke_operator(folder, arguments.operator, now)
-        print(
-            f"{arguments.operator} is revoked; gates that are at work learn it with: gatepost settings apply"
-        )
+        print(f"{arguments.operator} is revoked; gates that are at work learn it with: {TELL_OPERATORS}")
     for place, host in (("broker", fleet.host), ("cloud", fleet.cloud)):
         if host:
             path = folder / place / "crl.pem"

@@ -136,7 +136,7 @@ def run_diff(
     arguments: argparse.Namespace, say: Callable[[str], None], complain: Callable[[str], None]
 ) -> int:
     """What would change. Comments and order of a file make no difference."""
-    if arguments.gate == ALL:
+    if arguments.gate.endswith(ALL):
         raise WrongUse("a file is compared with one gate: name it")
     wanted = _sending(arguments)
     with _line(arguments, reports := Reports()) as line:
@@ -276,9 +276,11 @@ def _next_version(folder: Path, gate: str, known: wire.ReportedSettings) -> int:
 
 
 def _line(arguments: argparse.Namespace, reports: Reports) -> OperatorLine:
+    fleet = fleets.load(arguments.fleet)
+    if arguments.gate == f"{fleet.venue}/{ALL}":  # as `gatepost order` takes it
+        arguments.gate = ALL
     if arguments.gate != ALL and not NAME.fullmatch(arguments.gate):
         raise WrongUse(f"{arguments.gate!r} is no gate's name: a gate is called as in its gate.toml")
-    fleet = fleets.load(arguments.fleet)
     broker = fleets.operator_broker(arguments.fleet, fleet, arguments.who)
     return OperatorLine(broker, fleet.venue, arguments.who, (wire.REPORTED,), reports.hear)
 

@@ -69,7 +69,9 @@ def test_settings_are_shown_compared_and_applied(desk: Desk) -> None:
         "a: version 1 good: in use, and the gate is in health with them\n",
     ), done.stderr
     assert desk.settings("diff", "a", "--settings", wanted).returncode == 0
-    assert desk.settings("show", "*").stdout == "a: version 1 in use; good\n"
+    for everyone in ("*", "arena/*"):
+        assert desk.settings("show", everyone).stdout == "a: version 1 in use; good\n"
+    assert "compared with one gate" in desk.settings("diff", "arena/*", "--settings", wanted).stderr
     assert desk.gates.do("scan", code="T0", lane="north")
     assert texts(desk.venue.data / "a")[-1] == "settings 1 of ann: good"
 
