@@ -10,6 +10,7 @@ import pytest
 
 from firmware.catalogue import Catalogue
 from firmware.venue_key import digest_of, keyed, read_key
+from tests.commands import run
 from tests.fleet.journey import JourneyGate, Venue, fetched, until
 
 FIVE = ("a", "b", "c", "d", "e")
@@ -78,6 +79,9 @@ def all_of_them_let_people_in(venue: Venue) -> None:
 
 def all_of_them_are_seen(venue: Venue) -> None:
     venue.until_all_are_well(FIVE)
+    table = run("watch", "--fleet", venue.fleet, "--as", "ann", "--once").stdout.splitlines()
+    assert table[0].split()[:3] == ["gate", "state", "faults"]
+    assert [line.split()[0] for line in table[1:]] == list(FIVE)
     until(lambda: venue.metrics("gatepost_gate_up") == dict.fromkeys(FIVE, 1.0), "all are up")
     until(lambda: min(venue.metrics("gatepost_gate_tickets").values()) > 0, "all tell of their tickets")
     until(lambda: fetched(venue.health_port, "/health")[0] == 200, "the bridge is well")
@@ -101,6 +105,8 @@ def orders_are_obeyed_or_refused_by_role(venue: Venue) -> None:
     assert b.scan(venue.person()) == "shut"
     table = venue.order("*", "normal")
     assert [line.split()[:2] for line in table] == [[name, "obeyed"] for name in FIVE]
+    for what in ("identify", "alarm_drill", "normal", "doctor"):
+        assert venue.order("d", what)[0].split()[:2] == ["d", "obeyed"], what
     venue.someone_enters(*FIVE)
 
 
