@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from firmware.config import Settings, SettingsError, parse
+from firmware.config.board import board_settings
 from firmware.signing import OperatorsUnusable, Role, operators_of
-from firmware.unit import board_settings
 from hal import wiring
 from hal.board import SettingError, built_lanes
 from hal.wired_lanes import GpioLaneSettings, check_lanes

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from firmware.config import SettingsError
+from firmware.config.board import board_settings
 from firmware.core.events import Cause, Order
 from firmware.core.states import FREED
 from firmware.faults import Faults, faults_of
@@ -23,7 +24,7 @@ from firmware.gate import Gate
 from firmware.in_force import InForce, Opening
 from firmware.kept import Kept
 from firmware.row import Row
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from firmware.watchdog import Watchdog
 
 DONE = 0  # as in `firmware.cli`

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from firmware.aftermath import NOTHING_LEFT, asks_left, unacknowledged
 from firmware.catalogue import Catalogue
 from firmware.config import LaneSettings, Settings
+from firmware.config.board import board_settings
 from firmware.core.ticket import Moment, Setup, Verdict
 from firmware.device import device
 from firmware.doctor.machine import Machine
@@ -314,21 +315,6 @@ def _brokers(settings: Settings, data: Path) -> "tuple[Broker, ...]":
     from firmware.mqtt import opened, with_identity
 
     return tuple(opened(with_identity(broker, data)) for broker in settings.brokers)
-
-
-def board_settings(settings: Settings) -> dict[str, object]:
-    """What the board must know: its file, where it has one, and the lanes."""
-    lanes = [_lane_of_board(lane.setup) for lane in settings.lanes]
-    if not settings.board_file:
-        return {"lanes": lanes}
-    for lane, (setup, _) in zip(lanes, settings.lanes, strict=True):
-        lane["unlock_ms"] = setup.unlock_ms  # its guard ends what the loop has forgotten
-    return {"file": settings.board_file, "lanes": lanes}
-
-
-def _lane_of_board(setup: Setup) -> dict[str, object]:
-    ways = ("in", "out") if setup.direction is None else (setup.direction.value,)
-    return {"name": setup.name, "ways": ways, "sensor": "way" if setup.sensor else "none"}
 
 
 def _named_readers(settings: Settings) -> list[tuple[str, Mapping[str, object]]]:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from firmware.catalogue import Catalogue, Upsert
 from firmware.config import parse
+from firmware.config.board import board_settings
 from firmware.core.ticket import Ticket
 from firmware.hold import Held
 from firmware.row import Row
 from firmware.shots import Shot
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from hal.board import open_board
 from hal.fake import FakeBoard, Person
 from hal.tape import Edge

@@ -11,11 +11,12 @@ import pytest
 
 from firmware.catalogue import Build, Catalogue, Upsert
 from firmware.config import parse
+from firmware.config.board import board_settings
 from firmware.core.ticket import Ticket, Verdict
 from firmware.faults import faults_of
 from firmware.hold import hold
 from firmware.shots import Shot
-from firmware.unit import Refused, board_settings, open_unit
+from firmware.unit import Refused, open_unit
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.fake_parts import FakeReader
 from hal.schedule import VirtualTime

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from firmware.catalogue.folder import mark_of_current
 from firmware.config import Settings, load
+from firmware.config.board import board_settings
 from firmware.core.movements import inside
 from firmware.core.ticket import Moment, Perimeter
 from firmware.demo import pipe, tickets
@@ -31,7 +32,7 @@ from firmware.hold import hold
 from firmware.lists import import_list
 from firmware.rows import RowReader
 from firmware.shots import Shot
-from firmware.unit import Readers, Refused, Unit, board_settings, open_unit
+from firmware.unit import Readers, Refused, Unit, open_unit
 from hal.board import open_board, open_reader
 from hal.fake import FakeBoard
 from hal.frames import LENGTH_LIMIT

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Self
 
 from firmware.config import Settings
+from firmware.config.board import board_settings
 from firmware.mqtt import Pace
 from firmware.shots import Shot
 from firmware.signals import reason
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from hal.board import open_board
 from hal.ports import Code
 

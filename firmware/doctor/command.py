@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from firmware.config import Settings, load
+from firmware.config.board import board_settings
 from firmware.doctor.bench import Bench
 from firmware.doctor.check import Check, Verdict, as_json, as_lines, count, worst
 from firmware.doctor.codes import READ_S, read_codes
@@ -20,7 +21,6 @@ from firmware.doctor.machine import Machine
 from firmware.doctor.stores import running
 from firmware.doctor.watch import watch
 from firmware.hold import Held, hold
-from firmware.unit import board_settings
 from hal.board import open_board
 from hal.ports import Board, Colour, Way
 

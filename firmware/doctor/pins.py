@@ -7,13 +7,13 @@ from contextlib import closing
 from typing import NamedTuple, Protocol, TypeAlias
 
 from firmware.config import Settings
+from firmware.config.board import board_settings
 from firmware.doctor import findings
 from firmware.doctor.check import Check
 from firmware.doctor.chips import AskChip, Chip
 from firmware.doctor.machine import Machine
 from firmware.doctor.stores import Running
 from firmware.doctor.user import group_of, user_name
-from firmware.unit import board_settings
 from hal import wiring
 from hal.board import SettingError, built_lanes
 from hal.wired_lanes import GpioLaneSettings, check_lanes

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from firmware.config import load
+from firmware.config.board import board_settings
 from firmware.core.ticket import NO_HISTORY, Status
 from firmware.shots import Shot, Shots
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from hal.board import open_board
 from hal.ports import Code
 from tests.bench.figures import PACE

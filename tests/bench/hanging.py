@@ -21,9 +21,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from firmware.config import parse
+from firmware.config.board import board_settings
 from firmware.core.ticket import Setup
 from firmware.rows import RowReader
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from hal.board import open_board
 from hal.fake import FakeBoard
 from hal.ports import Code

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from firmware.config import parse
+from firmware.config.board import board_settings
 from firmware.core.lane import begin, step
 from firmware.core.ticket import Direction, Moment
 from firmware.gate import Gate
 from firmware.shots import Shot
-from firmware.unit import Unit, board_settings, open_unit
+from firmware.unit import Unit, open_unit
 from hal.board import open_board
 from hal.ports import Code
 from tests.bench import world

@@ -1,6 +1,7 @@
 """`gatepost settings` as an engineer gives it: through TLS and the access list, to a gate in a process."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,10 @@ def test_a_gate_that_is_not_connected_finds_its_settings_when_it_comes(desk: Des
         assert gates.end() == 0
     rows = read_rows(desk.venue.data / "a")
     assert [found.row.verdict for found in rows if found.row.kind == "scan"] == [Verdict.ADMITTED]
+
+
+def test_settings_are_checked_and_sent_without_the_libraries_of_a_gate() -> None:
+    program = "import sys; import firmware.fleet.settings_command; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "firmware.check_settings" in loaded.stdout.split()
+    assert {"lmdb", "rich", "serial", "gpiozero", "lgpio", "evdev"} & set(loaded.stdout.split()) == set()
