@@ -34,6 +34,7 @@ WAIT_S = 15  # for replies: a card that is busy takes a second to keep an order'
 DOCTOR_S = 75  # a gate gives its doctor a minute
 WAIT_S_MAX = 600
 COUNTER_DIGITS_MAX = 19
+PERHAPS_OPENED = "has connected anew, it is said: see that the lane is locked, then give the order again"
 NOT_CONNECTED = "is not connected: look at its power and its network, and see gatepost watch"
 
 MEANINGS = {
@@ -180,16 +181,27 @@ def give(
     births: dict[str, wire.Presence],
     wait_s: float,
 ) -> list[Said]:
-    """Give it to each of these gates, and wait. One that has connected anew meanwhile is told once more."""
+    """Give it to each of these gates, and wait. One that has connected anew meanwhile is told once more.
+
+    What the broker says of a gate, and that an order was stale, is signed by nobody. So only another epoch or
+    connection counts, for which the first order is not good; and a lane is not opened a second time.
+    """
     said = _give(line, replies, operator, wish, births, wait_s)
+    if wish.what is What.OPEN_ONCE:
+        return [each._replace(text=PERHAPS_OPENED) if each.done is Done.STALE else each for each in said]
     now = line.births()
-    stale = {
+    anew = {
         each.gate: now[each.gate]
         for each in said
-        if each.done is Done.STALE and now.get(each.gate, births[each.gate]) != births[each.gate]
+        if each.done is Done.STALE and each.gate in now and _life(now[each.gate]) != _life(births[each.gate])
     }
-    again = _give(line, replies, operator, wish, stale, wait_s) if stale else []
-    return [each for each in said if each.gate not in stale] + again
+    again = _give(line, replies, operator, wish, anew, wait_s) if anew else []
+    return [each for each in said if each.gate not in anew] + again
+
+
+def _life(born: wire.Presence) -> tuple[int, str, int]:
+    """What an order is bound to."""
+    return born.epoch, born.random, born.connection
 
 
 def _give(

@@ -10,16 +10,26 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from firmware import wire
 from firmware.demo.network import free_port
 from firmware.fleet import folder as fleets
 from firmware.fleet import init
-from firmware.fleet.operator_line import OperatorLine
-from firmware.fleet.order_command import Said, lines, next_counter
+from firmware.fleet.operator_line import Heard, OperatorLine
+from firmware.fleet.order_command import (
+    PERHAPS_OPENED,
+    Operator,
+    Replies,
+    Said,
+    Wish,
+    give,
+    lines,
+    next_counter,
+)
 from firmware.mqtt import Publication
-from firmware.signing import Role
+from firmware.signing import Role, key_id
 from firmware.unit import OPERATORS
 from firmware.wire import Done, What
 from tests.brokers import LIMIT_S, QUICK, RunningBroker, mosquitto_broker
@@ -153,6 +163,59 @@ def test_a_reply_in_another_key_s_name_or_to_another_order_is_none(venue: Venue)
             assert session.publish(publication)
         bridge.wait(lambda: not session.in_flight)
         assert venue.order("a", "shut", "--wait", "1").returncode == 1
+
+
+class LyingBroker(OperatorLine):
+    """The line to one that hands each order over, says that it was stale, and lies about the gate."""
+
+    def __init__(self, venue: Venue, **otherwise: object) -> None:
+        private = fleets.operator_key(venue.fleet, "ann")
+        self.operator = Operator(venue.fleet, "arena", "ann", private)
+        self.replies = Replies(key_id(private.public_key()))
+        super().__init__(venue.broker.address, "arena", "ann", (wire.REPLY,), self.replies.hear)
+        self.first = wire.Presence(online=True, epoch=3, connection=1, random="00", release="1.0")
+        self.told = {"a": self.first}
+        self.otherwise = msgspec.structs.replace(self.first, **otherwise)
+        self.orders: list[wire.Order] = []
+
+    def births(self) -> dict[str, wire.Presence]:
+        """What it likes, once it has an order."""
+        return self.told
+
+    def send(self, topic: wire.Topic, gate: str, message: wire.Message, within_s: float = 0) -> None:
+        """Take an order."""
+        assert isinstance(message, wire.Signed)
+        order = wire.decode(message.signed, wire.Order)
+        self.orders.append(order)
+        self.told = {gate: self.otherwise}
+        reply = wire.Reply(key=order.key, counter=order.counter, done=Done.STALE, text="of another one")
+        self.replies.hear(Heard(gate, wire.REPLY, reply, retained=False))
+
+    def give(self, what: What) -> list[Said]:
+        """The command's work."""
+        return give(self, self.replies, self.operator, Wish(what), {"a": self.first}, 1)
+
+
+@pytest.mark.parametrize("otherwise", [{"release": "1.1"}, {"epoch": 4}, {"random": "01"}, {"connection": 2}])
+def test_a_broker_that_lies_has_no_second_opening_signed(venue: Venue, otherwise: dict[str, object]) -> None:
+    with LyingBroker(venue, **otherwise) as broker:
+        (said,) = broker.give(What.OPEN_ONCE)
+    assert len(broker.orders) == 1
+    assert (said.done, said.text) == (Done.STALE, PERHAPS_OPENED)
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "count"),
+    [({}, 1), ({"release": "1.1"}, 1), ({"epoch": 4}, 2), ({"random": "01"}, 2), ({"connection": 2}, 2)],
+)
+def test_another_order_is_given_once_more_only_to_a_gate_that_has_connected_anew(
+    venue: Venue, otherwise: dict[str, object], count: int
+) -> None:
+    with LyingBroker(venue, **otherwise) as broker:
+        (said,) = broker.give(What.SHUT)
+    assert said.done is Done.STALE
+    assert len({(order.epoch, order.random, order.connection) for order in broker.orders}) == count
+    assert len(broker.orders) == count
 
 
 @pytest.mark.parametrize(
