@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import (
@@ -99,7 +99,7 @@ def requested(request: bytes, name: str) -> ec.EllipticCurvePublicKey:
         key = found.public_key()
         names = [each.value for each in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         signed = found.is_signature_valid
-    except (ValueError, InvalidSignature, x509.InvalidVersion) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise NoRequest(f"it is no certificate request ({type(error).__name__})") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise NoRequest("its key is not on P-256")

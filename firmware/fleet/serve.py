@@ -80,7 +80,9 @@ class Serving:
         try:
             self._answer(session, arrived)
         except (OSError, stored.FleetUnusable) as error:  # a full disk: the gate asks again
-            self._complain(f"a request could not be answered: {error}")
+            self._tell(f"a request could not be answered: {error}")
+        except Exception as error:  # whatever one request or one gate's file brings about, others are served
+            self._tell(f"a request on {arrived.topic} could not be answered: {type(error).__name__}: {error}")
         finally:
             session.acknowledge(arrived)
 

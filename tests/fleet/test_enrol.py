@@ -28,6 +28,10 @@ from firmware.signing import Role
 from firmware.venue_key import venue_key
 from tests.fleet.fleets import DAY, NOW, bundle, made_fleet, request
 
+# As they stand in a request (DER): id-ecPublicKey, prime256v1, ecdsa-with-SHA256, version 1.
+KEY_KIND, CURVE = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06082a8648ce3d030107")
+SIGNED_HOW, VERSION = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("020100")
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
@@ -130,9 +134,14 @@ def test_what_is_no_request_with_a_key_of_ours_is_refused(fleet: Path) -> None:
         wrong_curve.public_bytes(Encoding.DER),
         wrong_kind.public_bytes(Encoding.DER),
         changed,
+        good.replace(KEY_KIND, KEY_KIND[:-1] + b"\x7f"),
+        good.replace(CURVE, CURVE[:-1] + b"\x7f"),
+        good.replace(SIGNED_HOW, SIGNED_HOW[:-1] + b"\x7f"),
+        good.replace(VERSION, VERSION[:-1] + b"\x09", 1),
         b"",
         b"0",
     ):
+        assert found != good
         decision = decide(fleet, "north", wire.IdentityRequest(found, token), NOW)
         assert decision.came is Came.REFUSED
         assert decision.answer.certificate == ""
