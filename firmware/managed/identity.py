@@ -15,7 +15,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -88,7 +88,10 @@ class Folder(NamedTuple):
         if not path.exists():
             made = ec.generate_private_key(ec.SECP256R1())
             write_whole(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        found = load_pem_private_key(path.read_bytes(), password=None)
+        try:
+            found = load_pem_private_key(path.read_bytes(), password=None)
+        except (TypeError, UnsupportedAlgorithm) as error:  # it has a password, or is of a kind of its own
+            raise ValueError(f"{path}: {error}: enrol this gate anew") from None
         if not isinstance(found, ec.EllipticCurvePrivateKey):
             raise ValueError(f"{path}: is no key of ours: enrol this gate anew")
         return found
@@ -107,9 +110,10 @@ class Folder(NamedTuple):
             authority = x509.load_pem_x509_certificate((self.path / "ca.pem").read_bytes())
             names = [each.value for each in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
             found.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature) as error:
+            public_key = found.public_key()
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise NotOurs(f"what came is no certificate of our authority ({type(error).__name__})") from None
-        if found.public_key() != self.key().public_key() or names != [gate]:
+        if public_key != self.key().public_key() or names != [gate]:
             raise NotOurs("the certificate that came is for another key or name")
         return Certificate(pem, found.not_valid_before_utc, found.not_valid_after_utc)
 
@@ -197,6 +201,9 @@ class Identity:
                     self._look_after(self._certificate)
             except (OSError, ValueError) as error:  # a disk that is full, a file that somebody damaged
                 self._trouble = f"the certificate cannot be had: {error}"
+                self._over.wait(self._ask_s)
+            except Exception as error:  # nothing that somebody sends ends this thread, for no other renews
+                self._trouble = f"the certificate cannot be had: {type(error).__name__}: {error}"
                 self._over.wait(self._ask_s)
 
     def _enrol(self) -> None:

@@ -1,6 +1,7 @@
 """A gate gets its certificate, keeps it, and renews it: real brokers from the deploy files, real TLS."""
 
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from firmware import wire
 from firmware.config import parse
@@ -29,6 +31,7 @@ from tests.test_deploy_brokers import Place, make_fleet, set_up
 
 NOW = datetime.now(UTC)
 ASK_S = 0.3
+BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 class Venue(NamedTuple):
@@ -268,6 +271,16 @@ def answers_that_are_not_ours(venue: Venue, data: Path) -> Iterator[wire.Identit
     ):
         made = issued(issuer, public, name, Use.CLIENT, NOW, GATE_LIFE * 2)
         yield wire.IdentityAnswer(pem(made).decode())
+    good = issued(ours, key.public_key(), "north", Use.CLIENT, NOW, GATE_LIFE * 2).public_bytes(Encoding.DER)
+    for there, instead in (
+        ("a003020102", "a003020107"),  # a version that does not exist
+        ("06082a8648ce3d040302", "06082a8648ce3d04037f"),  # signed in a way that nobody knows
+        ("06072a8648ce3d0201", "06072a8648ce3d027f"),  # a key of an unknown kind
+        ("06082a8648ce3d030107", "06082a8648ce3d03017f"),  # on an unknown curve
+    ):
+        odd = good.replace(bytes.fromhex(there), bytes.fromhex(instead))
+        assert odd != good
+        yield wire.IdentityAnswer(f"{BEGIN}\n{b64encode(odd).decode()}\n{END}\n")
     yield wire.IdentityAnswer("x")
     yield wire.IdentityAnswer()
 
@@ -281,7 +294,42 @@ def test_a_forged_certificate_is_not_taken(venue: Venue, tmp_path: Path) -> None
         with identity(data, notes) as part:
             part.take(wire.IDENTITY_ANSWER, wire.encode(forged), False)
             until(part._answers.empty)
+            part.take(wire.IDENTITY_ANSWER, wire.encode(wire.IdentityAnswer()), False)
+            until(part._answers.empty)  # it goes on, and takes the next
         assert (data / "identity" / "gate.pem").read_bytes() == before
+
+
+def test_a_fault_of_ours_is_told_and_the_gate_asks_again(venue: Venue, tmp_path: Path) -> None:
+    data, told, go_on = new_gate(venue, tmp_path / "north"), list[str](), threading.Event()
+
+    def note(text: str) -> None:
+        if not go_on.is_set():
+            raise RuntimeError("a fault of ours")
+        told.append(text)
+
+    part = Identity(data, "north", lambda: int(NOW.timestamp() * 1000), note, lambda: True, QUICK, ASK_S)
+    with at_work(venue.serving()), part:
+        until(lambda: "RuntimeError: a fault of ours" in part.faults().get("certificate", ""))
+        go_on.set()
+        until(lambda: part.faults() == {})
+    assert "certificate is here" in told[-1]
+
+
+def test_a_damaged_file_of_one_gate_keeps_no_other_from_its_certificate(venue: Venue, tmp_path: Path) -> None:
+    north, south = (new_gate(venue, tmp_path / gate, gate) for gate in ("north", "south"))
+    folder = Folder(north / "identity")
+    asked = wire.encode(folder.request("north"))
+    ear, topic = Ear(), wire.address(wire.IDENTITY_REQUEST, "arena", "north")
+    with at_work(venue.serving()):
+        with identity(north, []):
+            until((north / "identity" / "gate.pem").exists)
+        (venue.fleet / "gates" / "north.pem").write_text("x")
+        with venue.place.new_gate("north", ear):
+            ear.session().publish(Publication(topic, asked))
+            ear.wait(lambda: ear.taken)
+        until(lambda: any("arena/gate/north" in line and "ValueError" in line for line in venue.complained))
+        with identity(south, [], gate="south"):
+            until((south / "identity" / "gate.pem").exists)
 
 
 def test_what_is_no_request_is_told_and_keeps_nobody_from_a_certificate(venue: Venue, tmp_path: Path) -> None:
