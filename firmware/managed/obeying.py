@@ -19,6 +19,7 @@ from firmware.core.ticket import Direction
 from firmware.gate import Gate
 from firmware.managed.managed import Managed
 from firmware.managed.rotation import KeyRefused, take_key
+from firmware.row import Row
 from firmware.wire.remote import REPORT_CHARACTERS_MAX
 from hal.ports import Colour, Pattern
 
@@ -253,7 +254,7 @@ class Obeying:
         while self._now_s() < ends_s and not all(self._gate.at_rest(lane) for lane in self._setups):
             if self._closing.wait(LOOK_S):
                 return
-        self._gate.stop()
+        self._unless_alarmed("restart", self._gate.stop)
 
     def _reboot(self) -> Outcome:
         if self._alarmed():
@@ -263,7 +264,20 @@ class Obeying:
             return failed(
                 "this gate may not reboot its computer: run deploy/install.sh of this release there"
             )
-        return obeyed("reboots")._replace(then=file.touch)
+        return obeyed("reboots")._replace(then=partial(self._unless_alarmed, "reboot", file.touch))
+
+    def _unless_alarmed(self, what: str, act: Callable[[], None]) -> None:
+        """Act in the loop, unless an alarm has come since it was ordered: what it freed must stay free."""
+
+        def look_and_act() -> None:
+            if self._alarmed():
+                text = f"{what}: not done: an alarm came first; order it when it is over and acknowledged"
+                self._managed.journal.note(Row("order", "", self._gate.clock.now(), text=text))
+            else:
+                act()
+
+        with suppress(Behind):  # a loop that stands still is the watchdog's affair
+            in_loop(self._gate, look_and_act)
 
     def _rotate(self, sealed: bytes) -> Outcome:
         try:

@@ -203,6 +203,28 @@ def test_a_restart_comes_after_its_reply_and_when_nobody_is_served(data: Path) -
         assert bare.gate.board.tape.values("north", "relay") == ["in", "locked"]
 
 
+@pytest.mark.parametrize("what", [What.RESTART, What.REBOOT])
+def test_promise_4_an_alarm_after_the_order_keeps_the_gate_at_work(
+    data: Path, tmp_path: Path, what: What
+) -> None:
+    unit, file = tmp_path / REBOOT_UNIT, tmp_path / REBOOT_FILE
+    for made in (unit.parent, file.parent):
+        made.mkdir(parents=True)
+    unit.touch()
+    with bare_gate(data, supervised=True, root=tmp_path) as bare:
+        gate, alarm = bare.gate, bare.gate.board.alarm
+        assert alarm is not None
+        bare.orders.take(wire.COMMAND, bare.signed(what), retained=False)
+        gate.until(lambda: any(": obeyed: re" in text for text in gate.texts("order")))
+        alarm.press()
+        gate.until(lambda: gate.texts("alarm") == ["active"])
+        assert bare.reply().done is Done.OBEYED, "the gate acts only when its reply has left"
+        gate.until(lambda: any(f"{what}: not done: an alarm" in text for text in gate.texts("order")))
+        assert not gate.unit.gate._stopping
+        assert not file.exists()
+        assert gate.board.tape.values("north", "relay") == ["both"]
+
+
 def test_a_gate_that_nobody_would_start_again_does_not_end(data: Path) -> None:
     with bare_gate(data) as bare:
         reply = bare.give(What.RESTART)
