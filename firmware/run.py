@@ -233,12 +233,20 @@ def tell(
     faults = Faults(partial(faults_of, unit))
     complain(ready_line(unit, faults.news()))
     watchdog.status(status_line(faults.present()))
+    told = ""
     while not over.wait(LOOK_S):
-        for line in (news := faults.news()):
-            complain(line)
-        if news:
-            watchdog.status(status_line(faults.present()))
-        look()
+        wrong = ""
+        try:
+            for line in (news := faults.news()):
+                complain(line)
+            if news:
+                watchdog.status(status_line(faults.present()))
+            look()
+        except Exception as error:  # of ours, or of the disk: faults, trials and reopening must go on
+            wrong = f"the look for faults and settings failed, and is repeated: {type(error).__name__}: {error}"
+        if wrong and wrong != told:
+            complain(wrong)
+        told = wrong
 
 
 def status_line(faults: list[str]) -> str:

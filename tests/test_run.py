@@ -1,6 +1,7 @@
 """A gate that is opened anew in its own process: between two scans, and with everybody answered."""
 
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from typing import Any, Self
 
 import pytest
 
+from firmware.config import parse
 from firmware.core.ticket import Verdict
 from firmware.kept import READS_MAX, WAIT_S, KeptReader
 from firmware.row import decode_began
+from firmware.run import told_of_faults
 from firmware.standby import Standby
+from firmware.unit import open_unit
 from firmware.watchdog import FEEDS, Watchdog
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.fake_parts import FakeReader
@@ -252,3 +256,23 @@ def test_a_reader_keeps_no_more_than_a_few_codes_for_the_next_gate() -> None:
     reader.start(found.append, lambda _: None)
     assert found == [Code(f"{number}") for number in range(1, READS_MAX + 1)]
     reader.end()
+
+
+def test_a_fault_of_ours_in_one_look_ends_no_later_one(data: Path) -> None:
+    looks, said = queue.Queue[int](), queue.Queue[str]()
+
+    def look() -> None:
+        looks.put(0)
+        raise RuntimeError("a trial")
+
+    with (
+        open_unit(parse(FIRST, "the test"), data) as unit,
+        Watchdog({}) as watchdog,
+        told_of_faults(unit, watchdog, look, said.put),
+    ):
+        for _ in range(3):
+            looks.get(timeout=PATIENCE_S)
+    lines = [said.get_nowait() for _ in range(said.qsize())]
+    assert [line for line in lines if "RuntimeError" in line] == [
+        "the look for faults and settings failed, and is repeated: RuntimeError: a trial"
+    ]
