@@ -243,7 +243,8 @@ def tell(
                 watchdog.status(status_line(faults.present()))
             look()
         except Exception as error:  # of ours, or of the disk: faults, trials and reopening must go on
-            wrong = f"the look for faults and settings failed, and is repeated: {type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
+            wrong = f"the look for faults and settings failed, and is repeated: {why}"
         if wrong and wrong != told:
             complain(wrong)
         told = wrong
