@@ -3,11 +3,13 @@
 enrol.toml            venue and name of the gate, where to ask for a certificate, until when
 ca.pem                the authority of the venue
 enrol.pem, enrol.key  what lets it ask, and nothing else
-token                 one use: the first key that brings it gets the gate's certificate
+token                 one use: the first key that is asked for with it gets the gate's certificate
 operators.toml        whose signatures the gate obeys
 gate.toml, board.toml its settings, and how it is wired where its board is real
 """
 
+import hashlib
+import hmac
 import io
 import tarfile
 import tomllib
@@ -60,6 +62,19 @@ class Bundle(NamedTuple):
     operators: str
     settings: str
     board: str = ""
+
+
+def token_digest(token: str) -> bytes:
+    """What the fleet keeps of a token, which itself is in the bundle only."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def proof_of(digest: bytes, request: bytes) -> bytes:
+    """That who makes this request (DER) has the bundle with the token of this digest.
+
+    It is good for this request alone: who sees it on its way can put no other key into it.
+    """
+    return hmac.digest(digest, request, "sha256")
 
 
 def enrolment_text(found: Enrolment) -> str:

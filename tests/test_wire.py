@@ -209,7 +209,7 @@ EXAMPLES: dict[str, wire.Message] = {
         disk_free_bytes=1 << 34,
     ),
     "log": wire.Log(lines=(wire.Line(UTC_MS, "reader left/1: unplugged"),), dropped=4),
-    "identity-request": wire.IdentityRequest(request=b"\x30\x82", token="one-use"),
+    "identity-request": wire.IdentityRequest(request=b"\x30\x82", proof=bytes(32)),
     "identity-answer": wire.IdentityAnswer(certificate="-----BEGIN", sealed=bytes(125)),
     "identity-refused": wire.IdentityAnswer(refused="this token was used"),
 }

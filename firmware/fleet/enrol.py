@@ -1,7 +1,8 @@
 """Makes the bundle of one gate, and answers a gate that asks for a certificate with it.
 
-A token lets the first key that brings it have the gate's certificate, once. The same key may ask again, for
-an answer may be lost; another key is refused and reported: somebody has copied the bundle.
+A token lets the first key that is asked for with it have the gate's certificate, once. It is never sent: a
+request comes with a proof of it. The same key may ask again, for an answer may be lost; another key is
+refused and reported: somebody has copied the bundle.
 """
 
 import hmac
@@ -16,7 +17,7 @@ import msgspec
 from cryptography import x509
 
 from firmware import wire
-from firmware.bundle import Bundle, Enrolment, packed
+from firmware.bundle import Bundle, Enrolment, packed, proof_of, token_digest
 from firmware.files import write_whole
 from firmware.fleet import folder as stored
 from firmware.fleet.certificates import (
@@ -83,7 +84,7 @@ def bundle_for(
     check(bundle, etc)
     with stored.writing(folder):
         stored.keep_gate(
-            folder, Gate(name, token=stored.digest_of(token), token_until=bundle.enrolment.until)
+            folder, Gate(name, token=token_digest(token).hex(), token_until=bundle.enrolment.until)
         )
     return packed(bundle)
 
@@ -129,8 +130,8 @@ def decide(
             return _refusal("this gate was revoked: a new bundle from gatepost enrol lets it in again")
         marked = mark(key)
         current = _certificate(folder, known, marked)
-        if request.token:
-            if refused := _token_fault(known, request.token, marked, now):
+        if request.proof:
+            if refused := _token_fault(known, request, marked, now):
                 return refused
         elif current is None:
             return _refusal(
@@ -138,7 +139,7 @@ def decide(
             )
         elif current.not_valid_after_utc < now:
             return _refusal("its certificate has ended: revoke the gate, and enrol it anew")
-        sealed = seal(key, venue_key(Paths(folder).venue_key.parent)) if request.token else b""
+        sealed = seal(key, venue_key(Paths(folder).venue_key.parent)) if request.proof else b""
         if current is not None and _left(current, now) >= RENEWED_FROM:
             return Decision(wire.IdentityAnswer(pem(current).decode(), sealed), Came.AGAIN)
         if len(known.serials) >= SERIALS_MAX:
@@ -147,17 +148,18 @@ def decide(
             )
         made = issued(issuer, key, name, Use.CLIENT, now, life)
         serials = (*known.serials, f"{made.serial_number:x}")
-        used_by = marked if request.token else known.used_by
+        used_by = marked if request.proof else known.used_by
         # The record first: no certificate is ever out there that a revocation would not know.
         stored.keep_gate(folder, msgspec.structs.replace(known, key=marked, serials=serials, used_by=used_by))
         write_whole(Paths(folder).gate(name).with_suffix(".pem"), pem(made), 0o644)
-        came = Came.ISSUED if request.token else Came.RENEWED
+        came = Came.ISSUED if request.proof else Came.RENEWED
         until = f"valid until {made.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
         return Decision(wire.IdentityAnswer(pem(made).decode(), sealed), came, until)
 
 
-def _token_fault(known: Gate, token: str, marked: str, now: datetime) -> Decision | None:
-    if not known.token or not hmac.compare_digest(stored.digest_of(token), known.token):
+def _token_fault(known: Gate, request: wire.IdentityRequest, marked: str, now: datetime) -> Decision | None:
+    expected = proof_of(bytes.fromhex(known.token), request.request)
+    if not known.token or not hmac.compare_digest(request.proof, expected):
         return _refusal("the token is not that of its newest bundle")
     if known.used_by and known.used_by != marked:
         text = "somebody has a copy of its bundle, or its card was written twice: revoke the gate if in doubt"

@@ -16,7 +16,6 @@ Every file appears whole or not at all, and private ones may be read by their ow
 """
 
 import fcntl
-import hashlib
 import os
 import tomllib
 from collections.abc import Iterator
@@ -69,9 +68,10 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the fleet knows of a gate.
 
-    `token` is the SHA-256 of the newest bundle's token and `token_until` its end; `used_by` marks the key
-    that used it ("" while nobody did). `key` marks that of the newest certificate, and `serials` are those of
-    all its certificates that were not revoked.
+    `token` is the SHA-256 of the newest bundle's token, in hexadecimal digits (who has that can prove to have
+    the token) and `token_until` its end; `used_by` marks the key that used it ("" while nobody did). `key`
+    marks that of the newest certificate, and `serials` are those of all its certificates that were not
+    revoked.
     """
 
     gate: wire.Name
@@ -199,11 +199,6 @@ def revoked(folder: Path) -> list[Revoked]:
 def keep_revoked(folder: Path, found: list[Revoked]) -> None:
     """Write that list."""
     write_whole(folder / "revoked.json", msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-
-
-def digest_of(token: str) -> str:
-    """What is kept of a token, which itself is in the bundle only."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @contextmanager

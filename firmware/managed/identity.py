@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from firmware import wire
-from firmware.bundle import BundleUnusable, Enrolment, enrolment_of
+from firmware.bundle import BundleUnusable, Enrolment, enrolment_of, proof_of, token_digest
 from firmware.facts import synchronised
 from firmware.files import write_whole
 from firmware.managed.rotation import KeyRefused, take_key
@@ -121,7 +121,8 @@ class Folder(NamedTuple):
         """What to ask for a certificate with. Raises `OSError`, `ValueError`."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, gate)])
         made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(self.key(), SHA256())
-        return wire.IdentityRequest(made.public_bytes(Encoding.DER), self.token())
+        request, token = made.public_bytes(Encoding.DER), self.token()
+        return wire.IdentityRequest(request, proof_of(token_digest(token), request) if token else b"")
 
     def keep(self, certificate: Certificate) -> None:
         """Put it into use, safe on disk; what was good for asking goes. Raises `OSError`."""

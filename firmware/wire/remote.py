@@ -15,6 +15,7 @@ OPERATORS_CHARACTERS_MAX = 10_000  # of the list of keys: some fifty people
 REPORT_CHARACTERS_MAX = 40_000  # of an order's reply: what the doctor found
 CERTIFICATE_CHARACTERS_MAX = 8_000  # PEM, with the chain; one of P-256 has 800
 REQUEST_BYTES_MAX = 2_000  # of a certificate request; one of P-256 has 300
+PROOF_BYTES = 32  # HMAC-SHA256
 SEALED_BYTES_MAX = 256  # a venue key, sealed for one gate
 LINES_MAX = 50  # of a log message
 FAULTS_MAX = 64  # that a gate names at once
@@ -210,12 +211,13 @@ class Log(Message, frozen=True):
 class IdentityRequest(Message, frozen=True):
     """A gate wants a certificate: `request` is a PKCS #10 request (DER) with the key that it made itself.
 
-    The first time `token` is the one of its bundle, later it is empty and the request bears the key of the
-    certificate before, which proves who asks.
+    The first time `proof` shows that who asks has the bundle: HMAC-SHA256 of `request`, keyed with the
+    SHA-256 of the bundle's token, which itself travels nowhere. Later it is empty, and the request bears the
+    key of the certificate before, which proves who asks.
     """
 
     request: Annotated[bytes, Meta(max_length=REQUEST_BYTES_MAX)]
-    token: Annotated[str, Meta(max_length=64)] = ""
+    proof: Annotated[bytes, Meta(max_length=PROOF_BYTES)] = b""
 
 
 class IdentityAnswer(Message, frozen=True):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from firmware import wire
-from firmware.bundle import Bundle, unpacked
+from firmware.bundle import Bundle, proof_of, token_digest, unpacked
 from firmware.fleet import init
 from firmware.fleet.enrol import bundle_for
 from firmware.fleet.folder import Fleet
@@ -46,4 +46,5 @@ def request(key: ec.EllipticCurvePrivateKey, token: str = "", gate: str = "north
     """What a gate with this key sends."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, gate)])
     made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256())
-    return wire.IdentityRequest(made.public_bytes(Encoding.DER), token)
+    asked = made.public_bytes(Encoding.DER)
+    return wire.IdentityRequest(asked, proof_of(token_digest(token), asked) if token else b"")

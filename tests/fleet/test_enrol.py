@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firmware import wire
+from firmware.bundle import proof_of, token_digest
 from firmware.fleet import folder as stored
 from firmware.fleet.certificates import new_key
 from firmware.fleet.enrol import (
@@ -75,6 +76,16 @@ def test_a_lost_answer_is_given_again_to_the_same_key(fleet: Path) -> None:
     assert again.came is Came.AGAIN
     assert again.answer.certificate == first.answer.certificate
     assert unseal(key, again.answer.sealed) == venue_key(fleet / "bridge")
+
+
+def test_who_sees_a_request_on_its_way_cannot_put_another_key_into_it(fleet: Path) -> None:
+    key, token = new_key(), bundle(fleet).token
+    seen = request(key, token)
+    assert token.encode() not in wire.encode(seen)
+    own = request(new_key()).request
+    for proof in (seen.proof, seen.proof[:-1], bytes(32), proof_of(b"", own), token.encode()[:32]):
+        assert decide(fleet, "north", wire.IdentityRequest(own, proof), NOW).came is Came.REFUSED
+    assert decide(fleet, "north", seen, NOW).came is Came.ISSUED
 
 
 def test_a_token_that_another_key_brings_is_refused_and_told(fleet: Path) -> None:
@@ -142,7 +153,9 @@ def test_what_is_no_request_with_a_key_of_ours_is_refused(fleet: Path) -> None:
         b"0",
     ):
         assert found != good
-        decision = decide(fleet, "north", wire.IdentityRequest(found, token), NOW)
+        decision = decide(
+            fleet, "north", wire.IdentityRequest(found, proof_of(token_digest(token), found)), NOW
+        )
         assert decision.came is Came.REFUSED
         assert decision.answer.certificate == ""
 
