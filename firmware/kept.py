@@ -4,6 +4,7 @@ Between two gates the lanes are locked, the alarm frees them all the same (`Stan
 to a reader waits for the next gate, which answers it. What other settings name is opened anew.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -164,10 +165,27 @@ class KeptBoard(Part):
         self._board.close()
 
 
+class _Opened(NamedTuple):
+    """What a board is known by: its name, its settings, and what its file said."""
+
+    name: str
+    settings: str
+    content: bytes
+
+    def again(self, table: Table) -> Board:
+        """Open it once more. Its file comes from memory: the disk may hang, and the file may be gone."""
+        if "file" not in table:
+            return open_board(self.name, table)
+        with os.fdopen(os.memfd_create("board"), "wb", buffering=0) as file:
+            file.write(self.content)
+            return open_board(self.name, {**table, "file": f"/proc/self/fd/{file.fileno()}"})
+
+
 class _Place(NamedTuple):
     """A board, what it was opened with, and what keeps its lanes between gates."""
 
-    key: object
+    opened: _Opened
+    table: Table
     board: KeptBoard
     standby: Standby
 
@@ -185,22 +203,45 @@ class Kept:
     ) -> tuple[Board, Standby]:
         """The board as it is, or another one in its place; readers other than these are closed.
 
-        Raises what `open_board` does; then there is no board. Another one takes no place while the alarm is
-        active: ask `same_board` and `alarmed` first.
+        No board is ended while the alarm is active: what it has freed stays free, and this waits, as long as
+        the alarm lasts. Raises what `open_board` does; then the board is as it was before.
         """
         wanted = {_reader_key(kind, options) for kind, options in readers}
         for unused in self._readers.keys() - wanted:
             self._readers.pop(unused).end()
-        key = (name, repr(table), _content(table))
-        if self._place is None or self._place.key != key:
+        opened = _Opened(name, repr(table), _content(table))
+        place = self._place
+        if place is None or place.opened != opened:
+            place = self._another_board(opened, table)
+        return place.board, place.standby
+
+    def _another_board(self, opened: _Opened, table: Table) -> _Place:
+        former, missed = self._place, False
+        if former is not None:
+            former.standby.await_end()
             self._end_board()
-            board = KeptBoard(open_board(name, table))
-            self._place = _Place(key, board, Standby(board, self._watchdog))
-        return self._place.board, self._place.standby
+            missed = former.standby.missed
+        try:
+            self._place = self._place_of(open_board(opened.name, table), opened, table, missed)
+        except Exception:
+            if former is not None:
+                with suppress(Exception):  # what is wrong with the new one says more
+                    board = former.opened.again(former.table)
+                    self._place = self._place_of(board, former.opened, former.table, missed)
+            raise
+        return self._place
+
+    def _place_of(self, board: Board, opened: _Opened, table: Table, missed: bool) -> _Place:
+        kept = KeptBoard(board)
+        try:
+            return _Place(opened, table, kept, Standby(kept, self._watchdog, missed))
+        except Exception:
+            kept.close()
+            raise
 
     def same_board(self, name: str, table: Table) -> bool:
         """Whether these settings go on with the board that is open."""
-        return self._place is not None and self._place.key == (name, repr(table), _content(table))
+        return self._place is not None and self._place.opened == _Opened(name, repr(table), _content(table))
 
     def reader(self, kind: str, options: Table) -> KeptReader:
         """The reader that these settings name, open already or opened now. Raises what `open_reader` does."""

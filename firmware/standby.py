@@ -23,12 +23,15 @@ class Standby(Contact):
     For the gate it is a contact like any other. The watchdog hears of each change first.
     """
 
-    def __init__(self, board: Board, watchdog: Watchdog) -> None:
-        """Light the lanes, and free them where the alarm is active already."""
+    def __init__(self, board: Board, watchdog: Watchdog, missed: bool = False) -> None:
+        """Light the lanes, and free them where the alarm is active already.
+
+        `missed`: on the board before, an alarm came and went that no gate has heard of.
+        """
         self._board, self._watchdog = board, watchdog
         self._lock = threading.Lock()
         self._listener: Callable[[bool], None] | None = None
-        self._missed = False  # an alarm that no gate has heard of
+        self._missed = missed  # an alarm that no gate has heard of
         self._over = threading.Event()
         self._over.set()
         self._show(Signal.OUT_OF_ORDER)
@@ -39,6 +42,15 @@ class Standby(Contact):
     def alarmed(self) -> bool:
         """Whether the alarm is active."""
         return not self._over.is_set()
+
+    @property
+    def missed(self) -> bool:
+        """Whether the next gate has an alarm to hear of that is over."""
+        return self._missed
+
+    def await_end(self) -> None:
+        """Wait until no alarm is active."""
+        self._over.wait()
 
     def start(self, changed: Callable[[bool], None]) -> None:
         """The gate takes over: from now on it frees the lanes, on the same thread."""
