@@ -1,8 +1,11 @@
 """Seals a secret for one holder of a P-256 key, such as the venue's key for a gate with its certificate.
 
 ECIES with what OpenSSL has: a key pair made for this one message and the receiver's public key agree on a
-secret (ECDH), HKDF-SHA256 (RFC 5869) makes a key of it, and AES-256-GCM encrypts. Nobody learns from it who
-sealed: what carries the sealed bytes is signed.
+secret (ECDH), HKDF-SHA256 (RFC 5869) makes a key of it, and AES-256-GCM encrypts.
+
+Nobody learns from it who sealed, and anybody can: the receiver's public key is all that it takes. So nobody
+takes a secret that is not signed as well: in an order by its operator, beside a gate's first certificate by
+the fleet's authority (`signed_by`, `check_signed`).
 
     1 byte      version
     33 bytes    public key of this message, X9.62 compressed
@@ -11,7 +14,7 @@ sealed: what carries the sealed bytes is signed.
 
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from firmware.wire.remote import SEALED_BYTES_MAX
 
 VERSION: Final = b"\x01"
+SIGNING: Final = b"gatepost/v1 sealed venue key\0"  # no certificate begins so: the same key signs those
 CONTEXT: Final = b"gatepost/v1 sealed secret\0"  # what was made for another purpose never opens here
 PUBLIC_BYTES: Final = 33
 TAG_BYTES: Final = 16
@@ -57,6 +61,33 @@ def unseal(private_key: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:
         return _cipher(agreed, head, private_key.public_key()).decrypt(NONCE, rest, head)
     except (InvalidTag, ValueError):
         raise SealBroken("this was sealed for another key, or changed on its way: seal it anew") from None
+
+
+def signed_by(
+    authority: ec.EllipticCurvePrivateKey, gate: str, receiver: ec.EllipticCurvePublicKey, sealed: bytes
+) -> bytes:
+    """The authority's word that it has sealed this for this gate with this key: ECDSA with SHA-256, DER."""
+    return authority.sign(_statement(gate, receiver, sealed), ec.ECDSA(SHA256()))
+
+
+def check_signed(
+    authority: ec.EllipticCurvePublicKey,
+    gate: str,
+    receiver: ec.EllipticCurvePublicKey,
+    sealed: bytes,
+    signature: bytes,
+) -> None:
+    """Whether `signed_by` made this. Raises `SealBroken`."""
+    try:
+        authority.verify(signature, _statement(gate, receiver, sealed), ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        mend = "if nobody of yours did, somebody writes to the broker"
+        raise SealBroken(f"this is not signed by the fleet's authority: {mend}") from None
+
+
+def _statement(gate: str, receiver: ec.EllipticCurvePublicKey, sealed: bytes) -> bytes:
+    """No name has a zero byte, and a public key has always as many: nothing can be read in two ways."""
+    return SIGNING + gate.encode() + b"\0" + _bytes_of(receiver) + sealed
 
 
 def _cipher(agreed: bytes, head: bytes, receiver: ec.EllipticCurvePublicKey) -> AESGCM:

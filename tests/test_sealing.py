@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware import wire
-from firmware.sealing import SECRET_BYTES_MAX, SealBroken, seal, unseal
-from firmware.wire.remote import SEALED_BYTES_MAX
+from firmware.sealing import SECRET_BYTES_MAX, SealBroken, check_signed, seal, signed_by, unseal
+from firmware.wire.remote import ECDSA_BYTES_MAX, SEALED_BYTES_MAX
 
 NORTH = ec.derive_private_key(7, ec.SECP256R1())
 SOUTH = ec.derive_private_key(8, ec.SECP256R1())
@@ -50,6 +50,22 @@ def test_no_bytes_of_anybody_else_do_more_than_break_the_seal(sealed: bytes) -> 
     for told in (sealed, b"\x01" + sealed, SEALED[:34] + sealed):
         with pytest.raises(SealBroken):
             unseal(NORTH, told)
+
+
+@given(st.binary(max_size=SEALED_BYTES_MAX), st.binary(max_size=ECDSA_BYTES_MAX))
+def test_only_the_authority_can_say_for_whom_it_sealed(sealed: bytes, other: bytes) -> None:
+    said = signed_by(SOUTH, "north", NORTH.public_key(), sealed)
+    assert len(said) <= ECDSA_BYTES_MAX
+    check_signed(SOUTH.public_key(), "north", NORTH.public_key(), sealed, said)
+    for authority, gate, receiver, what, signature in (
+        (NORTH, "north", NORTH, sealed, said),
+        (SOUTH, "northern", NORTH, sealed, said),
+        (SOUTH, "north", SOUTH, sealed, said),
+        (SOUTH, "north", NORTH, sealed + b"x", said),
+        (SOUTH, "north", NORTH, sealed, other),
+    ):
+        with pytest.raises(SealBroken, match="not signed"):
+            check_signed(authority.public_key(), gate, receiver.public_key(), what, signature)
 
 
 def test_one_secret_sealed_twice_is_two_messages() -> None:

@@ -210,7 +210,7 @@ EXAMPLES: dict[str, wire.Message] = {
     ),
     "log": wire.Log(lines=(wire.Line(UTC_MS, "reader left/1: unplugged"),), dropped=4),
     "identity-request": wire.IdentityRequest(request=b"\x30\x82", proof=bytes(32)),
-    "identity-answer": wire.IdentityAnswer(certificate="-----BEGIN", sealed=bytes(125)),
+    "identity-answer": wire.IdentityAnswer(certificate="-----BEGIN", sealed=bytes(125), signature=bytes(72)),
     "identity-refused": wire.IdentityAnswer(refused="this token was used"),
 }
 

@@ -33,7 +33,7 @@ from firmware.fleet.certificates import (
 )
 from firmware.fleet.folder import SERIALS_MAX, FleetUnusable, Gate, Paths, Revoked
 from firmware.fleet.init import operators_there, write_operators, write_revocations
-from firmware.sealing import seal
+from firmware.sealing import seal, signed_by
 from firmware.take_up import check
 from firmware.venue_key import venue_key
 
@@ -139,9 +139,12 @@ def decide(
             )
         elif current.not_valid_after_utc < now:
             return _refusal("its certificate has ended: revoke the gate, and enrol it anew")
-        sealed = seal(key, venue_key(Paths(folder).venue_key.parent)) if request.proof else b""
+        sealed, signature = b"", b""
+        if request.proof:
+            sealed = seal(key, venue_key(Paths(folder).venue_key.parent))
+            signature = signed_by(issuer.key, name, key, sealed)
         if current is not None and _left(current, now) >= RENEWED_FROM:
-            return Decision(wire.IdentityAnswer(pem(current).decode(), sealed), Came.AGAIN)
+            return Decision(wire.IdentityAnswer(pem(current).decode(), sealed, signature), Came.AGAIN)
         if len(known.serials) >= SERIALS_MAX:
             return _refusal(
                 f"{SERIALS_MAX} certificates were made for it: revoke the gate, and enrol it anew"
@@ -154,7 +157,7 @@ def decide(
         write_whole(Paths(folder).gate(name).with_suffix(".pem"), pem(made), 0o644)
         came = Came.ISSUED if request.proof else Came.RENEWED
         until = f"valid until {made.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-        return Decision(wire.IdentityAnswer(pem(made).decode(), sealed), came, until)
+        return Decision(wire.IdentityAnswer(pem(made).decode(), sealed, signature), came, until)
 
 
 def _token_fault(known: Gate, request: wire.IdentityRequest, marked: str, now: datetime) -> Decision | None:

@@ -33,6 +33,7 @@ from firmware.files import write_whole
 from firmware.managed.rotation import KeyRefused, take_key
 from firmware.mqtt import PACE, Arrived, Broker, Line, Pace, Publication, Session, Tls
 from firmware.row import Row
+from firmware.sealing import SealBroken, check_signed
 from firmware.uplink.part import Outgoing
 
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ class Folder(NamedTuple):
         if public_key != self.key().public_key() or names != [gate]:
             raise NotOurs("the certificate that came is for another key or name")
         return Certificate(pem, found.not_valid_before_utc, found.not_valid_after_utc)
+
+    def check_sealed(self, answer: wire.IdentityAnswer, gate: str) -> None:
+        """Whether our authority sealed what came. Raises `SealBroken`, `NotOurs`, `OSError`, `ValueError`."""
+        authority = x509.load_pem_x509_certificate((self.path / "ca.pem").read_bytes()).public_key()
+        if not isinstance(authority, ec.EllipticCurvePublicKey):
+            raise NotOurs("the authority's key is not on an elliptic curve: enrol this gate anew")
+        check_signed(authority, gate, self.key().public_key(), answer.sealed, answer.signature)
 
     def request(self, gate: str) -> wire.IdentityRequest:
         """What to ask for a certificate with. Raises `OSError`, `ValueError`."""
@@ -278,9 +286,10 @@ class Identity:
             known = self._certificate
             if known is not None and found.until <= known.until:
                 return  # an older one, or the same: the newest is in use
-            if answer.sealed:
+            if known is None:  # later ones bring no key: another comes in an order that an operator signed
+                self._folder.check_sealed(answer, self._gate)
                 self._note(take_key(self._data, answer.sealed))
-        except (NotOurs, KeyRefused) as error:
+        except (NotOurs, KeyRefused, SealBroken) as error:
             self._trouble = str(error)
             return
         self._folder.keep(found)

@@ -16,6 +16,7 @@ REPORT_CHARACTERS_MAX = 40_000  # of an order's reply: what the doctor found
 CERTIFICATE_CHARACTERS_MAX = 8_000  # PEM, with the chain; one of P-256 has 800
 REQUEST_BYTES_MAX = 2_000  # of a certificate request; one of P-256 has 300
 PROOF_BYTES = 32  # HMAC-SHA256
+ECDSA_BYTES_MAX = 72  # a signature with a key on P-256, DER
 SEALED_BYTES_MAX = 256  # a venue key, sealed for one gate
 LINES_MAX = 50  # of a log message
 FAULTS_MAX = 64  # that a gate names at once
@@ -103,7 +104,8 @@ class Reply(Message, frozen=True):
 class DesiredSettings(Message, frozen=True):
     """What was signed as the settings of one gate: whole files, and the version, which only grows.
 
-    `board` and `operators` are empty where they stay as they are.
+    `settings`, `board` and `operators` are empty where they stay as they are. The version is in seconds since
+    1970, or one above the last one sent, where that is more.
     """
 
     venue: Name
@@ -221,8 +223,13 @@ class IdentityRequest(Message, frozen=True):
 
 
 class IdentityAnswer(Message, frozen=True):
-    """The certificate (PEM), with the venue key sealed for the request's key; or why there is none."""
+    """The certificate (PEM); or why there is none.
+
+    The first one comes with the venue key, sealed for the request's key. Anybody can seal for that, so
+    `signature` is the authority's, on what was sealed for whom (ECDSA with SHA-256, DER).
+    """
 
     certificate: Annotated[str, Meta(max_length=CERTIFICATE_CHARACTERS_MAX)] = ""
     sealed: Sealed = b""
+    signature: Annotated[bytes, Meta(max_length=ECDSA_BYTES_MAX)] = b""
     refused: Text = ""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import structs
 
 from firmware import wire
 from firmware.config import parse
@@ -17,11 +18,12 @@ from firmware.files import write_whole
 from firmware.fleet import folder as stored
 from firmware.fleet import init
 from firmware.fleet.certificates import Use, authority, issued, key_pem, new_key, pem
-from firmware.fleet.enrol import GATE_LIFE, bundle_for, revoke_gate
+from firmware.fleet.enrol import GATE_LIFE, bundle_for, decide, revoke_gate
 from firmware.fleet.serve import Serving
 from firmware.managed.identity import Folder, Identity
 from firmware.mqtt import Broker, Line, Publication, opened, with_identity
 from firmware.ration import LINES_MAX
+from firmware.sealing import seal, signed_by
 from firmware.signing import Role
 from firmware.take_up import take_up
 from firmware.venue_key import NEXT, read_key, venue_key
@@ -297,6 +299,55 @@ def test_a_forged_certificate_is_not_taken(venue: Venue, tmp_path: Path) -> None
             part.take(wire.IDENTITY_ANSWER, wire.encode(wire.IdentityAnswer()), False)
             until(part._answers.empty)  # it goes on, and takes the next
         assert (data / "identity" / "gate.pem").read_bytes() == before
+
+
+EVIL = b"EVIL" * 8
+
+
+def test_a_venue_key_that_the_fleet_has_not_signed_comes_with_no_first_certificate(
+    venue: Venue, tmp_path: Path
+) -> None:
+    data, notes = new_gate(venue, tmp_path / "north"), list[str]()
+    folder = Folder(data / "identity")
+    public = folder.key().public_key()
+    good = decide(venue.fleet, "north", folder.request("north"), NOW).answer
+    evil, ours, stranger = seal(public, EVIL), stored.issuer(venue.fleet).key, new_key()
+    for sealed, signature in (
+        (evil, b""),
+        (evil, good.signature),
+        (evil, signed_by(stranger, "north", public, evil)),
+        (evil, signed_by(ours, "south", public, evil)),
+        (evil, signed_by(ours, "north", stranger.public_key(), evil)),
+        (good.sealed, b""),
+        (b"", b""),
+        (b"", good.signature),
+    ):
+        forged = structs.replace(good, sealed=sealed, signature=signature)
+        with identity(data, notes) as part:
+            part.take(wire.IDENTITY_ANSWER, wire.encode(forged), False)
+            until(lambda: "not signed by the fleet's authority" in part.faults().get("certificate", ""))
+        assert not (data / "identity" / "gate.pem").exists()
+        assert not (data / "catalogue" / "key").exists()
+    with identity(data, notes) as part:
+        part.take(wire.IDENTITY_ANSWER, wire.encode(good), False)
+        until((data / "identity" / "gate.pem").exists)
+    assert read_key(data / "catalogue" / "key") == venue_key(venue.fleet / "bridge")
+
+
+def test_no_venue_key_comes_with_a_renewal(venue: Venue, tmp_path: Path) -> None:
+    data, notes = new_gate(venue, tmp_path / "north"), list[str]()
+    with at_work(venue.serving()), identity(data, notes):
+        until((data / "identity" / "gate.pem").exists)
+    public, issuer = Folder(data / "identity").key().public_key(), stored.issuer(venue.fleet)
+    renewed = pem(issued(issuer, public, "north", Use.CLIENT, NOW, GATE_LIFE * 1.5))
+    evil = seal(public, EVIL)
+    forged = wire.IdentityAnswer(renewed.decode(), evil, signed_by(issuer.key, "north", public, evil))
+    with identity(data, notes) as part:
+        part.take(wire.IDENTITY_ANSWER, wire.encode(forged), False)
+        until(lambda: (data / "identity" / "gate.pem").read_bytes() == renewed)
+        until(lambda: len(notes) == 3)
+    assert read_key(data / "catalogue" / "key") == venue_key(venue.fleet / "bridge")
+    assert not (data / "catalogue" / NEXT).exists()
 
 
 def test_a_fault_of_ours_is_told_and_the_gate_asks_again(venue: Venue, tmp_path: Path) -> None:
