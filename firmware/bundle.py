@@ -41,7 +41,10 @@ class BundleUnusable(Exception):
 
 
 class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who the gate is, and where it asks for its certificate. `bundle` tells bundles apart."""
+    """Who the gate is, and where it asks for its certificate. `bundle` tells bundles apart.
+
+    `newest` is the highest version of settings that can have been sent to a gate of this name before.
+    """
 
     venue: wire.Name
     gate: wire.Name
@@ -49,6 +52,7 @@ class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=1, le=65_535)]
     bundle: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     until: datetime
+    newest: wire.Number = 0
 
 
 class Bundle(NamedTuple):
@@ -82,6 +86,7 @@ def enrolment_text(found: Enrolment) -> str:
     return (
         f'venue = "{found.venue}"\ngate = "{found.gate}"\nhost = "{found.host}"\nport = {found.port}\n'
         f'bundle = "{found.bundle}"\nuntil = {found.until.isoformat(timespec="seconds")}\n'
+        f"newest = {found.newest}\n"
     )
 
 

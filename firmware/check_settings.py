@@ -21,22 +21,27 @@ SECRETS = ("key_file", "password_file")
 def problems_of(settings: str, board: str, operators: str, own: Settings, own_board: str) -> list[str]:
     """What is wrong, one line each; nothing where a gate that works with `own` can try it.
 
-    `board` and `operators` are empty where they stay; `own_board` is the board file that is in use.
+    Each text is empty where that stays; `own_board` is the board file that is in use.
     """
     try:
-        wanted = parse(settings, "settings")
+        wanted = parse(settings, "settings") if settings else own
     except SettingsError as error:
         return list(error.problems)
-    found = [*_identity(wanted, own), *_brokers(wanted, own), *_board(wanted, board, own_board)]
-    with suppress(OperatorsUnusable):
-        if operators and all(each.role is not Role.SUPERVISOR for each in operators_of(operators).values()):
-            found.append("the list of operators has no supervisor: nobody could change this gate again")
-        return found
-    try:
-        operators_of(operators)
-    except OperatorsUnusable as error:
-        found.append(str(error))
+    found = problems_of_operators(operators)
+    if settings or board:
+        found = [*_identity(wanted, own), *_brokers(wanted, own), *_board(wanted, board, own_board), *found]
     return found
+
+
+def problems_of_operators(operators: str) -> list[str]:
+    """What is wrong with a list of operators; nothing with an empty text."""
+    try:
+        found = operators_of(operators).values() if operators else ()
+    except OperatorsUnusable as error:
+        return [str(error)]
+    if operators and all(each.role is not Role.SUPERVISOR for each in found):
+        return ["the list of operators has no supervisor: nobody could change this gate again"]
+    return []
 
 
 def _identity(wanted: Settings, own: Settings) -> Iterator[str]:

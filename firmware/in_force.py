@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware.bundle import BundleUnusable, enrolment_of
 from firmware.config import Settings, SettingsError, load, parse, read_text
 from firmware.config.sparse import plain_text
 from firmware.files import write_whole
@@ -61,8 +62,13 @@ class InForce:
         self._complain, self._now_s = complain, now_s
         self._settle_s, self._health_s = settle_s, health_s
         self._stored: Stored | None = None
+        self._unread = ""
+        self._passed: Version | None = None
         self._since_s = 0.0
         self._unproved = False
+        self._obeyed = ""
+        self.passed_over = ""
+        """Why the last good ones are not in use in this process; empty: they are."""
         self.opening: Opening | None = None
         """What the present gate is opened with."""
         reading = threading.Thread(target=self._read, name="settings", daemon=True)
@@ -71,16 +77,16 @@ class InForce:
 
     def _read(self) -> None:
         """On a thread of its own, because a disk may hang; then the gate begins with its file."""
-        enrolment = b""
-        with suppress(OSError):
-            enrolment = (self._data / OPERATORS).with_name("enrol.toml").read_bytes()
         try:
-            stored = Stored(self._folder, enrolment)
+            enrolment, floor = _enrolment((self._data / OPERATORS).with_name("enrol.toml"))
+            stored = Stored(self._folder, enrolment, floor)
             stored.begin()
         except NotADirectoryError:  # the data is no folder: the gate says so where it opens it
             return
-        except OSError as error:
-            self._complain(f"{self._folder}: {error.strerror}: the settings of {self.config} are in use")
+        except (OSError, BundleUnusable) as error:  # nobody knows what may be taken, so nothing is
+            why = str(error) if isinstance(error, BundleUnusable) else f"{error.filename}: {error.strerror}"
+            self._unread = f"{why}: the settings of {self.config} are in use, and no others are taken"
+            self._complain(self._unread)
             return
         self._stored = stored
 
@@ -88,15 +94,22 @@ class InForce:
 
     def wanted(self) -> Opening:
         """What the next gate is to be opened with. Raises `SettingsError` where its file is wrong."""
-        stored = self._stored
+        stored, before = self._stored, self._passed
+        self._passed, self.passed_over = None, ""
         while stored is not None and (used := stored.state.in_use) is not None:
             try:
-                return self._opening(parse(used.settings, f"settings {used.version}"), used)
+                return self._opening(self._named(used), used)
             except SettingsError as error:
                 if not self._gives_up(used, str(error.problems[0])):  # those of a later release, for instance
-                    self._complain(f"settings {used.version} are not used: {error.problems[0]}")
+                    self._passed = used
+                    self.passed_over = f"settings {used.version} are not used: {error.problems[0]}"
+                    if used != before:
+                        self._complain(self.passed_over)
                     break
         return self._opening(load(self.config), None)
+
+    def _named(self, used: Version) -> Settings:
+        return parse(used.settings, f"settings {used.version}") if used.settings else load(self.config)
 
     def _opening(self, named: Settings, used: Version | None) -> Opening:
         if used is None or not used.board or not named.board_file:
@@ -118,10 +131,14 @@ class InForce:
         if used is not None and board is not None:
             _put(board, used.board)
             _put(self._place / BOARD, used.board)  # for `gatepost release`
-        operators = self._folder / OPERATORS.name
-        if used is not None and used.operators:
-            _put(operators, used.operators)
-        elif self._stored is not None:
+        operators, stored = self._folder / OPERATORS.name, self._stored
+        if stored is None:  # whoever was obeyed is: the bundle's list may be an older one
+            self._obeyed = operators.read_text("utf-8") if operators.is_file() else ""
+            return
+        self._obeyed = stored.state.obeyed  # also where its settings are not in use
+        if self._obeyed:
+            _put(operators, self._obeyed)
+        else:
             operators.unlink(missing_ok=True)
 
     def not_opened(self, error: Exception) -> bool:
@@ -152,9 +169,12 @@ class InForce:
         if stored is None or opening is None:
             return
         trial, lasted_s = stored.state.trial, self._now_s() - self._since_s
-        if opening.used != stored.state.in_use:
-            if trial is None or opening.used is None:
-                self.reopen(f"settings {stored.state.desired}")  # read late, or a return that was put off
+        state = stored.state
+        if opening.used != state.in_use or self._obeyed != state.obeyed:
+            same = self._obeyed == state.obeyed
+            passed = opening.used is None and state.in_use == self._passed and same  # it was asked for once
+            if (trial is None or opening.used is None) and not passed:
+                self.reopen(f"settings {state.desired}")  # read late, or a return that was put off
         elif trial is not None:
             lacking = next(_lacking(unit, stored.state.well, connected=stored.state.connected), "")
             if lacking and lasted_s >= self._health_s:
@@ -183,6 +203,11 @@ class InForce:
     def stored(self) -> Stored | None:
         """What is on disk; `None` while a disk that hangs has not told it."""
         return self._stored
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what is on disk, or why it is not in use; empty: nothing."""
+        return self._unread or self.passed_over or (self._stored.fault if self._stored else "")
 
     @property
     def version(self) -> int:
@@ -215,10 +240,23 @@ class InForce:
         used, file = self.opening.used, self.opening.settings.board_file
         settings, board = "", ""
         with suppress(SettingsError, ValueError):
-            settings = plain_text(used.settings if used is not None else read_text(self.config))
+            came = used.settings if used is not None else ""
+            settings = plain_text(came or read_text(self.config))
         with suppress(SettingsError, ValueError):
             board = plain_text(read_text(Path(file))) if file else ""
         return settings, board
+
+
+def _enrolment(path: Path) -> tuple[bytes, int]:
+    """The present enrolment, and the highest version that was sent before it; nothing where there is none.
+
+    Raises OSError, `BundleUnusable`.
+    """
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        return b"", 0
+    return found, enrolment_of(found.decode("utf-8", "replace")).newest
 
 
 def _put(path: Path, text: str) -> None:

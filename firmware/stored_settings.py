@@ -3,7 +3,12 @@
 One file, which appears whole or not at all, holds everything, so a gate that dies at any moment finds either
 what was before a change or what is after it. A version is on trial until the gate is in health with it; else
 the last good one is in use again, and without one the file that the gate was installed with. Versions only
-grow: one that was in use, failed or was refused is never taken again.
+grow: one that was in use, failed or was refused is never taken again, and none that was sent before the gate
+was enrolled.
+
+Operators do not come back with a return: a list that passed its check stays until another one passes, so
+nobody who was taken off it comes back by keeping a gate from its broker. That list and the newest version are
+in a second file as well, which is read where the first one cannot be.
 """
 
 import hashlib
@@ -16,6 +21,7 @@ import msgspec
 from firmware.files import sync_folder, write_whole
 
 FILE = "state"
+KEPT = "kept"
 FILE_BYTES_MAX = 1 << 20  # two versions of 60,000 bytes, escaped
 FAILED_MAX = 16  # versions that are told; older ones are below the newest and refused for that
 STARTS_MAX = (
@@ -28,7 +34,7 @@ LOCAL, TRIAL, GOOD, REFUSED, RETURNED = "local", "trial", "good", "refused", "re
 
 
 class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings as they came. `board` and `operators` are empty where those of the installation are in use.
+    """Settings as they came. What is empty is in use as it was installed.
 
     `mark` is a digest of what was signed.
     """
@@ -41,11 +47,11 @@ class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators: str = ""
 
     def staying(self, used: "Version | None") -> "Version":
-        """With what stays of the one in use, where this one does not send it."""
+        """With what stays of the one in use, where this one does not send it; operators stay in `State`."""
         if used is None:
             return self
-        board, operators = self.board or used.board, self.operators or used.operators
-        return msgspec.structs.replace(self, board=board, operators=operators)
+        settings, board = self.settings or used.settings, self.board or used.board
+        return msgspec.structs.replace(self, settings=settings, board=board)
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +60,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `enrolment` marks the enrolment that it belongs to. `well` names the parts that worked before the trial,
     and `starts` is how many processes began with it. `newest` is the highest version that was taken or
     refused; `mark`, `word` and `text` are the digest of `desired`, and what came of it. `untold` are
-    sentences for the journal.
+    sentences for the journal. `operators` is the last list that passed its check, "" where none came.
     """
 
     enrolment: str = ""
@@ -70,6 +76,12 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     word: str = LOCAL
     text: str = ""
     untold: tuple[str, ...] = ()
+    operators: str = ""
+
+    @property
+    def obeyed(self) -> str:
+        """The list of operators; "": that of the installation."""
+        return self.operators or (self.in_use.operators if self.in_use else "")
 
     @property
     def in_use(self) -> Version | None:
@@ -77,17 +89,28 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.trial or self.good
 
 
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may not be undone, as `State` has it."""
+
+    enrolment: str
+    newest: int
+    operators: str
+
+
 class Stored:
     """The file, and its changes. Any thread; each change is on disk when its call returns. Raises OSError."""
 
-    def __init__(self, folder: Path, enrolment: bytes = b"") -> None:
+    def __init__(self, folder: Path, enrolment: bytes = b"", floor: int = 0) -> None:
         """`folder` need not be there; `enrolment` is what the present bundle said.
 
-        What belongs to another enrolment, or cannot be read, is set aside, and `fault` says so.
+        `floor` is the highest version that was sent before that bundle was made: no lower one is taken. What
+        belongs to another enrolment, or cannot be read, is set aside, and `fault` says so.
         """
         self._folder = folder
+        self.floor = floor
         self._lock = threading.Lock()
         self._mark = hashlib.blake2b(enrolment, digest_size=8).hexdigest()
+        self._written: Kept | None = None
         self.fault = ""
         self.state = self._read()
 
@@ -95,17 +118,44 @@ class Stored:
         path = self._folder / FILE
         try:
             with path.open("rb") as file:
-                found = msgspec.json.decode(file.read(FILE_BYTES_MAX), type=State)
+                data = file.read(FILE_BYTES_MAX)
         except FileNotFoundError:
-            return State(enrolment=self._mark)
+            return State(enrolment=self._mark, newest=self.floor)
+        try:
+            found = msgspec.json.decode(data, type=State)
         except ValueError as error:
-            self.fault = f"{path}: cannot be read ({error}): the settings of the installation are in use"
-            path.replace(path.with_name(f"{FILE}.unreadable"))
-            return State(enrolment=self._mark)
+            return self._unreadable(data, error)
         if found.enrolment != self._mark:  # the gate was enrolled anew since, with settings of its own
             path.replace(path.with_name(f"{FILE}.before"))
-            return State(enrolment=self._mark)
+            return State(enrolment=self._mark, newest=self.floor)
         return found
+
+    def _unreadable(self, data: bytes, error: ValueError) -> State:
+        """Settings of the installation, but whom the gate obeys, and what it takes no more, as it was."""
+        kept = self._kept()
+        text = "are those of the installation; operators are as before: send the settings once more"
+        if kept is None:
+            text = "and operators are those of the installation, perhaps older ones: send both once more"
+        self.fault = f"{self._folder / FILE}: cannot be read ({error}): settings {text}"
+        write_whole(self._folder / f"{FILE}.unreadable", data)
+        state = State(
+            enrolment=self._mark,
+            newest=max(self.floor, kept.newest if kept else 0),
+            operators=kept.operators if kept else "",
+            text=self.fault[:TEXT_MAX],
+            untold=(self.fault[:ROW_TEXT_MAX],),
+        )
+        self._write(state)  # the next start finds whom to obey, too
+        return state
+
+    def _kept(self) -> Kept | None:
+        """Of this enrolment; `None` where nobody can tell."""
+        try:
+            with (self._folder / KEPT).open("rb") as file:
+                found = msgspec.json.decode(file.read(FILE_BYTES_MAX), type=Kept)
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if found.enrolment == self._mark else None
 
     def begin(self) -> None:
         """A process begins. The settings on trial are given up where two have died with them."""
@@ -121,7 +171,7 @@ class Stored:
                 self._give_up(f"the disk cannot be written to ({error.strerror})")
 
     def accept(self, version: Version, well: tuple[str, ...], connected: bool) -> None:
-        """Put these on trial. `well` names the parts that work at present."""
+        """Put these on trial; its operators are obeyed from then on. `well` names the parts that work now."""
         text = f"settings {version.version} of {version.by}: on trial"
         with self._lock:
             self._write(
@@ -137,6 +187,7 @@ class Stored:
                     word=TRIAL,
                     text="on trial until the gate is in health with them",
                     untold=(*self.state.untold, text),
+                    operators=version.operators or self.state.obeyed,
                 )
             )
 
@@ -190,6 +241,7 @@ class Stored:
             trial=None,
             starts=0,
             failed=_with(self.state.failed, trial.version),
+            operators=self.state.obeyed,
             word=RETURNED,
             text=f"returned to {back}: {why}"[:TEXT_MAX],
             untold=(*self.state.untold, row),
@@ -212,6 +264,10 @@ class Stored:
                 sync_folder(self._folder.parent)
         write_whole(self._folder / FILE, msgspec.json.encode(state))
         self.state = state
+        kept = Kept(state.enrolment, state.newest, state.obeyed)
+        if kept != self._written:  # after the first file: what that one does not know may come once more
+            write_whole(self._folder / KEPT, msgspec.json.encode(kept))
+            self._written = kept
 
 
 def _with(failed: tuple[int, ...], version: int) -> tuple[int, ...]:

@@ -21,6 +21,14 @@ class Changing(Protocol):
         """What is on disk; `None` while a disk that hangs has not told it."""
 
     @property
+    def fault(self) -> str:
+        """What is wrong with what is on disk, or why it is not in use; empty: nothing."""
+
+    @property
+    def passed_over(self) -> str:
+        """Why the last good ones are not in use in this process; empty: they are."""
+
+    @property
     def version(self) -> int:
         """Of the settings in use; 0 for those of the gate's file."""
 

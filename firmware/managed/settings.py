@@ -17,13 +17,15 @@ from firmware.managed.managed import Changing, Managed
 from firmware.managed.refusals import FROM_ANYBODY, FROM_OPERATOR, Refusals
 from firmware.row import Row
 from firmware.signing import NotSigned, Operator, Role, checked
-from firmware.stored_settings import LOCAL, REFUSED, ROW_TEXT_MAX, TEXT_MAX, State, Stored, Version
+from firmware.stored_settings import GOOD, LOCAL, REFUSED, ROW_TEXT_MAX, TEXT_MAX, State, Stored, Version
 from firmware.uplink.part import Outgoing
 from firmware.wire.remote import BOARD_CHARACTERS_MAX, SETTINGS_CHARACTERS_MAX
 
 WAITING_MAX = 4  # not looked at yet: the newest is retained by the broker, and comes again
 TURN_S = 0.5  # between looks at what became of a trial
 JOIN_S = 2.0  # a closing gate waits so long for the disk
+AHEAD_MAX = 1 << 32  # versions are seconds since 1970 and grow by one at least: in 136 years nobody is as far
+MEND = "look at the clock of the computer that signed them"
 SEEN_MAX = 64  # digests of what was looked at; a broker that sends more is somebody's mischief
 
 
@@ -75,8 +77,7 @@ class DesiredSettings:
 
     def faults(self) -> dict[str, str]:
         """What is wrong with what is on disk."""
-        stored = self._changing.stored
-        return {"settings": stored.fault} if stored is not None and stored.fault else {}
+        return {"settings": fault} if (fault := self._changing.fault) else {}
 
     # --- its own thread ------------------------------------------------------------------------------------
 
@@ -151,8 +152,15 @@ class DesiredSettings:
             raise _Refused(
                 f"version {number} failed here, or was refused: give what you mend a new one", number
             )
+        if number <= stored.floor:
+            raise _Refused(f"version {number} was sent before this gate's bundle was made", number)
         if number <= newest:
-            raise _Refused(f"their version is {number}, and it must be above {newest}", number)
+            raise _Refused(f"their version is {number}, and it must be above {newest}: {MEND}", number)
+        if number > newest + AHEAD_MAX:
+            raise _Refused(
+                f"their version is {number}, which is too far above {newest} ever to be reached: {MEND}",
+                number,
+            )
         problems = self._changing.problems(desired.settings, desired.board, desired.operators)
         self._refused = None
         if problems:
@@ -175,6 +183,8 @@ class DesiredSettings:
     def _present(self, state: State) -> wire.ReportedSettings:
         settings, board = self._changing.texts()
         desired, word, text = state.desired, state.word, state.text
+        if word == GOOD and (passed_over := self._changing.passed_over):
+            word, text = LOCAL, passed_over
         if self._refused is not None:
             (desired, text), word = self._refused, REFUSED
         if len(settings) > SETTINGS_CHARACTERS_MAX or len(board) > BOARD_CHARACTERS_MAX:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +10,12 @@ import msgspec
 import pytest
 
 from firmware import wire
+from firmware.bundle import Enrolment, enrolment_text
 from firmware.core.ticket import Verdict
 from firmware.demo.network import free_port
 from firmware.signing import sign, text_of
+from firmware.stored_settings import Stored, Version
+from firmware.unit import OPERATORS
 from firmware.wire import SettingsState
 from tests.brokers import RunningBroker, mosquitto_broker, until
 from tests.gate_bench import data_directory, read_rows
@@ -95,7 +99,7 @@ def test_new_settings_are_tried_proved_and_used_by_the_next_process_too(site: Si
     assert texts(site.data) == ["settings 5 of ann: on trial", "settings 5 of ann: good"]
 
 
-def test_operators_come_and_go_with_their_version(site: Site) -> None:
+def test_operators_come_with_a_version_and_do_not_return_with_it(site: Site) -> None:
     with site.gates() as gates, site.desk() as desk:
         desk.send(1, site.settings(), operators=text_of([ANN.operator, EVE.operator]))
         desk.until(SettingsState.GOOD, 1)
@@ -103,9 +107,79 @@ def test_operators_come_and_go_with_their_version(site: Site) -> None:
         desk.until(SettingsState.GOOD, 2)
         desk.send(3, site.settings(port=free_port()), EVE, operators=text_of([EVE.operator]))
         desk.until(SettingsState.RETURNED, 3)
-        desk.send(4, site.settings(3000), ANN)  # with version 3, ann was nobody
-        desk.until(SettingsState.GOOD, 4)
+        assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(4, site.settings(3000)), 4)
+        desk.send(5, "", EVE, operators=text_of([EVE.operator, BOB.operator]))
+        good = desk.until(SettingsState.GOOD, 5)
+        assert "unlock_ms = 2000" in good.settings, "what is not sent stays"
         assert gates.end() == 0
+
+
+def test_operators_alone_are_sent_to_a_gate_that_works_with_its_own_file(site: Site) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.send(1, "", operators=text_of([EVE.operator]))
+        good = desk.until(SettingsState.GOOD, 1)
+        assert (good.version, "unlock_ms = 1000" in good.settings) == (1, True)
+        desk.send(2, site.settings(2000), EVE)
+        desk.until(SettingsState.GOOD, 2)
+        assert gates.end() == 0
+
+
+def test_what_was_sent_before_the_bundle_does_not_come_back_with_a_new_one(site: Site) -> None:
+    enrol = site.data / "identity" / "enrol.toml"
+    known = Enrolment(
+        venue="arena", gate="a", host="127.0.0.1", port=8884, bundle="0" * 16, until=datetime.now(UTC)
+    )
+    enrol.write_text(enrolment_text(known), "utf-8")
+    with site.gates() as gates, site.desk() as desk:
+        desk.send(5, site.settings(2000), operators=text_of([ANN.operator, EVE.operator]))
+        desk.until(SettingsState.GOOD, 5)
+        assert gates.end() == 0
+    enrol.write_text(
+        enrolment_text(msgspec.structs.replace(known, bundle="1" * 16, newest=5)), "utf-8"
+    )  # as take-up does, without Eve
+    with site.gates() as gates, site.desk() as desk:
+        found = desk.until(SettingsState.REFUSED, 5)  # the broker has it still
+        assert found.version == 0
+        assert "was sent before this gate's bundle was made" in found.text
+        assert "unlock_ms = 1000" in found.settings
+        assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(6, "", EVE), 6)
+        desk.send(7, site.settings(3000))
+        desk.until(SettingsState.GOOD, 7)
+        assert gates.end() == 0
+
+
+def test_where_nobody_knows_the_enrolment_no_settings_are_taken(site: Site) -> None:
+    stored = Stored(site.data / "settings")
+    stored.accept(Version(1, "ann", "m", "", operators=text_of([EVE.operator])), (), connected=False)
+    (site.data / "settings" / OPERATORS.name).write_text(text_of([EVE.operator]), "utf-8")
+    (site.data / "identity" / "enrol.toml").mkdir()  # it is there, and cannot be read
+    with site.gates() as gates, site.desk() as desk:
+        row = refusal(site, desk, lambda *_: desk.send(2, site.settings(2000)), 2)
+        assert "is of no operator" in row, "the bundle's list is older than the one that was in use"
+        row = refusal(site, desk, lambda *_: desk.send(3, site.settings(2000), EVE), 3)
+        assert "the disk has not told yet which settings are in use" in row
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0
+    assert Stored(site.data / "settings").state.in_use is not None, "nothing was thrown away"
+
+
+def test_good_settings_that_this_release_cannot_read_are_passed_over_once(site: Site) -> None:
+    stored = Stored(site.data / "settings")
+    text = site.settings(2000, "[future]\nkey = 1\n")
+    stored.accept(Version(3, "ann", "m", text, operators=text_of([EVE.operator])), (), connected=False)
+    stored.prove()
+    with site.gates() as gates, site.desk() as desk:
+        found = desk.until(SettingsState.LOCAL, 3)
+        assert (found.version, "unlock_ms = 1000" in found.settings) == (0, True)
+        assert found.text.startswith("settings 3 are not used: settings 3:")
+        assert "future: no such setting" in found.text
+        assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(4, ""), 4)
+        desk.send(5, site.settings(3000), EVE)
+        assert desk.until(SettingsState.GOOD, 5).version == 5
+        assert gates.end() == 0
+    began = [found for found in read_rows(site.data) if found.row.kind == "began"]
+    assert len(began) == 2, "once with the file of the installation, once with version 5"
+    assert any("settings 3 are not used" in text for text in texts(site.data, "fault"))
 
 
 # --- refused -------------------------------------------------------------------------------------
@@ -138,6 +212,10 @@ REFUSED: dict[str, tuple[Send, str]] = {
     "the same version once more": (
         lambda site, desk, _: desk.send(5, site.settings(3000)),
         "must be above 5",
+    ),
+    "a version that nobody could ever reach": (
+        lambda site, desk, _: desk.send(6 + (1 << 32), site.settings(2000)),
+        "too far above 5 ever to be reached",
     ),
     "an unknown key": (
         lambda site, desk, n: desk.send(n, site.settings().replace("unlock_ms", "unlok_ms")),

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from firmware.stored_settings import (
     FAILED_MAX,
     FILE,
     GOOD,
+    KEPT,
     LOCAL,
     REFUSED,
     RETURNED,
@@ -108,11 +110,60 @@ def test_what_cannot_be_read_is_set_aside_and_said(tmp_path: Path) -> None:
     assert (tmp_path / f"{FILE}.unreadable").read_bytes() == b"{"
 
 
+def test_what_cannot_be_read_brings_no_older_operators_and_no_older_settings_back(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "s", b"a bundle", floor=2)
+    stored.accept(Version(5, "ann", "m5", "five", operators="without bob"), (), connected=False)
+    (tmp_path / "s" / FILE).write_bytes(b"{")
+    for _ in range(2):  # also for the process after that
+        found = Stored(tmp_path / "s", b"a bundle", floor=2)
+        assert (found.state.in_use, found.state.obeyed, found.state.newest) == (None, "without bob", 5)
+        assert "cannot be read" in found.state.text
+    (tmp_path / "s" / FILE).write_bytes(b"{")
+    (tmp_path / "s" / KEPT).write_bytes(b"{")
+    found = Stored(tmp_path / "s", b"a bundle", floor=2)
+    assert (found.state.obeyed, found.state.newest) == ("", 2)
+    assert "operators are those of the installation, perhaps older ones" in found.fault
+
+
+def test_whom_another_bundle_obeyed_is_not_obeyed_where_nothing_can_be_read(tmp_path: Path) -> None:
+    stored = Stored(tmp_path, b"the first bundle")
+    stored.accept(Version(5, "ann", "m5", "five", operators="with eve"), (), connected=False)
+    (tmp_path / FILE).write_bytes(b"{")
+    found = Stored(tmp_path, b"the second bundle", floor=7)
+    assert (found.state.obeyed, found.state.newest) == ("", 7)
+
+
+def test_operators_who_passed_their_check_stay_where_the_settings_return(tmp_path: Path) -> None:
+    stored = Stored(tmp_path)
+    stored.accept(Version(1, "ann", "m1", "one", operators="with bob"), (), connected=False)
+    stored.prove()
+    stored.accept(Version(2, "ann", "m2", "two", operators="without bob"), (), connected=True)
+    stored.give_up("no broker is connected")
+    assert stored.state.in_use is not None
+    assert (stored.state.in_use.version, stored.state.obeyed) == (1, "without bob")
+    stored.accept(Version(3, "ann", "m3", "three"), (), connected=True)
+    stored.prove()
+    assert Stored(tmp_path).state.obeyed == "without bob"
+
+
+def test_a_file_from_before_operators_were_kept_apart_obeys_those_of_its_settings(tmp_path: Path) -> None:
+    first = Version(1, "ann", "m1", "one", operators="with bob")
+    mark = Stored(tmp_path / "other").state.enrolment
+    trial = Version(2, "ann", "m2", "two", operators="without bob")
+    old = msgspec.json.encode(State(enrolment=mark, good=first, trial=trial, newest=2))
+    (tmp_path / FILE).write_bytes(old)
+    stored = Stored(tmp_path)
+    stored.give_up("the test")
+    assert stored.state.obeyed == "without bob"
+
+
 def test_a_gate_that_was_enrolled_anew_begins_with_the_settings_of_its_bundle(tmp_path: Path) -> None:
     stored = Stored(tmp_path / "s", b"the first bundle")
     stored.accept(ONE, (), connected=False)
     assert Stored(tmp_path / "s", b"the first bundle").state.in_use == ONE
-    assert Stored(tmp_path / "s", b"the second bundle").state.in_use is None
+    anew = Stored(tmp_path / "s", b"the second bundle", floor=7)
+    assert (anew.state.in_use, anew.state.newest) == (None, 7)
+    assert Stored(tmp_path / "s", b"the second bundle", floor=7).state.newest == 7
 
 
 def test_where_the_disk_takes_no_word_of_a_failure_the_process_goes_back_all_the_same(tmp_path: Path) -> None:
@@ -129,7 +180,8 @@ def test_where_the_disk_takes_no_word_of_a_failure_the_process_goes_back_all_the
 
 def test_what_does_not_change_stays_from_the_version_in_use() -> None:
     used = Version(1, "ann", "m", "one", "board", "operators")
-    assert TWO.staying(used) == Version(2, "ann", "m2", "two", "board", "operators")
+    assert TWO.staying(used) == Version(2, "ann", "m2", "two", "board")
+    assert Version(3, "ann", "m3", "").staying(used) == Version(3, "ann", "m3", "one", "board")
     assert TWO.staying(None) == TWO
     assert State().in_use is None
 
