@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from firmware import wire
+from firmware.bridge.relay import GROUPS, shared_by
 from firmware.demo.network import free_port
 from firmware.files import write_whole
 from firmware.fleet import folder as fleets
@@ -233,7 +234,7 @@ def test_a_gate_at_the_venue_and_a_bridge_in_the_cloud_talk(both: Both) -> None:
     gate, bridge = Ear(), Ear()
     journal, receipt = (wire.address(topic, "arena", "talks") for topic in (wire.JOURNAL, wire.RECEIPT))
     whole = bytes(wire.PAYLOAD_BYTES_MAX)
-    shared = f"$share/bridge/{wire.address(wire.JOURNAL, 'arena', '+')}"
+    shared = shared_by(wire.JOURNAL, "arena", "5ec")
     with both.venue.line("talks", gate, receipt) as up, both.cloud.line("Bridge", bridge, shared) as down:
         bridge.session()
         gate.session().publish(Publication(journal, whole))
@@ -378,6 +379,33 @@ def assert_refused(broker: Broker) -> None:
     with Line([broker], "x", (), ear, pace=QUICK) as line:
         until(line.faults)
     assert ear.sessions == []
+
+
+@pytest.mark.parametrize("topic", GROUPS, ids=GROUPS.get)
+def test_nothing_is_lost_to_a_thief_who_does_not_know_the_name_of_the_bridges_group(
+    both: Both, topic: wire.Topic
+) -> None:
+    """Anybody may join any group, says mosquitto 2.0.11, and `deny` changes nothing: so the name is a secret."""
+    bridge, thieves, gate = Ear(), [Ear() for _ in range(4)], Ear()
+    tried = [f"$share/{GROUPS[topic]}{end}/{wire.address(topic, 'arena', '+')}" for end in ("", "-", "-5ec")]
+    all_of_them = f"$share/{GROUPS[topic]}-5ecret/#"
+    with ExitStack() as stack:
+        stack.enter_context(both.venue.line("Bridge", bridge, shared_by(topic, "arena", "5ecret")))
+        bridge.session()
+        stack.enter_context(both.venue.line("lost", thieves[0], *tried, all_of_them))
+        stack.enter_context(both.venue.new_gate("lost", thieves[1], *tried, all_of_them))
+        stack.enter_context(both.venue.line("lost", thieves[2], *tried))
+        stack.enter_context(both.venue.line("Steward", thieves[3], *tried))
+        for thief in thieves:
+            thief.session()
+        stack.enter_context(both.venue.line("south", gate))
+        for number in range(40):
+            gate.wait(lambda: gate.session().in_flight < gate.session().window)
+            payload = b"%d" % number
+            assert gate.session().publish(Publication(wire.address(topic, "arena", "south"), payload))
+        bridge.wait(lambda: len(bridge.heard) == 40)
+    assert bridge.payloads == [b"%d" % number for number in range(40)]
+    assert not {b"0", b"39"} & {payload for thief in thieves for payload in thief.payloads}
 
 
 def test_a_revoked_gate_is_not_let_in_after_the_restart_that_the_files_ask_for(tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ from collections.abc import Callable
 
 from firmware import wire
 from firmware.bridge.outbox import Outbox
-from firmware.bridge.relay import GROUPS, Relay
+from firmware.bridge.relay import Relay, shared_by
 from firmware.mqtt import Arrived, Session
 
 
-def ask_subscriptions(venue: str) -> tuple[str, ...]:
+def ask_subscriptions(venue: str, secret: str) -> tuple[str, ...]:
     """What is listened to here, and nowhere else: asks, shared with other bridges, and who is there."""
-    asks = f"$share/{GROUPS[wire.ASK]}/{wire.address(wire.ASK, venue, '+')}"
-    return asks, wire.address(wire.STATUS, venue, "+")
+    return shared_by(wire.ASK, venue, secret), wire.address(wire.STATUS, venue, "+")
 
 
 class AskLine:

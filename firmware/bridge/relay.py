@@ -41,6 +41,10 @@ GATHER_S = 0.004
 IDLE_S = 60.0  # both threads are woken when there is something to do
 # Several bridges share the work: each message reaches one of them (MQTT 5, 4.8.2). Each topic has a group of
 # its own, because a small broker (iotcore 0.4) loses messages of a group with two filters.
+#
+# mosquitto 2.0.11 asks its access list about each message, and not about the subscription: whoever has any
+# certificate may join any group, and takes its turn there, though it is then given nothing. So a group's
+# name ends with a secret of the bridges of one ledger (`firmware.bridge.states.group_secret`).
 GROUPS = {wire.JOURNAL: "bridge-journal", wire.ASK: "bridge-ask", wire.REQUEST: "bridge-request"}
 
 HEALTH = (wire.TELEMETRY, wire.LOG)
@@ -70,14 +74,20 @@ class _Wanted(NamedTuple):
     pages: int
 
 
-def subscriptions(venue: str, health: bool = False) -> tuple[str, ...]:
+def subscriptions(venue: str, secret: str, health: bool = False) -> tuple[str, ...]:
     """What a bridge listens to: work shared with others, who is there, and with `health` how they are.
 
-    Of the last each bridge hears all: whichever is asked knows every gate.
+    `secret` is that of the ledger's groups. Of how gates are each bridge hears all: whichever is asked knows
+    every gate.
     """
-    shared = (f"$share/{group}/{wire.address(topic, venue, '+')}" for topic, group in GROUPS.items())
+    shared = (shared_by(topic, venue, secret) for topic in GROUPS)
     own = (wire.STATUS, *(HEALTH if health else ()))
     return *shared, *(wire.address(topic, venue, "+") for topic in own)
+
+
+def shared_by(topic: wire.Topic, venue: str, secret: str) -> str:
+    """The subscription to this topic of all gates, shared by the bridges that know the secret."""
+    return f"$share/{GROUPS[topic]}-{secret}/{wire.address(topic, venue, '+')}"
 
 
 class Relay:

@@ -32,6 +32,7 @@ from firmware.bridge.peers import Peers, name_of, new_life
 from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
+from firmware.bridge.states import group_secret
 from firmware.bridge.tried import Tried
 from firmware.bridge.vending import Account
 from firmware.bridge.vendor import Vendor
@@ -289,7 +290,7 @@ def open_bridge(
             *(account.reading for account in accounts),
             *(teller.telling for teller in tellers),
         )
-        line, ask_line = _lines(stack, settings, brokers, relay, asks, pace)
+        line, ask_line = _lines(stack, settings, brokers, relay, asks, pace, group_secret(database))
         stack.enter_context(asks)  # ends before the lines: what is under way, or waits, is answered
         stack.enter_context(at_work(workers))  # ends first: what is stored by then gets its receipt
         yield Bridge(settings, relay, outbox, line, accounts, clerk, faults, asks, ask_line)
@@ -302,11 +303,13 @@ def _lines(
     relay: Relay,
     asks: Asks,
     pace: Pace,
+    secret: str,
 ) -> tuple[Line, Line]:
     """The two connections: one for asks, which no row holds up, and one for all else."""
     client = f"gatepost-bridge-{os.urandom(4).hex()}"
-    asked = ask_subscriptions(settings.venue)
-    topics = [each for each in subscriptions(settings.venue, bool(settings.listen)) if each not in asked]
+    asked = ask_subscriptions(settings.venue, secret)
+    listened = subscriptions(settings.venue, secret, bool(settings.listen))
+    topics = [each for each in listened if each not in asked]
     listener = AskLine(relay, asks.outbox, asks.connected)
     ask_line = stack.enter_context(Line(brokers, f"{client}-asks", asked, listener, pace=pace))
     return stack.enter_context(Line(brokers, client, topics, relay, pace=pace)), ask_line

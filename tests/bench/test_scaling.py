@@ -64,7 +64,7 @@ class Bridge:
 def bridge_at(broker: RunningBroker, folder: Path) -> Iterator[Bridge]:
     with Database(f"sqlite:///{folder / 'ledger.db'}") as database:
         bridge = Bridge(database)
-        line = Line([broker.address], "bridge", subscriptions(site.VENUE), bridge.relay, pace=QUICK)
+        line = Line([broker.address], "bridge", subscriptions(site.VENUE, "5ec"), bridge.relay, pace=QUICK)
         with line, at_work([bridge.relay.storing, bridge.relay.paging]):
             yield bridge
 

@@ -7,8 +7,10 @@ import pytest
 
 from firmware import wire
 from firmware.bridge.ask_line import AskLine, ask_subscriptions
+from firmware.bridge.database import Database
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.relay import GATHER_S, GROUPS, IDLE_S, Relay, subscriptions
+from firmware.bridge.states import group_secret
 from tests.bridge.model_gate import VENUE, ModelGate
 from tests.bridge.relays import Desk, TapeSession, desk, topic
 from tests.bridge.test_asking import ask
@@ -71,9 +73,23 @@ def test_the_end_of_one_connection_is_none_of_the_other(hall: Hall) -> None:
     assert hall.relay.behind, "rows wait on, whatever becomes of the asks' connection"
 
 
+def test_the_bridges_of_a_ledger_share_a_secret_that_no_other_ledger_has(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Database(url) as first, Database(url) as second:
+        secret = group_secret(first)
+        assert group_secret(second) == group_secret(first) == secret
+    with Database(url) as later, Database(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        assert group_secret(later) == secret
+        assert group_secret(other) != secret
+    assert len(secret) == 16
+    shared = [each for each in subscriptions(VENUE, secret) if each.startswith("$share/")]
+    assert len(shared) == len(GROUPS)
+    assert all(secret in each.split("/")[1] for each in shared), "part of the group's name"
+
+
 def test_both_connections_together_hear_all_and_nothing_twice() -> None:
-    asked = ask_subscriptions(VENUE)
-    assert set(asked) < set(subscriptions(VENUE))
+    asked = ask_subscriptions(VENUE, "5ec")
+    assert set(asked) < set(subscriptions(VENUE, "5ec"))
     assert [each for each in asked if GROUPS[wire.ASK] in each] == [asked[0]]
     assert asked[1] == topic(wire.STATUS, "+")
 

@@ -300,7 +300,7 @@ def test_a_port_that_is_taken_is_a_start_refused(tmp_path: Path) -> None:
 def test_telemetry_that_does_not_fit_is_counted_and_without_the_section_none_is_asked_for(
     tmp_path: Path,
 ) -> None:
-    more = set(subscriptions("arena", health=True)) - set(subscriptions("arena"))
+    more = set(subscriptions("arena", "5ec", health=True)) - set(subscriptions("arena", "5ec"))
     own = {f"gatepost/v1/arena/gate/+/{name}" for name in ("telemetry", "log")}
     assert more == own, "not shared: every bridge hears every gate"
     with desk(tmp_path) as at:

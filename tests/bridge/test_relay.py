@@ -436,7 +436,7 @@ def at_broker(at: Desk, broker: RunningBroker) -> Iterator[Line]:
     """The relay at work: its threads and its connection."""
     with (
         at_work((at.relay.storing, at.relay.paging)),
-        Line([broker.address], "bridge", subscriptions(VENUE), at.relay, pace=QUICK) as line,
+        Line([broker.address], "bridge", subscriptions(VENUE, "5ec"), at.relay, pace=QUICK) as line,
     ):
         until(lambda: line.session)
         yield line
