@@ -9,6 +9,7 @@
     bridge/                    what the bridge needs, with the venue's key
     serve/                     with what `gatepost fleet serve` connects
     gates/north.json, .pem     a gate: its token, its certificates
+    gates/north.version        the highest version of settings that was given out for it
     revoked.json               certificates that count no more
     lock                       one command at a time writes here
 
@@ -37,6 +38,7 @@ from firmware.signing import Operator, operators_of
 
 PORT, ENROL_PORT = 8883, 8884  # of the broker: gates with a certificate, gates without one yet
 FILE_BYTES_MAX = 1 << 20  # the list of a thousand gates' lost certificates is below
+VERSION_DIGITS_MAX = 18  # fits into what a message can hold
 SERIALS_MAX = 64  # of one gate: a certificate each year, and a new card each month
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -199,6 +201,23 @@ def revoked(folder: Path) -> list[Revoked]:
 def keep_revoked(folder: Path, found: list[Revoked]) -> None:
     """Write that list."""
     write_whole(folder / "revoked.json", msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+
+
+def next_version(folder: Path, gate: str, utc_s: int) -> int:
+    """A version of settings that no gate of this name was sent before, on disk when this returns.
+
+    They grow with the time, in seconds: with several people's folders, and one that was put back from a
+    copy, the later is the higher. Nothing that came over the network has a say in it. Raises `FleetUnusable`.
+    """
+    path = folder / "gates" / f"{gate}.version"
+    with writing(folder):
+        text = path.read_text("ascii", "replace").strip() if path.exists() else "0"
+        if not (text.isdecimal() and len(text) <= VERSION_DIGITS_MAX):
+            raise FleetUnusable(f"{path}: is no version: remove it, and see that the clock is right")
+        version = max(int(text) + 1, utc_s)
+        make_folder(path.parent)
+        write_whole(path, f"{version}\n".encode())
+    return version
 
 
 @contextmanager

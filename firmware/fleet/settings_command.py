@@ -1,6 +1,7 @@
 """`gatepost settings`: what gates report of their settings, how a file differs, and sending others."""
 
 import argparse
+import time
 import tomllib
 from collections.abc import Callable, Collection
 from difflib import unified_diff
@@ -11,11 +12,10 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import wire
-from firmware.check_settings import problems_of
+from firmware.check_settings import problems_of, problems_of_operators
 from firmware.config import parse, read_text
 from firmware.config.sparse import plain_text, text_of
 from firmware.config.values import NAME
-from firmware.files import write_whole
 from firmware.fleet import folder as fleets
 from firmware.fleet.operator_line import Heard, OperatorLine
 from firmware.signals import visible
@@ -190,14 +190,14 @@ def run_apply(
         for gate in gates:
             problems = ["has reported no settings: was it enrolled, and was it ever connected?"]
             if (known := reports.last.get(gate)) is not None:
-                found = _for_gate(wanted, gate, known, for_all=arguments.gate == ALL)
+                found = _for_gate(wanted, gate, for_all=arguments.gate == ALL)
                 problems = _problems(found, known)
             if problems or known is None:
                 for problem in problems:
                     complain(f"{gate}: {problem}")
                 wrong = True
                 continue
-            versions[gate] = version = _next_version(arguments.fleet, gate, known)
+            versions[gate] = version = fleets.next_version(arguments.fleet, gate, int(time.time()))
             desired = wire.DesiredSettings(
                 venue=fleet.venue,
                 gate=gate,
@@ -232,20 +232,19 @@ def _came_of(reports: Reports, gate: str, version: int) -> wire.ReportedSettings
     return found if found is not None and found.desired == version and found.state in OVER else None
 
 
-def _for_gate(wanted: Sending, gate: str, known: wire.ReportedSettings, *, for_all: bool) -> Sending:
-    """A file for all gates gets the name of each; without a file its settings stay."""
-    settings = wanted.settings or known.settings
-    if for_all and wanted.settings:
-        document = tomllib.loads(wanted.settings)
-        section = document.setdefault("gate", {})
-        if isinstance(section, dict):
-            section["name"] = gate
-        settings = text_of(document)
-    return wanted._replace(settings=settings)
+def _for_gate(wanted: Sending, gate: str, *, for_all: bool) -> Sending:
+    """A file for all gates gets the name of each. Nothing that is signed comes from a gate's report."""
+    if not (for_all and wanted.settings):
+        return wanted
+    document = tomllib.loads(wanted.settings)
+    section = document.setdefault("gate", {})
+    if isinstance(section, dict):
+        section["name"] = gate
+    return wanted._replace(settings=text_of(document))
 
 
 def _problems(found: Sending, known: wire.ReportedSettings) -> list[str]:
-    """As the gate will see it."""
+    """As the gate will see it, as far as its report is true."""
     bounds = (
         ("settings", found.settings, SETTINGS_CHARACTERS_MAX),
         ("board file", found.board, BOARD_CHARACTERS_MAX),
@@ -256,20 +255,12 @@ def _problems(found: Sending, known: wire.ReportedSettings) -> list[str]:
         for what, text, most in bounds
         if len(text) > most
     ]
+    if long or not (found.settings or found.board):
+        return long or problems_of_operators(found.operators)
+    if not (known.settings or found.settings):
+        return ["its settings are too long to be reported, and so to be checked: name --settings as well"]
     own = parse(known.settings or found.settings, "the settings in use")
-    return long or problems_of(found.settings, found.board, found.operators, own, known.board)
-
-
-def _next_version(folder: Path, gate: str, known: wire.ReportedSettings) -> int:
-    """Above all that the gate has seen and that was sent from here; written down before it is used."""
-    path = folder / "gates" / f"{gate}.version"
-    with fleets.writing(folder):
-        kept = path.read_text("ascii").strip() if path.exists() else "0"
-        sent = int(kept) if kept.isdecimal() else 0
-        version = max(sent, known.version, known.desired, *known.failed) + 1
-        fleets.make_folder(path.parent)
-        write_whole(path, f"{version}\n".encode())
-    return version
+    return problems_of(found.settings, found.board, found.operators, own, known.board)
 
 
 # --- the fleet's folder and the files ----------------------------------------------------------------------
