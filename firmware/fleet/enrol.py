@@ -82,6 +82,8 @@ def bundle_for(
         board,
     )
     check(bundle, etc)
+    newest = stored.next_version(folder, name, int(now.timestamp()))  # what was sent before is below it
+    bundle = bundle._replace(enrolment=msgspec.structs.replace(bundle.enrolment, newest=newest))
     with stored.writing(folder):
         stored.keep_gate(
             folder, Gate(name, token=token_digest(token).hex(), token_until=bundle.enrolment.until)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firmware import wire
-from firmware.bundle import proof_of, token_digest
+from firmware.bundle import enrolment_of, enrolment_text, proof_of, token_digest
 from firmware.fleet import folder as stored
 from firmware.fleet.certificates import new_key
 from firmware.fleet.enrol import (
@@ -61,6 +61,14 @@ def test_a_token_gets_the_gate_its_certificate_and_the_venues_key(fleet: Path) -
     assert [*usage] == [ExtendedKeyUsageOID.CLIENT_AUTH], "no gate can play a broker"
     assert found.not_valid_before_utc < NOW < found.not_valid_after_utc
     assert unseal(key, answer.sealed) == venue_key(fleet / "bridge")
+
+
+def test_a_bundle_says_which_settings_were_sent_before_it(fleet: Path) -> None:
+    sent = stored.next_version(fleet, "north", int(NOW.timestamp()) + 60)
+    first, second = (bundle(fleet).enrolment for _ in range(2))
+    assert sent < first.newest < second.newest
+    assert enrolment_of(enrolment_text(second)) == second
+    assert bundle(fleet, "south").enrolment.newest == int(NOW.timestamp()), "of each gate its own"
 
 
 def test_the_token_itself_is_kept_nowhere(fleet: Path) -> None:
