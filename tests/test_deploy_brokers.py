@@ -385,7 +385,7 @@ def assert_refused(broker: Broker) -> None:
 def test_nothing_is_lost_to_a_thief_who_does_not_know_the_name_of_the_bridges_group(
     both: Both, topic: wire.Topic
 ) -> None:
-    """Anybody may join any group, says mosquitto 2.0.11, and `deny` changes nothing: so the name is a secret."""
+    """To mosquitto 2.0.11 anybody may join any group, and `deny` changes nothing: so the name is a secret."""
     bridge, thieves, gate = Ear(), [Ear() for _ in range(4)], Ear()
     tried = [f"$share/{GROUPS[topic]}{end}/{wire.address(topic, 'arena', '+')}" for end in ("", "-", "-5ec")]
     all_of_them = f"$share/{GROUPS[topic]}-5ecret/#"
