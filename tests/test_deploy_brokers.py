@@ -430,6 +430,30 @@ def test_a_revoked_gate_is_not_let_in_after_the_restart_that_the_files_ask_for(t
             ear.session()
 
 
+def test_a_bundle_of_a_revoked_gate_opens_no_door_after_that_restart(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path / "fleet", cloud="")
+    place = set_up(fleet, "venue", tmp_path / "venue")
+    lost, other = (
+        place.as_user(name, "enrol-ca")._replace(port=place.enrol_port) for name in ("lost", "other")
+    )
+    assert lost.tls
+    number = int_of(Path(lost.tls.cert_file))
+    fleets.keep_gate(fleet, Gate("lost", bundles=(f"{number:x}",)))
+    with place.broker:
+        ear = Ear()
+        with Line([lost], "lost", (), ear, pace=QUICK):
+            ear.session()
+            revoke_gate(fleet, "lost", NOW)
+            shutil.copy(fleet / "broker" / "enrol-crl.pem", tmp_path / "venue" / "enrol-crl.pem")
+            place.broker.stop()
+            ear.wait(lambda: ear.ended)
+        place.broker.start()
+        assert_refused(lost)
+        ear = Ear()
+        with Line([other], "other", (), ear, pace=QUICK):
+            ear.session()
+
+
 def int_of(path: Path) -> int:
     """The number of a certificate."""
     return x509.load_pem_x509_certificate(path.read_bytes()).serial_number

@@ -229,11 +229,14 @@ def run_revoke(arguments: argparse.Namespace) -> int:
     else:
         enrol.revoke_operator(folder, arguments.operator, now)
         print(f"{arguments.operator} is revoked; gates that are at work learn it with: {TELL_OPERATORS}")
-    for place, host in (("broker", fleet.host), ("cloud", fleet.cloud)):
+    for place, host, lists in (
+        ("broker", fleet.host, ("crl.pem", "enrol-crl.pem")),
+        ("cloud", fleet.cloud, ("crl.pem",)),
+    ):
         if host:
-            path = folder / place / "crl.pem"
+            paths = " and ".join(str(folder / place / name) for name in lists)
             print(
-                f"still to do: copy {path} to /etc/mosquitto/gatepost of {host}, and restart mosquitto there"
+                f"still to do: copy {paths} to /etc/mosquitto/gatepost of {host}, and restart mosquitto there"
             )
     if arguments.gate:
         print(

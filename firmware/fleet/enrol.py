@@ -21,7 +21,6 @@ from firmware.bundle import Bundle, Enrolment, packed, proof_of, token_digest
 from firmware.files import write_whole
 from firmware.fleet import folder as stored
 from firmware.fleet.certificates import (
-    Issuer,
     NoRequest,
     Use,
     issued,
@@ -32,7 +31,7 @@ from firmware.fleet.certificates import (
     requested,
 )
 from firmware.fleet.folder import SERIALS_MAX, FleetUnusable, Gate, Paths, Revoked
-from firmware.fleet.init import operators_there, write_operators, write_revocations
+from firmware.fleet.init import Made, issuers, operators_there, write_operators, write_revocations
 from firmware.sealing import seal, signed_by
 from firmware.take_up import check
 from firmware.venue_key import venue_key
@@ -85,9 +84,10 @@ def bundle_for(
     newest = stored.next_version(folder, name, int(now.timestamp()))  # what was sent before is below it
     bundle = bundle._replace(enrolment=msgspec.structs.replace(bundle.enrolment, newest=newest))
     with stored.writing(folder):
-        stored.keep_gate(
-            folder, Gate(name, token=token_digest(token).hex(), token_until=bundle.enrolment.until)
-        )
+        known = stored.gate(folder, name)
+        bundles = (*(known.bundles if known else ()), f"{lets_ask.serial_number:x}")[-SERIALS_MAX:]
+        made = Gate(name, token_digest(token).hex(), bundle.enrolment.until, bundles=bundles)
+        stored.keep_gate(folder, made)
     return packed(bundle)
 
 
@@ -201,20 +201,20 @@ def revoke_gate(folder: Path, name: str, now: datetime) -> int:
 
     The brokers' lists are written; a broker must read its own anew (deploy/fleet.md).
     """
-    issuer = stored.issuer(folder)
+    made = issuers(folder)
     with stored.writing(folder):
         known = stored.gate(folder, name)
         if known is None:
             there = ", ".join(each.gate for each in stored.gates(folder)) or "none"
             raise FleetUnusable(f'this fleet knows no gate "{name}": its gates: {there}')
-        _revoke(folder, issuer, known.serials, name, now)
+        _revoke(folder, made, name, known.serials, known.bundles, now)
         stored.keep_gate(folder, Gate(name, revoked=True))
         return len(known.serials)
 
 
 def revoke_operator(folder: Path, name: str, now: datetime) -> None:
     """Take somebody's keys away. Raises `FleetUnusable`. Gates must be told: their settings have the list."""
-    issuer = stored.issuer(folder)
+    made = issuers(folder)
     with stored.writing(folder):
         known = operators_there(folder)
         rest = [each for each in known if each.name != name]
@@ -227,14 +227,17 @@ def revoke_operator(folder: Path, name: str, now: datetime) -> None:
         write_operators(folder, rest)
         if path.exists():
             serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
-            _revoke(folder, issuer, [f"{serial:x}"], name, now)
+            _revoke(folder, made, name, [f"{serial:x}"], (), now)
         for suffix in (".key", ".tls.key", ".pem"):
             (folder / "operators" / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def _revoke(folder: Path, issuer: Issuer, serials: Iterable[str], name: str, now: datetime) -> None:
+def _revoke(
+    folder: Path, made: Made, name: str, serials: Iterable[str], bundles: Iterable[str], now: datetime
+) -> None:
     known = stored.revoked(folder)
-    there = {each.serial for each in known}
-    known += [Revoked(serial, name, now.replace(microsecond=0)) for serial in serials if serial not in there]
+    there, since = {each.serial for each in known}, now.replace(microsecond=0)
+    known += [Revoked(serial, name, since) for serial in serials if serial not in there]
+    known += [Revoked(serial, name, since, bundle=True) for serial in bundles if serial not in there]
     stored.keep_revoked(folder, known)
-    write_revocations(folder, issuer, [int(each.serial, 16) for each in known], now)
+    write_revocations(folder, made, now)

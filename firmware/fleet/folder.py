@@ -73,7 +73,7 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `token` is the SHA-256 of the newest bundle's token, in hexadecimal digits (who has that can prove to have
     the token) and `token_until` its end; `used_by` marks the key that used it ("" while nobody did). `key`
     marks that of the newest certificate, and `serials` are those of all its certificates that were not
-    revoked.
+    revoked; `bundles` likewise of those in its bundles, with which it may ask.
     """
 
     gate: wire.Name
@@ -82,15 +82,20 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     used_by: str = ""
     key: str = ""
     serials: tuple[str, ...] = ()
+    bundles: tuple[str, ...] = ()
     revoked: bool = False
 
 
 class Revoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A certificate that counts no more: its number in hexadecimal digits, whose it was, and since when."""
+    """A certificate that counts no more: its number in hexadecimal digits, whose it was, and since when.
+
+    `bundle` where it was in a bundle: it is then on the list of the other authority.
+    """
 
     serial: str
     name: str
     since: datetime
+    bundle: bool = False
 
 
 class Paths(NamedTuple):

@@ -63,9 +63,14 @@ def renew(folder: Path, names: Sequence[str], now: datetime) -> None:
     `names` are more names or addresses of the venue's broker, besides the one of fleet.toml.
     """
     fleet = stored.load(folder)
-    made = Made(stored.issuer(folder), stored.issuer(folder, "enrol-ca"))
+    made = issuers(folder)
     with stored.writing(folder):
         _put_places(folder, fleet, made, names, now)
+
+
+def issuers(folder: Path) -> Made:
+    """Both authorities of a fleet. Raises `FleetUnusable`."""
+    return Made(stored.issuer(folder), stored.issuer(folder, "enrol-ca"))
 
 
 def add_operator(folder: Path, name: str, role: Role, now: datetime) -> Operator:
@@ -102,14 +107,22 @@ def write_operators(folder: Path, operators: Iterable[Operator]) -> None:
     write_whole(Paths(folder).operators, text_of([*operators]).encode(), PUBLIC)
 
 
-def write_revocations(folder: Path, issuer: Issuer, serials: Iterable[int], now: datetime) -> None:
-    """The list of revoked certificates, in the folder of each broker."""
+def write_revocations(folder: Path, made: Made, now: datetime) -> None:
+    """The lists of revoked certificates: in the folder of each broker, and of bundles in the venue's."""
     places = [place for place in (folder / "broker", folder / "cloud") if place.is_dir()]
-    known = places[0] / "crl.pem"
+    _write_list(places, "crl.pem", folder, made.issuer, now)
+    _write_list(places[:1], "enrol-crl.pem", folder, made.enrol, now, bundles=True)
+
+
+def _write_list(
+    places: Sequence[Path], name: str, folder: Path, issuer: Issuer, now: datetime, bundles: bool = False
+) -> None:
+    serials = [int(each.serial, 16) for each in stored.revoked(folder) if each.bundle == bundles]
+    known = places[0] / name
     before = known.read_bytes() if known.exists() else b""
     text = revocations(issuer, serials, now, before)
     for place in places:
-        write_whole(place / "crl.pem", text, PUBLIC)
+        write_whole(place / name, text, PUBLIC)
 
 
 def _put_places(folder: Path, fleet: Fleet, made: Made, names: Sequence[str], now: datetime) -> None:
@@ -131,7 +144,7 @@ def _put_brokers(folder: Path, fleet: Fleet, made: Made, names: Sequence[str], n
     write_whole(to / "enrol-ca.pem", pem(made.enrol.certificate), PUBLIC)
     if fleet.cloud:
         _put(to, "venue", made.issuer, VENUE, now)
-    write_revocations(folder, made.issuer, [int(each.serial, 16) for each in stored.revoked(folder)], now)
+    write_revocations(folder, made, now)
 
 
 def _put(

@@ -130,7 +130,8 @@ def test_an_operator_is_added_and_revoked(fleet: Path) -> None:
     assert "steward" in run("fleet", "operator", fleet, "bob", "--role", "steward").stdout
     assert re.search(r"bob +steward +key [0-9a-f]{16}", run("fleet", "show", fleet).stdout)
     done = run("fleet", "revoke", fleet, "--operator", "bob")
-    assert "crl.pem" in done.stdout
+    assert "/crl.pem and " in done.stdout
+    assert "/enrol-crl.pem to " in done.stdout
     assert "bob" not in run("fleet", "show", fleet).stdout
 
 
@@ -179,7 +180,8 @@ def test_a_gate_from_its_bundle_to_its_end_by_the_commands_alone(tmp_path: Path)
             serve.signal(signal.SIGTERM)
             assert serve.end() == DONE
         assert run("fleet", "revoke", fleet, "north").returncode == DONE
-        shutil.copy(fleet / "broker" / "crl.pem", tmp_path / "broker" / "crl.pem")
+        for name in ("crl.pem", "enrol-crl.pem"):
+            shutil.copy(fleet / "broker" / name, tmp_path / "broker" / name)
         place.broker.stop()
         place.broker.start()
         with Running(*gate) as running:

@@ -43,9 +43,9 @@ def certificate(answer: wire.IdentityAnswer) -> x509.Certificate:
     return x509.load_pem_x509_certificate(answer.certificate.encode())
 
 
-def revoked_serials(fleet: Path) -> set[int]:
-    crl = x509.load_pem_x509_crl((fleet / "broker" / "crl.pem").read_bytes())
-    assert crl.is_signature_valid(stored.issuer(fleet).key.public_key())
+def revoked_serials(fleet: Path, name: str = "crl.pem", authority: str = "ca") -> set[int]:
+    crl = x509.load_pem_x509_crl((fleet / "broker" / name).read_bytes())
+    assert crl.is_signature_valid(stored.issuer(fleet, authority).key.public_key())
     return {each.serial_number for each in crl}
 
 
@@ -224,6 +224,26 @@ def test_a_revoked_gate_comes_back_with_a_new_bundle_and_stays_listed(fleet: Pat
     assert decide(fleet, "north", request(key), NOW).came is Came.REFUSED
     assert decide(fleet, "north", request(new_key(), token), NOW).came is Came.ISSUED
     assert revoked_serials(fleet) == {first.serial_number}
+
+
+def test_the_certificates_in_a_revoked_gates_bundles_are_listed_too(fleet: Path) -> None:
+    def listed() -> set[int]:
+        return revoked_serials(fleet, "enrol-crl.pem", "enrol-ca")
+
+    def number(found: str) -> int:
+        return x509.load_pem_x509_certificate(found.encode()).serial_number
+
+    first, second, south = bundle(fleet), bundle(fleet), bundle(fleet, "south")
+    decide(fleet, "north", request(new_key(), second.token), NOW)
+    assert listed() == set()
+    assert revoke_gate(fleet, "north", NOW) == 1
+    assert listed() == {number(first.certificate), number(second.certificate)}
+    assert len(revoked_serials(fleet)) == 1, "each authority has its own list"
+    again = bundle(fleet)
+    assert number(again.certificate) not in listed()
+    revoke_gate(fleet, "south", NOW)
+    revoke_gate(fleet, "north", NOW)
+    assert listed() == {number(each.certificate) for each in (first, second, south, again)}
 
 
 def test_each_list_of_the_revoked_is_newer_than_the_one_before(fleet: Path) -> None:
