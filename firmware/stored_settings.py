@@ -266,8 +266,11 @@ class Stored:
         self.state = state
         kept = Kept(state.enrolment, state.newest, state.obeyed)
         if kept != self._written:  # after the first file: what that one does not know may come once more
-            write_whole(self._folder / KEPT, msgspec.json.encode(kept))
-            self._written = kept
+            try:
+                write_whole(self._folder / KEPT, msgspec.json.encode(kept))
+                self._written = kept
+            except OSError as error:  # the change itself is whole; once more with the next one
+                self.fault = f"{self._folder / KEPT}: could not be written: {error.strerror}: see to the disk"
 
 
 def _with(failed: tuple[int, ...], version: int) -> tuple[int, ...]:

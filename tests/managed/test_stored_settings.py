@@ -125,6 +125,17 @@ def test_what_cannot_be_read_brings_no_older_operators_and_no_older_settings_bac
     assert "operators are those of the installation, perhaps older ones" in found.fault
 
 
+def test_a_second_file_that_cannot_be_written_is_a_fault_and_undoes_no_change(tmp_path: Path) -> None:
+    (tmp_path / KEPT).mkdir()
+    stored = Stored(tmp_path)
+    stored.accept(ONE, (), connected=False)
+    assert stored.state.in_use == ONE
+    assert "kept: could not be written" in stored.fault
+    (tmp_path / KEPT).rmdir()
+    stored.prove()
+    assert (tmp_path / KEPT).is_file()
+
+
 def test_whom_another_bundle_obeyed_is_not_obeyed_where_nothing_can_be_read(tmp_path: Path) -> None:
     stored = Stored(tmp_path, b"the first bundle")
     stored.accept(Version(5, "ann", "m5", "five", operators="with eve"), (), connected=False)
