@@ -8,6 +8,7 @@ from firmware.catalogue import Catalogue
 from firmware.config import Settings
 from firmware.gate import Gate
 from firmware.journal import Journal
+from firmware.row import Row
 from firmware.signing import Operator
 from firmware.stored_settings import Stored, Version
 from firmware.uplink import Uplink
@@ -70,3 +71,7 @@ class Managed(NamedTuple):
     """Where new settings go; `None` where none are taken."""
     supervised: bool = False
     """Whether somebody starts the gate again when it has ended: systemd."""
+
+    def note(self, kind: str, text: str) -> None:
+        """A row of no lane, written in the loop."""
+        self.gate.do(lambda: self.journal.note(Row(kind, "", self.gate.clock.now(), text=text)))

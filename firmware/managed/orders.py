@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, Self
 
 import msgspec
@@ -21,7 +22,6 @@ from firmware.managed.counters import Counters, Last, digest_of
 from firmware.managed.managed import Managed
 from firmware.managed.obeying import Behind, Obeying, Outcome, in_loop
 from firmware.managed.refusals import FROM_ANYBODY, FROM_OPERATOR, MINUTE_S, Refusals
-from firmware.row import Row
 from firmware.signing import NotSigned, Operator, Role, checked
 from firmware.uplink.part import Outgoing
 
@@ -69,7 +69,7 @@ class Orders:
     ) -> None:
         self._managed, self._now_s = managed, now_s
         self._counters = counters or Counters(managed.data / FILE)
-        self._refusals = Refusals(self._note, now_s)
+        self._refusals = Refusals(partial(managed.note, "order"), now_s)
         self._obeying = Obeying(managed, now_s)
         self._connection = 0
         self._wake: Callable[[], None] = lambda: None
@@ -105,7 +105,7 @@ class Orders:
 
     def _run(self) -> None:
         if self._counters.fault:
-            self._note(self._counters.fault, "fault")
+            self._managed.note("fault", self._counters.fault)
         while not self._ending.is_set():
             try:
                 with suppress(queue.Empty):
@@ -212,13 +212,13 @@ class Orders:
     def _finish(self, order: wire.Order, digest: bytes, by: str, outcome: Outcome) -> None:
         """The row, what is kept of the reply, the reply, and what comes after it."""
         if not outcome.recorded:
-            self._note(f"{by}: {outcome.done}: {outcome.text}")
+            self._managed.note("order", f"{by}: {outcome.done}: {outcome.text}")
         last = self._counters.last(order.key)
         if last is not None and last.digest == digest:
             try:
                 self._counters.keep(order.key, Last(order.counter, digest, outcome.done, outcome.text))
             except OSError as error:
-                self._note(f"what came of {by} could not be written: {error.strerror}", "fault")
+                self._managed.note("fault", f"what came of {by} could not be written: {error.strerror}")
         gone = self._reply(_reply_to(order, outcome.done, outcome.text, outcome.report))
         if outcome.then is not None:
             gone.wait(REPLY_S)
@@ -241,15 +241,6 @@ class Orders:
             self._replies.append((msgspec.structs.replace(reply, text=reply.text[:TEXT_MAX]), gone))
             self._wake()
         return gone
-
-    def _note(self, text: str, kind: str = "order") -> None:
-        """A row, written in the loop."""
-        managed = self._managed
-
-        def note() -> None:
-            managed.journal.note(Row(kind, "", managed.gate.clock.now(), text=text))
-
-        managed.gate.do(note)
 
     # --- start and end -------------------------------------------------------------------------------------
 

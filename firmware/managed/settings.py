@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from firmware import wire
 from firmware.managed.managed import Changing, Managed
 from firmware.managed.refusals import FROM_ANYBODY, FROM_OPERATOR, Refusals
-from firmware.row import Row
 from firmware.signing import NotSigned, Operator, Role, checked
 from firmware.stored_settings import GOOD, LOCAL, REFUSED, ROW_TEXT_MAX, TEXT_MAX, State, Stored, Version
 from firmware.uplink.part import Outgoing
@@ -46,7 +46,7 @@ class DesiredSettings:
         self, managed: Managed, changing: Changing, now_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._managed, self._changing = managed, changing
-        self._refusals = Refusals(self._note, now_s, "settings")
+        self._refusals = Refusals(partial(managed.note, "settings"), now_s, "settings")
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING_MAX)
         self._seen: dict[str, None] = {}
         self._wake: Callable[[], None] = lambda: None
@@ -89,7 +89,7 @@ class DesiredSettings:
                     if (payload := self._waiting.get(timeout=TURN_S)) is not None:
                         self._on_desired(payload)
             except Exception as error:  # a fault of ours, or of the disk: the next settings must be heard
-                self._note(f"new settings failed: {type(error).__name__}: {error}", "fault")
+                self._managed.note("fault", f"new settings failed: {type(error).__name__}: {error}")
 
     def _look(self) -> None:
         """What became of a trial, and what has no row yet."""
@@ -99,7 +99,7 @@ class DesiredSettings:
             return
         if untold := stored.state.untold:
             for text in untold:
-                self._note(text)
+                self._managed.note("settings", text)
             stored.told(len(untold))
         if self._reported != (stored.state, self._refused):
             self._reported = stored.state, self._refused
@@ -201,15 +201,6 @@ class DesiredSettings:
             board=board,
             failed=state.failed,
         )
-
-    def _note(self, text: str, kind: str = "settings") -> None:
-        """A row, written in the loop."""
-        managed = self._managed
-
-        def note() -> None:
-            managed.journal.note(Row(kind, "", managed.gate.clock.now(), text=text))
-
-        managed.gate.do(note)
 
     # --- start and end -------------------------------------------------------------------------------------
 
