@@ -340,18 +340,17 @@ class Feed:
             return None
         return self._changes(said, after, found)
 
-    def nothing_new(self, after: int) -> wire.Changes:
-        """A message that tells how fresh the list is, and without need of an answer.
+    def nothing_new(self) -> wire.Changes:
+        """A message without items: gates hear how fresh the list is, and one that missed something asks.
 
-        Up to the feed's head, with what there is to tell after this number after all. It begins where
-        gates are by now, although only their own movements lie between: with a gap there, every gate of
-        the venue would ask for a page at this very moment.
+        It begins at the head, so that gates ask for what lies before it: mostly movements of gates, which
+        live changes leave out. A gate whose admissions did not reach all others is heard of so.
         """
         with self._database.look() as connection:
             said = _states(connection)
             self._check_key(said)
-            found = window(connection, after, int(said[NUMBER]), live=True)
-        return self._changes(said, after, found)
+        head = int(said[NUMBER])
+        return self._changes(said, head, Window((), head, more=False))
 
     def announce(self, now_utc_ms: int) -> Announcement:
         """What gates must be told now, by this bridge and by no other.
@@ -368,7 +367,7 @@ class Feed:
             left_ms = at_ms + ANNOUNCE_MS - now_utc_ms
             if 0 < left_ms <= ANNOUNCE_MS:  # more: the other's clock was wrong
                 return Announcement(None, left_ms)
-            message, again_ms = self.nothing_new(min(upto, int(said[NUMBER]))), ANNOUNCE_MS
+            message, again_ms = self.nothing_new(), ANNOUNCE_MS
         with self._database.transaction() as connection:
             last_number(connection)
             if _states(connection)[_ANNOUNCED] != said[_ANNOUNCED]:  # another bridge was faster

@@ -136,8 +136,8 @@ def at_work(settings: Settings, say: Say) -> Iterator[Bench]:
                 until = (
                     "somebody acknowledges it: Ctrl-C" if acknowledge else "it is over (Ctrl-C: leave them)"
                 )
-                say(f"alarm: the lanes are kept free until {until}")
                 try:
+                    say(f"alarm: the lanes are kept free until {until}")
                     bench.wait_until_quiet()
                 except BaseException:
                     if settings.board_file:

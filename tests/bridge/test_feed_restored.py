@@ -99,7 +99,7 @@ def test_two_bridges_of_one_ledger_have_the_same_new_name(tmp_path: Path) -> Non
         new = one.page(7, old, NOW_MS).feed
         assert new != old
         assert other.page(7, old, NOW_MS).feed == new
-        assert other.nothing_new(0).feed == new
+        assert other.nothing_new().feed == new
         sell(other, ["t2"])
         assert one.page(1, new, NOW_MS).after == 1
 

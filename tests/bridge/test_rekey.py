@@ -183,7 +183,7 @@ def test_another_bridge_says_that_it_needs_the_key_and_goes_on_when_it_has_it(
     for said in (
         lambda: feed.page(0, ""),
         lambda: feed.changes(0),
-        lambda: feed.nothing_new(0),
+        feed.nothing_new,
         lambda: feed.announce(1),
         lambda: feed.take(feed.begin_run(ACCOUNT, True, 1), many(1)),
     ):
@@ -192,7 +192,7 @@ def test_another_bridge_says_that_it_needs_the_key_and_goes_on_when_it_has_it(
     shutil.copy2(place.data / "key", data / "key")
     (key,) = keys_of(data)
     assert caught_up(feed).ids() == made_with(key, 3)
-    changes = feed.nothing_new(0)
+    changes = feed.nothing_new()
     assert (changes.feed, changes.key_mark) == (feed.name, key_mark(key))
 
 
@@ -279,7 +279,7 @@ def test_broken_off_at_any_step_nothing_is_given_out_until_it_is_carried_on(
     finally:
         event.remove(database._engine, "before_cursor_execute", cut)
     if step > 2:  # the first two are one transaction: what it meant to do
-        for said in (lambda: feed.page(0, ""), lambda: feed.nothing_new(0), lambda: feed.announce(1)):
+        for said in (lambda: feed.page(0, ""), feed.nothing_new, lambda: feed.announce(1)):
             with pytest.raises(
                 FeedKeyChanged, match="at this moment: wait, or call gatepost rekey once more"
             ):

@@ -37,7 +37,7 @@ def pages(at: Desk, cursor: int) -> list[wire.CataloguePage]:
     """What each gate gets from there."""
     line = TapeSession()
     at.relay.connected(line.session)
-    asked = wire.encode(wire.CatalogueRequest(feed=at.feed.nothing_new(0).feed, cursor=cursor, pages=1))
+    asked = wire.encode(wire.CatalogueRequest(feed=at.feed.nothing_new().feed, cursor=cursor, pages=1))
     for gate in GATES:
         line.bring(at.relay, topic(wire.REQUEST, gate), asked)
     while at.page() == 0.0:

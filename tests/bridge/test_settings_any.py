@@ -72,7 +72,7 @@ def right(section: Section) -> st.SearchStrategy[dict[str, Any]]:
 
 def whole() -> st.SearchStrategy[dict[str, Any]]:
     """Documents that are mostly right."""
-    bridge, common, ingresse, vivenu, presence, bam, event, sessions, broker = map(right, SECTIONS)
+    bridge, health, common, ingresse, vivenu, presence, bam, event, sessions, broker = map(right, SECTIONS)
     login = st.sampled_from(
         [
             {"login": "token", "token_file": "/secret"},
@@ -136,7 +136,11 @@ def whole() -> st.SearchStrategy[dict[str, Any]]:
     )
     return st.fixed_dictionaries(
         {"broker": st.lists(broker, min_size=1, max_size=2)},
-        optional={"vendor": st.lists(one | other | third | fourth, max_size=2), "bridge": bridge},
+        optional={
+            "vendor": st.lists(one | other | third | fourth, max_size=2),
+            "bridge": bridge,
+            "health": health,
+        },
     )
 
 
