@@ -343,7 +343,10 @@ def _compare_vendor(
 ) -> None:
     """Each movement is at the vendor once, or marked; nothing is there that did not happen, nor astray."""
     assert sandbox.violations == []
-    assert sandbox.books().twice == 0
+    refused = [work for work in ledger.works if work.account == account and work.refused]
+    keys = {(work.subject.partition(":")[2], work.at_utc_ms): work for work in refused}
+    # One ticket refused at two gates in one millisecond is told twice, and looks as if one scan was.
+    assert sandbox.books().twice <= len(refused) - len(keys), f"told twice: {sandbox.books()}"
     assert not isinstance(sandbox, presence.Sandbox), "asked, and not told: its own books"
     ours: dict[tuple[str, str, int], list[Change]] = {}
     for change in sandbox.history():
@@ -368,8 +371,6 @@ def _compare_vendor(
             order[key[0]] = change.number
     assert not ours, f"nobody moved so: {ours}"
     denied = {(change.ticket_id, change.said_ms) for change in sandbox.history() if change.what == "denied"}
-    refused = [work for work in ledger.works if work.account == account and work.refused]
-    keys = {(work.subject.partition(":")[2], work.at_utc_ms): work for work in refused}
     for scan, work in keys.items():
         assert scan in denied or work.result != "accepted", _contradiction(ledger, work, sandbox)
     assert denied <= keys.keys(), f"nobody was refused so: {denied - keys.keys()}"
