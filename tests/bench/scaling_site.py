@@ -48,7 +48,7 @@ def limited_broker(folder: Path, gates: int) -> Iterator[RunningBroker]:
     limits = {found[1]: found[0] for found in LIMIT.finditer(said)}
     connections = int(limits["max_connections"].split()[1])
     limits["max_connections"] = f"max_connections {max(connections, gates + SPARE_CONNECTIONS)}"
-    shutil.copy(MOSQUITTO / "cloud.acl", folder / "acl")
+    shutil.copy(MOSQUITTO / "broker.acl", folder / "acl")
     (folder / "acl").chmod(0o600)
     config = "\n".join(
         ["listener {port} 127.0.0.1", "allow_anonymous true", f"acl_file {(folder / 'acl').resolve()}"]
@@ -139,7 +139,7 @@ class Bridges:
         """Start them one after the other: the first makes the key, and the list is read once."""
         with self._settings.open("a") as file:
             secret = self._settings.parent.resolve() / "password"
-            file.write(f'username = "bridge"\npassword_file = "{secret}"\n')
+            file.write(f'username = "Bridge"\npassword_file = "{secret}"\n')
         try:
             for data in self._folders:
                 data.mkdir()
