@@ -13,17 +13,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+from firmware.command_line import DONE, FINDING, WrongUse
+
 DIFFERENCES_SHOWN = 50  # more nobody reads; all are counted
 LINE_LENGTH_MAX = 500  # of a difference: what comes from a journal that was changed may be long
 FOLLOW_MS = 100  # a new row shows within a quarter of a second, and looking takes a ten thousandth of it
 FOLLOW_ROWS = 10  # shown before the new ones where nothing else was asked for
 LOOK_S = 2.0  # between two looks whether the gate still runs
-
-DONE, FINDING = 0, 1  # as in `firmware.cli`
-
-
-class WrongUse(Exception):
-    """The command cannot be carried out as it was given; the text names the thing and the mend."""
 
 
 # --- replay ------------------------------------------------------------------------------------------

@@ -19,15 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-DONE, FINDING, REFUSED = 0, 1, 2
-INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
+from firmware.command_line import DONE, FINDING, INTERRUPTED, REFUSED, WrongUse, number
+
 UNHEARD = 128 + signal.SIGPIPE
 
 # What may happen to a command that is used rightly, and the mend where its text has none. By name, because
 # the modules that define these are imported late.
 EXPECTED = {
-    "firmware.beside.WrongUse": "",
-    "firmware.bridge.bam_command.WrongUse": "",
     "firmware.bridge.bam_identity.IdentityUnusable": "",
     "firmware.bridge.database.ForeignLedger": "",
     "firmware.bridge.database.LedgerLost": "",
@@ -37,15 +35,10 @@ EXPECTED = {
     "firmware.bundle.BundleUnusable": "",
     "firmware.catalogue.folder.CatalogueError": "",
     "firmware.config.SettingsError": "",
-    "firmware.fleet.command.WrongUse": "",
     "firmware.fleet.folder.FleetUnusable": "",
     "firmware.fleet.operator_line.NoConnection": "",
-    "firmware.fleet.order_command.WrongUse": "",
     "firmware.fleet.rotation.NotSealed": "",
-    "firmware.fleet.settings_command.WrongUse": "",
-    "firmware.fleet.watch.WrongUse": "",
     "firmware.hold.Held": "",
-    "firmware.doctor.command.WrongUse": "",
     "firmware.history.NoRoom": "make room on the disk",
     "firmware.row.Unreadable": "it was written by a later release, or is damaged",
     "firmware.rows.Damaged": "it is no journal, or damaged; a gate that starts sets a damaged one aside",
@@ -66,10 +59,6 @@ MENDS = {
     errno.ENOSPC: "make room on the disk",
     errno.EROFS: "choose a folder that can be written to",
 }
-
-
-class WrongUse(Exception):
-    """The command cannot be carried out as it was given; the text names the thing and the mend."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -245,7 +234,7 @@ def add_journal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", action="store_true", help="go on with new rows until Ctrl-C")
     parser.add_argument(
         "--last",
-        type=number_from(0),
+        type=number(0),
         metavar="N",
         help=f"only the last N rows; with --follow {beside.FOLLOW_ROWS} unless --epoch is given",
     )
@@ -370,19 +359,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Which rows of a journal."""
-    parser.add_argument("--epoch", type=number_from(1), metavar="N", help="only rows of this process start")
+    parser.add_argument("--epoch", type=number(1), metavar="N", help="only rows of this process start")
     parser.add_argument("--lane", metavar="NAME", help="only rows of this lane")
-
-
-def number_from(least: int) -> Callable[[str], int]:
-    """A whole number that is not too small."""
-
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return number
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {

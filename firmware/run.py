@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from firmware.command_line import DONE, INTERRUPTED
 from firmware.config import SettingsError
 from firmware.config.board import board_settings
 from firmware.core.events import Cause, Order
@@ -27,8 +28,6 @@ from firmware.row import Row
 from firmware.unit import Unit, open_unit
 from firmware.watchdog import Watchdog
 
-DONE = 0  # as in `firmware.cli`
-INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 LOOK_S = 1.0  # between two looks for faults, and for a moment to open the gate anew
 RUSH_S = 60.0  # without a moment between two scans; then somebody is told that it is still waited for
 AS_BEFORE = "as before the gate was opened anew"

@@ -26,6 +26,7 @@ LEVELS = {
     "firmware.asks": 1,
     "firmware.bundle": 1,
     "firmware.catalogue": 1,
+    "firmware.command_line": 1,
     "firmware.config": 1,
     "firmware.device": 1,
     "firmware.doctor.machine": 1,
@@ -86,10 +87,11 @@ DRIVERS = {
 # These need a device or its library, and another machine has neither: import them inside functions only.
 LAZY = frozenset({"hal.chip_pins", "hal.evdev_reader", "hal.gpio", "hal.serial_reader"})
 
-# Besides: what a row's bytes say, the venue's key, the lock of a folder, how much is said, and how settings
-# are declared, which both sides share.
+# Besides: what a row's bytes say, the venue's key, the lock of a folder, how much is said, how settings are
+# declared and how commands end, which both sides share.
 BRIDGE_MAY_IMPORT = (
     "firmware.bridge",
+    "firmware.command_line",
     "firmware.config",
     "firmware.core",
     "firmware.hold",

@@ -26,9 +26,9 @@ from firmware.bridge.lenient import number_of, text_of
 from firmware.bridge.service import ledger_url
 from firmware.bridge.settings import BridgeSettings, load
 from firmware.bridge.vendor import Flow, Lost, Misconfigured, Outage
+from firmware.command_line import DONE, FINDING, WrongUse
 from firmware.config import document_of, read_text
 
-DONE, FINDING = 0, 1
 TEXT_BYTES_MAX = 8192  # of a QR code's text, or of a session
 ITEMS_MAX = 100  # kinds of tickets in one reservation
 TICKETS_MAX = 1000  # ids in one call
@@ -39,10 +39,6 @@ NOTE = (
     "The box office is the organizer's, with his own session. What free and issue want is not published: "
     "they send the tickets' ids."
 )
-
-
-class WrongUse(Exception):
-    """It cannot be carried out as it was given, or B.A.M. says no; the text names the thing and the mend."""
 
 
 # --- what was asked for -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from firmware.command_line import WrongUse
 from firmware.config import Settings, load
 from firmware.config.board import board_settings
 from firmware.doctor.bench import Bench
@@ -28,10 +29,6 @@ NO_FAULT, FAULTS = 0, 1
 COLOURS = tuple(colour for colour in Colour if colour is not Colour.OFF)
 
 Say = Callable[[str], None]
-
-
-class WrongUse(Exception):
-    """The arguments do not go together; the text says what does."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,16 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from firmware.bundle import BundleUnusable
+from firmware.command_line import DONE, FINDING, WrongUse, number
 from firmware.config.values import NAME
 from firmware.signing import Role
 
-DONE, FINDING = 0, 1  # as in `firmware.cli`
+PORT_NUMBER = number(1, 65_535, "port of TCP")
 ETC = Path("/etc/gatepost")
 TELL_OPERATORS = "gatepost settings apply '*' --operators"
-
-
-class WrongUse(Exception):
-    """The command cannot be carried out as it was given; the text names the thing and the mend."""
 
 
 def add_fleet(parser: argparse.ArgumentParser, complain: Callable[[str], None]) -> None:
@@ -42,11 +39,11 @@ def add_fleet(parser: argparse.ArgumentParser, complain: Callable[[str], None]) 
     init.add_argument("--venue", required=True, type=name_of, metavar="NAME", help="as in gate.toml: arena")
     init.add_argument("--broker", required=True, type=host_of, metavar="HOST", help="the venue's broker")
     init.add_argument(
-        "--port", type=port_of, default=PORT, metavar="N", help="of the broker (default %(default)s)"
+        "--port", type=PORT_NUMBER, default=PORT, metavar="N", help="of the broker (default %(default)s)"
     )
     init.add_argument(
         "--enrol-port",
-        type=port_of,
+        type=PORT_NUMBER,
         default=ENROL_PORT,
         metavar="N",
         help="of the broker, for gates that have no certificate yet (default %(default)s)",
@@ -57,7 +54,9 @@ def add_fleet(parser: argparse.ArgumentParser, complain: Callable[[str], None]) 
         metavar="HOST",
         help="the cloud's broker, where there is one: operators and this fleet connect there",
     )
-    init.add_argument("--cloud-port", type=port_of, default=PORT, metavar="N", help="(default %(default)s)")
+    init.add_argument(
+        "--cloud-port", type=PORT_NUMBER, default=PORT, metavar="N", help="(default %(default)s)"
+    )
 
     operator = action("operator", "make keys for somebody who may give orders", run_operator)
     operator.add_argument("name", type=name_of, metavar="NAME", help="ann")
@@ -135,13 +134,6 @@ def host_of(text: str) -> str:
     if fault := Host().fault(text):
         raise argparse.ArgumentTypeError(fault)
     return text
-
-
-def port_of(text: str) -> int:
-    """A port of TCP."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65_536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
-    return int(text)
 
 
 # --- what they do -----------------------------------------------------------------------------------------

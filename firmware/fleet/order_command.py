@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import wire
+from firmware.command_line import DONE, FINDING, WrongUse, number
 from firmware.core.ticket import Direction
 from firmware.doctor.check import Check, Verdict, as_lines
 from firmware.files import write_whole
@@ -23,12 +24,9 @@ from firmware.signing import key_id, sign
 from firmware.venue_key import read_key
 from firmware.wire import Done, What
 
-DONE, FINDING = 0, 1  # as in `firmware.cli`
 ALL = "*"
-GOOD_FOR_MS = (
-    60_000  # an order is for now; two clocks with NTP differ by milliseconds, and one without may by
-)
-# some seconds
+# An order is for now: two clocks with NTP differ by milliseconds, and one without by some seconds.
+GOOD_FOR_MS = 60_000
 BIRTHS_S = 3.0  # the broker tells them with the subscription, some milliseconds each
 WAIT_S = 15  # for replies: a card that is busy takes a second to keep an order's number
 DOCTOR_S = 75  # a gate gives its doctor a minute
@@ -51,10 +49,6 @@ MEANINGS = {
     What.ROTATE_KEY: "hand it the venue key of the fleet's folder, sealed",
 }
 LANES = frozenset({What.OPEN_ONCE, What.FREE, What.SHUT, What.NORMAL, What.ALARM_DRILL, What.IDENTIFY})
-
-
-class WrongUse(Exception):
-    """The arguments do not go together; the text says what does."""
 
 
 class Said(NamedTuple):
@@ -91,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="who", required=True, metavar="NAME", help="the operator who gives it")
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=number(1, WAIT_S_MAX),
         metavar="S",
         help=f"for replies, in seconds (default {WAIT_S}, for doctor {DOCTOR_S})",
     )
@@ -102,12 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit codes: 0 every gate obeyed; 1 one did not, is not connected or did not answer; 2 wrong use, or "
         "no\nconnection to the broker."
     )
-
-
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= WAIT_S_MAX):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {WAIT_S_MAX}")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import wire
 from firmware.check_settings import problems_of, problems_of_operators
+from firmware.command_line import DONE, FINDING, WrongUse, number
 from firmware.config import parse, read_text
 from firmware.config.sparse import plain_text, text_of
 from firmware.config.values import NAME
@@ -27,7 +28,6 @@ from firmware.wire.remote import (
     SETTINGS_CHARACTERS_MAX,
 )
 
-DONE, FINDING = 0, 1  # as in `firmware.cli`
 ALL = "*"
 TEXT_MAX = 256  # characters, as the wire has it
 REPORTS_S = 3.0  # the broker tells them with the subscription, some milliseconds each
@@ -41,10 +41,6 @@ the file, and apply it once more. A gate that is not connected finds them when i
 
 Exit codes: 0 done, or no difference; 1 a difference, or settings that are not good at every gate; 2 wrong
 use, or no connection to the broker."""
-
-
-class WrongUse(Exception):
-    """The command cannot be carried out as it was given; the text names the thing and the mend."""
 
 
 class Sending(NamedTuple):
@@ -99,15 +95,13 @@ def add_arguments(
                 "--operators", action="store_true", help="the fleet's list of operators, as it is now"
             )
             action.add_argument(
-                "--wait", type=_seconds, default=WAIT_S, metavar="S", help="in seconds (default %(default)s)"
+                "--wait",
+                type=number(1, WAIT_S_MAX),
+                default=WAIT_S,
+                metavar="S",
+                help="in seconds (default %(default)s)",
             )
         action.set_defaults(run=partial(run, say=say, complain=complain))
-
-
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:5]) <= WAIT_S_MAX):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {WAIT_S_MAX}")
-    return int(text)
 
 
 # --- looking -----------------------------------------------------------------------------------------------

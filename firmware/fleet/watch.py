@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from firmware import wire
+from firmware.command_line import DONE, FINDING, WrongUse
 from firmware.config.values import NAME
 from firmware.fleet import folder as fleets
 from firmware.fleet.fleet_page import HEADINGS, FleetPage, Row, State, as_json, cells
 from firmware.fleet.operator_line import Heard, OperatorLine
 from firmware.mqtt import PACE, Broker, Pace
 
-DONE, FINDING = 0, 1  # as in `firmware.cli`
 BIRTHS_S = 3.0  # the broker tells them with the subscription, some milliseconds each
 TOLD_S = 12.0  # telemetry comes every ten seconds
 DRAW_S = 1.0  # ages grow by seconds
@@ -34,10 +34,6 @@ STYLES = {
     State.ABSENT: "bold magenta",
 }
 LEFT = 3  # columns with words; those behind them have figures
-
-
-class WrongUse(Exception):
-    """The arguments do not go together; the text says what does."""
 
 
 class Where(NamedTuple):

@@ -15,6 +15,7 @@ from firmware.bridge.sandbox.bam import Sandbox
 from firmware.bridge.sandbox.bam_rules import Rules
 from firmware.bridge.service import ledger_url
 from firmware.bridge.settings import load
+from firmware.command_line import DONE, FINDING, REFUSED
 
 
 class Desk:
@@ -67,7 +68,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def test_an_identity_is_fetched_once_and_kept_so_that_only_its_key_opens_it(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk.enrol() == cli.DONE
+    assert desk.enrol() == DONE
     wallet = desk.sandbox.validators[0].wallet
     secret = wallet.private_key.splitlines()[1]
     assert {path.stat().st_mode & 0o777 for path in (desk.validator, desk.key)} == {0o600}
@@ -78,7 +79,7 @@ def test_an_identity_is_fetched_once_and_kept_so_that_only_its_key_opens_it(
     assert f"validator of event {desk.event}" in said.out
     assert len(load(desk.config).accounts) == 1
     key = desk.key.read_bytes()
-    assert desk.enrol() == cli.DONE
+    assert desk.enrol() == DONE
     assert desk.key.read_bytes() == key
     assert desk.sandbox.violations == []
 
@@ -114,14 +115,14 @@ def test_a_code_that_is_none_of_ours_is_not_asked_for(
     if text.startswith("OURS"):
         text = json.dumps({"url": text.replace("OURS", desk.sandbox.url)})
     desk.qr.write_text(text)
-    assert desk.enrol() == cli.REFUSED
+    assert desk.enrol() == REFUSED
     assert said in capsys.readouterr().err
     assert not desk.validator.exists()
 
 
 def test_a_validator_of_another_event_is_not_kept(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.write("9")
-    assert desk.enrol() == cli.REFUSED
+    assert desk.enrol() == REFUSED
     assert "the account's event is 9" in capsys.readouterr().err
     assert not desk.validator.exists()
 
@@ -133,7 +134,7 @@ def test_an_identity_that_could_not_be_kept_is_not_fetched(
     setattr(desk, name, desk.folder / "nowhere" / name)
     desk.write(str(desk.event))
     desk.qr.write_text(json.dumps({"url": f"{desk.sandbox.url}/account/v1/organizer/validator/no-such-one"}))
-    assert desk.enrol() == cli.REFUSED
+    assert desk.enrol() == REFUSED
     said = capsys.readouterr().err
     assert (f"nowhere/{name}: cannot be written" in said, "validator not found" in said) == (True, False)
 
@@ -144,7 +145,7 @@ def test_a_key_that_is_none_is_found_before_the_identity_is_fetched(
     desk.key.write_text("no key")
     desk.key.chmod(0o600)
     desk.qr.write_text(json.dumps({"url": f"{desk.sandbox.url}/account/v1/organizer/validator/no-such-one"}))
-    assert desk.enrol() == cli.REFUSED
+    assert desk.enrol() == REFUSED
     said = capsys.readouterr().err
     assert ("is no key of an identity" in said, "validator not found" in said) == (True, False)
 
@@ -158,14 +159,14 @@ def test_tickets_are_reserved_issued_and_freed_with_their_documented_states(
     free = desk.sandbox.ticket(desk.sandbox.codes(1, event=desk.event, status="available")[0])
     slot = f":{free.config.slot}:{free.sector[0]}" if free.config.slot else ""
     capsys.readouterr()
-    assert desk.office("reserve", "--owner", owner, "--item", f"{free.config.id}:1{slot}") == cli.DONE
+    assert desk.office("reserve", "--owner", owner, "--item", f"{free.config.id}:1{slot}") == DONE
     (line,) = capsys.readouterr().out.splitlines()
     number, _, _, state, meaning = line.split("\t")
     assert (state, meaning) == ("reserved", "held, not issued: refused")
-    assert desk.office("issue", number) == cli.DONE
-    assert desk.office("tickets", "--status", "issued") == cli.DONE
+    assert desk.office("issue", number) == DONE
+    assert desk.office("tickets", "--status", "issued") == DONE
     assert f"{number}\t" in capsys.readouterr().out
-    assert desk.office("free", number) == cli.REFUSED
+    assert desk.office("free", number) == REFUSED
     assert "B.A.M. says no" in capsys.readouterr().err
     assert desk.sandbox.ticket(desk.sandbox.tickets.at(int(number) - 90_001).id).status == "issued"
     assert desk.sandbox.violations == []
@@ -174,7 +175,7 @@ def test_tickets_are_reserved_issued_and_freed_with_their_documented_states(
 def test_a_session_that_is_over_says_what_to_do(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.enrol()
     desk.session.write_text("a.b.c\n")
-    assert desk.office("tickets") == cli.REFUSED
+    assert desk.office("tickets") == REFUSED
     assert "log in again" in capsys.readouterr().err
 
 
@@ -190,10 +191,10 @@ def test_a_difference_of_the_counts_is_said_and_is_a_report(
     desk.enrol()
     data = desk.folder / "data"
     data.mkdir()
-    assert desk.run("compare", "--data", str(data)) == cli.DONE
+    assert desk.run("compare", "--data", str(data)) == DONE
     desk.sandbox.check_in(desk.sandbox.codes(1, event=desk.event, status="issued")[0])
-    assert desk.run("compare", "--data", str(data)) == cli.FINDING
-    assert desk.run("compare", "--data", str(data)) == cli.FINDING
+    assert desk.run("compare", "--data", str(data)) == FINDING
+    assert desk.run("compare", "--data", str(data)) == FINDING
     assert "B.A.M. has 1 tickets invalidated, the ledger 0" in capsys.readouterr().out
     settings = load(desk.config)
     with Database(ledger_url(settings, data)) as database:
