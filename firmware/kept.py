@@ -223,7 +223,7 @@ class Kept:
             missed = former.standby.missed
         try:
             self._place = self._place_of(open_board(opened.name, table), opened, table, missed)
-        except Exception:
+        except Exception:  # whatever it is, somebody must listen to the alarm contact before it is told
             if former is not None:
                 with suppress(Exception):  # what is wrong with the new one says more
                     board = former.opened.again(former.table)
@@ -235,7 +235,7 @@ class Kept:
         kept = KeptBoard(board)
         try:
             return _Place(opened, table, kept, Standby(kept, self._watchdog, missed))
-        except Exception:
+        except Exception:  # whatever it is: an open board without a stand-by would hear no alarm
             kept.close()
             raise
 
