@@ -5,6 +5,10 @@ or not at all. Without such a mark, or with another feed's, a whole list is fetc
 spool, and a child process makes the catalogue of it (`firmware.spool`); the gate's thread follows by
 `Catalogue.reload`. Everything later is changed in place, one flush a page.
 
+Live changes leave out the movements of gates, which tell each other. Not all can be told so: rows of a card
+that was taken out may reach the bridge later. So live changes bring tickets up to the present, and the mark
+stays at what pages brought, or live changes without a gap; the next request goes on from there.
+
 A bridge with another venue key has another feed. Its whole list is fetched beside the one in use as soon as
 this gate has that key too; list and key come into use in one step.
 """
@@ -75,9 +79,10 @@ class Sync:
         self._fault = ""
         self._count_fault = ""
         self._behind = True
+        self._live = ("", 0), 0  # a mark, and the number up to which tickets are known there by live changes
         self._heard = 0  # the newest number that live changes told of
         self._pages_due = 0
-        self._asked = 0  # the cursor of the last request
+        self._asked = self._asked_known = 0  # where the last request began, and how far tickets were known
         self._answer_ends_s = self._not_before_s = self._whole_from_s = float("-inf")
         self._whole = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -96,8 +101,9 @@ class Sync:
 
     @property
     def cursor(self) -> int:
-        """The number of the feed's last change in the catalogue; 0 where it comes from no feed."""
-        return self._place()[1]
+        """The number of the feed's last ticket change in the catalogue; 0 where it comes from no feed."""
+        place = self._place()
+        return max(self._live[1], place[1]) if self._live[0] == place else place[1]
 
     @property
     def at_present(self) -> bool:
@@ -128,7 +134,7 @@ class Sync:
             self._failed(error)
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, self._now_s() + ANSWER_S
-        self._asked = cursor
+        self._asked, self._asked_known = cursor, self.cursor
         return wire.CatalogueRequest(feed=feed, cursor=cursor, pages=REQUEST_PAGES)
 
     def take(self, page: wire.CataloguePage) -> Taken:
@@ -187,9 +193,7 @@ class Sync:
             return self._later(GAP_S, self._fault)
         elif page.after == 0 and self._asked and self._pages_due == REQUEST_PAGES:
             # The first page of an answer begins where it was asked to, unless the feed never came so far.
-            self._begin_anew()
-            text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
-            return self._later(RETRY_S, f"{text} The whole list is fetched anew, at most once an hour")
+            return self._put_back()
         elif page.after < cursor:
             return self._take_again(page, cursor)
         if page.upto < page.after or (page.more and page.upto == page.after):
@@ -202,9 +206,11 @@ class Sync:
         self._answer_ends_s = self._now_s() + ANSWER_S
         if begins or self._spool.last is not None:
             return self._take_whole(page)
-        self._apply(page)
+        known = self.cursor
+        # Tickets that live changes brought are newer than those of a page that ends before.
+        self._apply(page, page.items if page.upto > known else (), page.upto)
         self._fault = ""
-        return self._taken() if page.more else self._arrive(page)
+        return self._taken() if page.more else self._arrive(page, known)
 
     def _take_again(self, page: wire.CataloguePage, cursor: int) -> Taken:
         """Part of this page is in the catalogue already, perhaps as live changes."""
@@ -231,48 +237,66 @@ class Sync:
             return Taken(fault=self.fault)
         if not self._catalogue.follows:
             return self._later(GAP_S, self._fault)
-        feed, cursor = self._next_place()
+        (feed, brought), known = self._next_place(), self.cursor
         if changes.feed == feed:
             self._heard = max(self._heard, changes.upto)
-        if changes.feed != feed or changes.after > cursor or changes.key_mark != self._catalogue.key_mark:
+        if changes.feed != feed or changes.after > known or changes.key_mark != self._catalogue.key_mark:
             self._behind = True
-        elif changes.upto < cursor:  # a page brought all of it; with more to say, it was made after that page
+        elif changes.upto < known:  # a page brought all of it; with more to say, it was made after that page
             return self._taken()
         elif not self._noted(changes.items):
             return self._later(NOTE_S, self._fault)
         else:
-            self._apply(changes)
+            # A number without an item is a movement that was left out, or a ticket that changed once more.
+            gapless = changes.after <= brought and len(changes.items) >= changes.upto - changes.after
+            self._apply(changes, changes.items, max(brought, changes.upto) if gapless else brought)
+            self._behind = self._behind or (not changes.items and changes.upto > brought)
             self._fault = ""
         return self._taken()
 
-    def _apply(self, page: wire.CataloguePage | wire.Changes) -> None:
+    def _apply(
+        self, page: wire.CataloguePage | wire.Changes, items: Sequence[wire.Change], brought: int
+    ) -> None:
+        """Change the tickets in these items; the mark is `brought` then."""
+        known = max(self.cursor, page.upto)
         about = self._catalogue.about()
         stamp_utc_ms = max(page.stamp_utc_ms, 0 if about is None else about.stamp_utc_ms)
         changes = [
             Removal(item.ticket_id) if isinstance(item, wire.Gone) else Upsert(item.digest, ticket_of(item))
-            for item in page.items
+            for item in items
             if not isinstance(item, wire.Moved)
         ]
-        nothing = page.upto == page.after and not changes
-        if nothing and about is not None and stamp_utc_ms - about.stamp_utc_ms < STAMP_MS:
-            return
-        source = source_of(page.feed, page.upto)
-        self._catalogue.apply_changes(changes, stamp_utc_ms=stamp_utc_ms, source=source, mark=page.key_mark)
+        nothing = brought == self._place()[1] and not changes
+        fresh = about is not None and stamp_utc_ms - about.stamp_utc_ms < STAMP_MS
+        if not nothing or not fresh:
+            source, mark = source_of(page.feed, brought), page.key_mark
+            self._catalogue.apply_changes(changes, stamp_utc_ms=stamp_utc_ms, source=source, mark=mark)
+        self._live = self._place(), known
 
-    def _arrive(self, page: wire.CataloguePage) -> Taken:
-        """The feed's present is reached, unless live changes told of more. Compare the number of tickets."""
+    def _arrive(self, page: wire.CataloguePage, known: int) -> Taken:
+        """The feed's present is reached, unless live changes told of more. Compare the number of tickets.
+
+        `known`: up to which number these were known before the page. Of fewer it cannot tell the number.
+        """
+        if page.upto < self._asked_known:  # no answer ends before what was known when it was asked for
+            return self._put_back()
         self._pages_due = 0
-        self._behind, self._heard = self._heard > page.upto, 0  # to ask once more is enough
+        self._behind, self._heard = self._heard > max(page.upto, known), 0  # to ask once more is enough
         about = self._catalogue.about()
         count = 0 if about is None else about.tickets
         self._count_fault = ""
-        if count != page.tickets:
+        if page.upto >= known and count != page.tickets:
             self._count_fault = (
                 f"the catalogue has {count:,} tickets and the bridge {page.tickets:,}: the whole list is "
                 "fetched anew, at most once an hour; if that does not mend it, see the bridge's reports"
             )
             self._begin_anew()
         return self._taken()
+
+    def _put_back(self) -> Taken:
+        self._begin_anew()
+        text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
+        return self._later(RETRY_S, f"{text} The whole list is fetched anew, at most once an hour")
 
     def _begin_anew(self) -> None:
         """Fetch the whole list, unless that was tried within the hour."""
@@ -351,6 +375,7 @@ class Sync:
             self._watch_child(self._child, now_s)
         elif self._place() == (feed, upto) and self._catalogue.follows and not self._whole:
             self._spool.clear()
+            self._live = ("", 0), 0
             self._follow_ends_s, self._pages_due, self._behind = None, 0, True
             return False
         elif self._follow_ends_s is not None and now_s < self._follow_ends_s:

@@ -330,7 +330,7 @@ class Feed:
     def changes(self, after: int) -> wire.Changes | None:
         """Tickets and vendors' movements after this number, `None` for none; call again with its `upto`.
 
-        After very many movements of gates there may be a message without items, which keeps cursors close.
+        After very many movements of gates there may be a message without items, so that gates ask for them.
         """
         with self._database.look() as connection:
             said = _states(connection)

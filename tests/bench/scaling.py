@@ -379,6 +379,11 @@ def figures(found: Measured) -> Iterator[Figure]:
     yield figure("sale to every gate, no rows", text, found.quiet_ms, "ms", None, SALE_TARGET, note)
 
 
+def tenths(taken: list[float]) -> str:
+    """The first of them, and the last of each tenth: whether it grows on, or came to rest."""
+    return " ".join(f"{taken[(len(taken) - 1) * tenth // 10]:.0f}" for tenth in range(11))
+
+
 def line(found: Measured) -> str:
     """Of the table."""
     shape, late, memory = found.shape, [float(each) for each in found.late_ms], found.memory_mb
@@ -391,7 +396,7 @@ def line(found: Measured) -> str:
         f"{found.rows:,}",
         f"{quantiles(late)}, {max(late, default=0):,.0f}",
         f"{found.late:,}",
-        f"{memory[0]:.0f} to {memory[-1]:.0f}, most {max(memory):.0f}" if memory else "",
+        f"{tenths(memory)}, most {max(memory):.0f}" if memory else "",
         f"{found.slope:+.2f}",
         f"{found.broker_mb:.0f}",
         cores,

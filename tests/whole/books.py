@@ -19,7 +19,7 @@ from firmware.rows import Damaged, RowReader, Stored
 from tests.uplinks import rows_of
 
 Sandbox = ingresse.Sandbox | vivenu.Sandbox | presence.Sandbox | bam.Sandbox
-Key = tuple[str, int, bytes]  # gate, row, digest
+Key = tuple[str, int, bytes]  # gate, row, digest; of a vendor's movement its number, and no digest
 
 SETTLING = {
     Act.PASSED: "settled",
@@ -105,12 +105,12 @@ class Ledger(NamedTuple):
         """How often vendors said what of those who walked."""
         return Counter(work.result or work.state for work in self.works if not work.refused)
 
-    def movements_elsewhere(self, gate: str, data: Path) -> set[tuple[str, int]]:
+    def movements_elsewhere(self, gate: str, data: Path) -> set[Key]:
         """What this gate must have noted: all that its own journal did not do."""
         there = [move for move in self.movements if move.gate == gate]
         own = {(stored.id, stored.digest) for stored, _ in rows_of(data)} if there else set()
         return {
-            (move.gate, move.row if move.gate else move.number)
+            (move.gate, move.row, move.digest) if move.gate else ("", move.number, b"")
             for move in self.movements
             if move.gate != gate or (move.row, move.digest) not in own
         }
@@ -134,10 +134,11 @@ def is_made(data: Path) -> bool:
         raise
 
 
-def noted_in(data: Path) -> Iterator[tuple[str, int]]:
-    """What a gate has noted: gate and row, as often as it stands there."""
+def noted_in(data: Path) -> Iterator[Key]:
+    """What a gate has noted, as often as it stands there. Two cards of a gate have rows of one number."""
     with look(data / "journal" / "journal.db") as journal:
-        yield from journal.execute('SELECT gate, "row" FROM noted').fetchall()
+        for gate, row, digest in journal.execute('SELECT gate, "row", digest FROM noted').fetchall():
+            yield gate, row, digest if gate else b""
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from firmware.venue_key import venue_key
 from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
 from tests.uplinks import rows_of
 from tests.whole import bam_books
-from tests.whole.books import Ledger, Listed, Sandbox, audit, is_made, noted_in, read_ledger
+from tests.whole.books import Key, Ledger, Listed, Sandbox, audit, is_made, noted_in, read_ledger
 from tests.whole.cables import Cable
 from tests.whole.lives import (
     IN,
@@ -96,11 +96,12 @@ class Life:
     def begin(self) -> None:
         """Start it, and do not wait until it is ready."""
         assert self._process is None, "it runs already"
-        self._connection, theirs = _FORKED.Pipe()
+        ours, theirs = _FORKED.Pipe()
         process = _FORKED.Process(target=self._target, args=(theirs, *self.arguments), daemon=True)
         process.start()
         theirs.close()
-        self._process, self._ready = process, False
+        with self._lock:  # nobody may take the former life's readiness for this one's
+            self._process, self._connection, self._ready = process, ours, False
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
@@ -360,19 +361,23 @@ class World:
             if found.tickets != sum(not ticket.gone for ticket in ledger.tickets.values()):
                 return f"gate {gate.name} has {found.tickets} tickets"
             unheard = ledger.movements_elsewhere(gate.name, gate.data) - set(noted_in(gate.data))
-            if unheard - self._on_other_cards(gate.name):
-                return f"gate {gate.name} has not heard of {len(unheard)} movements: {sorted(unheard)[:3]}"
+            if unheard and (lacks := sorted(unheard - self._on_other_cards(gate.name))):
+                return f"gate {gate.name} has not heard of {len(lacks)} movements: {lacks[:3]}"
         return ""
 
-    def _on_other_cards(self, hearer: str) -> set[tuple[str, int]]:
+    def _on_other_cards(self, hearer: str) -> set[Key]:
         """Movements of other gates on cards that are out: the gate tells of them when the card is back.
 
-        The bridge tells only those who were away; whoever was there hears it from the gate itself.
+        The bridge tells only those who were away; whoever was there hears it from the gate itself. Rows of a
+        gate's two cards often bear the same numbers, so these alone do not tell which card has which.
         """
-        found: set[tuple[str, int]] = set()
+        found: set[Key] = set()
         for gate in self.gates.values():
             if gate.name != hearer:
-                cards = {card: {(gate.name, row.id) for row, _ in rows_of(card)} for card in gate.written}
+                cards = {
+                    card: {(gate.name, row.id, row.digest) for row, _ in rows_of(card)}
+                    for card in gate.written
+                }
                 here = cards.pop(gate.data, set())
                 found |= set().union(*cards.values()) - here
         return found
