@@ -71,6 +71,48 @@ def test_a_message_arrives_and_the_sender_hears_that_it_was_taken(broker: Runnin
     assert gate.session().in_flight == 0
 
 
+class Kept(Ear):
+    """Whose connection's thread is kept by the first message that comes, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept, self.let_go = threading.Event(), threading.Event()
+
+    def arrived(self, session: Session, arrived: Arrived) -> None:
+        super().arrived(session, arrived)
+        self.kept.set()
+        assert self.let_go.wait(LIMIT_S)
+
+
+def test_a_message_of_another_thread_does_not_wait_for_the_connections_own(broker: RunningBroker) -> None:
+    gate, bridge = Kept(), Ear()
+    with (
+        line_to(broker, "gate", gate, ALL_STATUS) as line,
+        line_to(broker, "bridge", bridge, ALL_JOURNAL),
+    ):
+        bridge.session()
+        gate.session()
+        bridge.session().publish(Publication(STATUS, b"hello"))
+        assert gate.kept.wait(LIMIT_S)
+        try:
+            assert gate.session().publish(Publication(JOURNAL, b"at once"))
+            bridge.wait(lambda: bridge.payloads == [b"at once"])
+        finally:
+            gate.let_go.set()
+        gate.wait(lambda: gate.taken == 1)
+        assert line.session is gate.session()
+
+
+def test_an_acknowledgement_goes_out_though_nothing_else_happens(venue: RunningBroker) -> None:
+    gate, bridge = Ear(), Ear()
+    with line_to(venue, "gate", gate, ALL_STATUS), line_to(venue, "bridge", bridge):
+        gate.session()
+        for number in range(3 * RECEIVE_MESSAGES):  # more than the broker sends without any
+            bridge.wait(lambda: bridge.session().in_flight < wire.WINDOW_MESSAGES)
+            assert bridge.session().publish(Publication(STATUS, b"%d" % number))
+        gate.wait(lambda: len(gate.heard) == 3 * RECEIVE_MESSAGES)
+
+
 def test_the_longest_message_of_the_wire_arrives_whole(broker: RunningBroker) -> None:
     gate, bridge = Ear(), Ear()
     payload = os.urandom(wire.PAYLOAD_BYTES_MAX)

@@ -1,7 +1,7 @@
 """One connection to one broker: the only file that imports paho, and the one that knows its habits.
 
-One thread turns a link. Others may hand in a publication or an acknowledgement, which goes out at its next
-turn.
+One thread turns a link. Any may hand in a publication, which goes out at once where the socket is free, or an
+acknowledgement, which goes out at the next turn.
 """
 
 import logging
@@ -39,6 +39,7 @@ from firmware.mqtt.broker import (
 )
 
 RECEIVE_MESSAGES = 64  # sent to us and not yet acknowledged, announced; 4 MiB at most wait for the disk
+ACK_S = 0.002  # a broker's window is 20 messages and more: a gate may get 10,000 a second
 TURN_S = 1.0  # how often the keepalive is looked at; whatever happens wakes sooner
 ANY = 65_535  # a Receive Maximum that the broker does not name (MQTT 5, 3.2.2.3.3)
 
@@ -148,6 +149,9 @@ class Link:
         self.broker, self._trusted = broker, trusted
         self._pace, self._wake, self._closing = pace, wake, closing
         self._accepted = False
+        self._io = threading.Lock()  # a TLS socket is for one thread at a time
+        self._owed: deque[int] = deque()  # packet ids to acknowledge
+        self._turned_by = 0
         self._events: deque[Event] = deque()
         self._ear = _Ear()
         self._client = Client(
@@ -169,7 +173,7 @@ class Link:
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
         self._client.on_disconnect = self._on_disconnect
-        # Being set, it keeps paho from writing to the socket on the thread of whoever publishes.
+        # Being set, it keeps paho from writing to the socket while another thread reads from it.
         self._client.on_socket_register_write = lambda _client, _userdata, _socket: None
 
     # --- from any thread, with the lock of the session around it
@@ -177,13 +181,40 @@ class Link:
     def publish(self, publication: Publication) -> int | None:
         """Hand in a message; its packet id, or `None` where the connection is over."""
         info = self._client.publish(*publication)
-        self._wake()
+        if not self._written():
+            self._wake()
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
+    def _written(self) -> bool:
+        """Whether all that was handed in is written, and nothing came of it that the link's thread must see.
+
+        A question is on its way so before that thread would be awake. It never waits: the socket does not
+        block, and where another thread has it, that one or the next turn writes.
+        """
+        if not self._io.acquire(blocking=False):
+            return False
+        try:
+            self._client.loop_write()
+        except Exception:  # of a socket that was closed meanwhile: the next turn tells
+            return False
+        finally:
+            self._io.release()
+        return not self._events and not self._client.want_write()
+
     def acknowledge(self, packet_id: int) -> None:
-        """Send a PUBACK."""
-        self._client.ack(packet_id, 1)
-        self._wake()
+        """Send a PUBACK, within `ACK_S`.
+
+        Nobody waits for it, and somebody may for what the message was about: where the thread that turns the
+        link hands that to another, it goes to sleep first, so that the other has the interpreter.
+        """
+        self._owed.append(packet_id)
+        if threading.get_ident() != self._turned_by:
+            self._wake()
+
+    @property
+    def owes(self) -> bool:
+        """Whether acknowledgements wait for the next turn."""
+        return bool(self._owed)
 
     # --- from the thread that turns it
 
@@ -272,14 +303,20 @@ class Link:
         poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         poll.register(self._wake.out, select.POLLIN)
         buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        self._turned_by = threading.get_ident()
+        if self._owed:
+            timeout_s = min(timeout_s, ACK_S)
         ready = dict(poll.poll(0 if buffered else timeout_s * 1000))
         if self._wake.out.fileno() in ready:
             self._wake.clear()
-        if buffered or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
-            client.loop_read()
-        if client.want_write():
-            client.loop_write()
-        client.loop_misc()
+        with self._io:
+            if buffered or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
+                client.loop_read()
+            while self._owed:
+                client.ack(self._owed.popleft(), 1)
+            if client.want_write():
+                client.loop_write()
+            client.loop_misc()
 
     def own_address(self) -> str:
         """Our own address of this connection; "" after its end."""

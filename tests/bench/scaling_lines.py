@@ -102,11 +102,14 @@ class Lines:
     # --- for its lines
 
     def mark(self, line: "TurnedLine") -> _Mark:
-        return _Mark(self._silent[0], lambda: self._marked.add(line))
+        return _Mark(self._silent[0], lambda: self.again(line))
 
     def add(self, file: int, line: "TurnedLine") -> None:
         self._lines[file] = line
         self._poll.register(file, select.EPOLLIN)
+
+    def again(self, line: "TurnedLine") -> None:
+        self._marked.add(line)
 
     def drop(self, file: int, line: "TurnedLine") -> None:
         del self._lines[file]
@@ -173,6 +176,8 @@ class TurnedLine:
             elif isinstance(event, Ended):
                 self._end(event.why)
                 return
+        if self._link.owes:
+            self._lines.again(self)
 
     def _came(self, session: Session, came: Came) -> None:
         self._lines.bytes_in += len(came.topic) + len(came.payload)
