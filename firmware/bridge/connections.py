@@ -2,12 +2,16 @@
 
 A time-out of a socket starts anew with each byte, so a server that sends its head or body byte by byte could
 hold a thread for hours. Here every wait for bytes ends, at the latest, when the request's own time is over.
+
+What is written waits until the reply is read, so that a request is one segment and not two: a person stands
+at a lane, and many servers wait for both.
 """
 
 import ssl
 import threading
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpcore
@@ -20,15 +24,22 @@ ERRORS = (
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
 )
+HEADERS = (
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", b"gzip, deflate"),
+    (b"User-Agent", b"gatepost"),
+)
+"""Of a request that does not name them."""
+CODED = (b"content-encoding", b"content-length", b"transfer-encoding")  # true of the bytes on the wire only
 
 
-class Transport(httpx.BaseTransport):
-    """A bounded pool of HTTP/1.1 connections. Raises `ERRORS`; `deadline` is set before each request."""
+class Connections:
+    """A bounded pool of HTTP/1.1 connections, without cookies, redirects or a proxy. Any thread may send."""
 
     def __init__(
         self, trusted: ssl.SSLContext, connections_max: int, keep_alive_s: float, clock: Callable[[], float]
     ) -> None:
-        self._deadline = Deadline(clock)
+        self._request = _Request(clock)
         self._pool = httpcore.ConnectionPool(
             ssl_context=trusted,
             max_connections=connections_max,
@@ -36,13 +47,24 @@ class Transport(httpx.BaseTransport):
             keepalive_expiry=keep_alive_s,
             http1=True,
             http2=False,
-            network_backend=_Network(self._deadline),
+            network_backend=_Network(self._request),
         )
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send; the head of the reply is there when this returns."""
+    @property
+    def left(self) -> bool:
+        """Whether anything of this thread's last request was handed to a connection."""
+        return self._request.left
+
+    def send(
+        self, request: httpx.Request, timeout: Mapping[str, float], whole_s: float, bytes_max: int
+    ) -> httpx.Response:
+        """The whole reply, within `whole_s`. Raises `ERRORS`, or `ValueError` where it is too long.
+
+        `timeout` has the seconds of one wait each: `connect`, `read`, `write`, `pool`.
+        """
         assert isinstance(request.stream, Iterable)
-        self._deadline.set(float(request.extensions["whole_s"]))
+        self._request.begin(whole_s)
+        named = {name.lower() for name, _ in request.headers.raw}
         answer = self._pool.handle_request(
             httpcore.Request(
                 request.method,
@@ -52,29 +74,40 @@ class Transport(httpx.BaseTransport):
                     port=request.url.port,
                     target=request.url.raw_path,
                 ),
-                headers=request.headers.raw,
+                headers=[*request.headers.raw, *(each for each in HEADERS if each[0].lower() not in named)],
                 content=request.stream,
-                extensions=request.extensions,
+                extensions={"timeout": timeout},
             )
         )
-        assert isinstance(answer.stream, Iterable)
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
+        try:
+            coded = any(name.lower() == b"content-encoding" for name, _ in answer.headers)
+            chunks: Iterable[bytes] = answer.iter_stream()
+            if coded:  # a few bytes may become many: counted as they come out
+                chunks = httpx.Response(
+                    answer.status, headers=answer.headers, stream=_Body(chunks)
+                ).iter_bytes()
+            content = b"".join(_up_to(bytes_max, chunks))
+        finally:
+            answer.close()
+        headers = [each for each in answer.headers if each[0].lower() not in CODED]
+        return httpx.Response(answer.status, headers=headers, content=content, request=request)
 
     def close(self) -> None:
         """Close all connections; twice is fine."""
         self._pool.close()
 
 
-class Deadline(threading.local):
-    """When the request of this thread has to be over."""
+class _Request(threading.local):
+    """The request of this thread: when it has to be over, and whether any of it left."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._until_s = 0.0
+        self.left = False
 
-    def set(self, whole_s: float) -> None:
+    def begin(self, whole_s: float) -> None:
         """So much time for the next request."""
-        self._until_s = self._clock() + whole_s
+        self._until_s, self.left = self._clock() + whole_s, False
 
     def left_s(self, timeout_s: float | None) -> float:
         """How long to wait for the next bytes. Raises `httpcore.ReadTimeout` where the time is over."""
@@ -84,6 +117,15 @@ class Deadline(threading.local):
         return left_s if timeout_s is None else min(left_s, timeout_s)
 
 
+def _up_to(bytes_max: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    length = 0
+    for chunk in chunks:
+        length += len(chunk)
+        if length > bytes_max:
+            raise ValueError(f"a reply of more than {bytes_max} bytes")
+        yield chunk
+
+
 class _Body(httpx.SyncByteStream):
     def __init__(self, inner: Iterable[bytes]) -> None:
         self._inner = inner
@@ -91,16 +133,12 @@ class _Body(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield from self._inner
 
-    def close(self) -> None:
-        if hasattr(self._inner, "close"):
-            self._inner.close()
-
 
 class _Network(httpcore.NetworkBackend):
-    """Sockets as ever, but for reading."""
+    """Sockets as ever, but for the time and for what waits to be written."""
 
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
+    def __init__(self, request: _Request) -> None:
+        self._request = request
         self._inner = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -112,19 +150,27 @@ class _Network(httpcore.NetworkBackend):
         socket_options: typing.Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         inner = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _Stream(inner, self._deadline)
+        return _Stream(inner, self._request)
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, request: _Request) -> None:
         self._inner = inner
-        self._deadline = deadline
+        self._request = request
+        self._waiting = b""
+        self._timeout: float | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._deadline.left_s(timeout))
+        if self._waiting:
+            waiting, self._waiting = self._waiting, b""
+            left_s = self._request.left_s(self._timeout)
+            self._request.left = True
+            with suppress(httpcore.WriteError):  # a server may answer before it has all, and hang up
+                self._inner.write(waiting, left_s)
+        return self._inner.read(max_bytes, self._request.left_s(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        self._waiting, self._timeout = self._waiting + buffer, timeout
 
     def close(self) -> None:
         self._inner.close()
@@ -132,7 +178,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._deadline)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._request)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
 from urllib.parse import quote, quote_plus
 
 import httpx
 
-from firmware.bridge.connections import ERRORS, Transport
+from firmware.bridge.connections import ERRORS, Connections
 from firmware.bridge.vendor import (
     Flow,
     Lost,
@@ -118,11 +117,9 @@ class Driver:
         self._lock = threading.Lock()
         self._next_s = -math.inf  # when the bucket has room for one more, counted without the burst
         self._rest_until_s = -math.inf  # the vendor asked to be left alone
-        self._client = httpx.Client(
-            transport=Transport(_trusted(), connections_max, KEEP_ALIVE_S, clock),
-            trust_env=False,  # no proxy, password file or certificate from outside the settings
-            follow_redirects=False,  # a redirect would carry the token to wherever it points
-        )
+        # Not an `httpx.Client`: no redirect, which would carry the token to wherever it points, and nothing
+        # from outside the settings. Its own work would take longer than all else that is done to ask.
+        self._connections = Connections(_trusted(), connections_max, KEEP_ALIVE_S, clock)
 
     def run(
         self,
@@ -161,7 +158,7 @@ class Driver:
 
     def close(self) -> None:
         """Close all connections; twice is fine."""
-        self._client.close()
+        self._connections.close()
 
     def __enter__(self) -> "Driver":
         """The driver itself."""
@@ -221,70 +218,33 @@ class Driver:
 
     def _once(self, request: httpx.Request) -> httpx.Response | Outage:
         """Send once. Whether bytes left this machine decides between `NotSent` and `Lost`."""
-        left: list[str] = []
-
-        def trace(event: str, _info: dict[str, Any]) -> None:
-            if event.endswith("send_request_headers.started"):
-                left.append(event)
-
-        timeout = _timeout(request)
-        sent = httpx.Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            content=request.content,
-            extensions={
-                "timeout": timeout,
-                "whole_s": WHOLE_REPLY * timeout["read"],
-                "trace": trace,
-                "bytes_max": request.extensions.get("bytes_max", BODY_BYTES_MAX),
-            },
-        )
-        for name, value in (("Accept", "application/json"), ("Accept-Encoding", "gzip, deflate")):
-            sent.headers.setdefault(name, value)
-        sent.headers.setdefault("User-Agent", "gatepost")
         started_s = self._clock()
         try:
-            response = self._read(sent)
+            response = self._read(request)
             word = str(response.status_code)
         except (*ERRORS, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
             word = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             response = None
-        took_ms = round((self._clock() - started_s) * 1000)
-        text = self.masked(f"{self._named(request)}: {word} ({took_ms} ms)")
-        logger.debug("%s", text)
+        text = ""
+        if response is None or logger.isEnabledFor(logging.DEBUG):  # to mask takes as long as to send
+            took_ms = round((self._clock() - started_s) * 1000)
+            text = self.masked(f"{self._named(request)}: {word} ({took_ms} ms)")
+            logger.debug("%s", text)
         if response is not None:
             self._heed(response)
             return response
-        return Lost(text) if left else NotSent(text)
+        return Lost(text) if self._connections.left else NotSent(text)
 
     def _read(self, request: httpx.Request) -> httpx.Response:
         """The whole reply. Raises `ValueError` where it is too long or cut."""
-        reply = self._client.send(request, stream=True)
+        timeout = _timeout(request)
         most = int(request.extensions.get("bytes_max", BODY_BYTES_MAX))
-        try:
-            chunks, length = [], 0
-            for chunk in reply.iter_bytes():
-                chunks.append(chunk)
-                length += len(chunk)
-                if length > most:
-                    raise ValueError(f"a reply of more than {most} bytes")
-        finally:
-            reply.close()
-        coded = ("content-encoding", "content-length", "transfer-encoding")
-        whole = httpx.Response(
-            reply.status_code,
-            headers=[
-                (name, value) for name, value in reply.headers.multi_items() if name.lower() not in coded
-            ],
-            content=b"".join(chunks),
-            request=request,
-        )
+        whole = self._connections.send(request, timeout, WHOLE_REPLY * timeout["read"], most)
         if whole.is_success and "json" in whole.headers.get("content-type", "").lower():
             try:
                 whole.extensions["json"] = read_json(whole)
             except (ValueError, RecursionError):
-                raise ValueError(f"a cut reply: {length} bytes that are no whole JSON") from None
+                raise ValueError(f"a cut reply: {len(whole.content)} bytes that are no whole JSON") from None
         return whole
 
     # --- when ----------------------------------------------------------------------------------------

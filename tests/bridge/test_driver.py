@@ -224,6 +224,59 @@ def test_a_reply_comes_whole_and_read() -> None:
         assert b"HTTP/1.1\r\n" in far.requests[0]
 
 
+def test_a_request_is_one_segment_so_that_nobody_waits_for_its_second_half() -> None:
+    found = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def take_once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                found.append(connection.recv(65_536))
+                connection.sendall(answer(GOOD))
+
+        thread = threading.Thread(target=take_once, daemon=True)
+        thread.start()
+        with a_driver() as driver:
+            assert driver.run(one(post(listener.getsockname()[1]))).status_code == 200
+        thread.join(PATIENCE_S)
+    head, _, body = found[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST ")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert body
+
+
+def test_what_a_server_says_before_it_has_taken_all_is_heard() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(answer(b"{}", status="413 Content Too Large"))
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):
+                    """All of it, so that the reply is not thrown away with the connection."""
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        request = httpx.Request("POST", url, content=bytes(1 << 20), extensions=manner("long", PATIENCE_S))
+        with a_driver() as driver:
+            assert driver.run(one(request)).status_code == 413
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_reply_that_is_too_long_is_given_up_whatever_it_was_packed_in(coded: bool) -> None:
+    body = bytes(50_000)
+    reply = answer(gzip.compress(body), "Content-Encoding: gzip") if coded else answer(body)
+    with server(say(reply)) as far, a_driver() as driver:
+        request = get(far.port)
+        request.extensions["bytes_max"] = len(body) - 1
+        with pytest.raises(Lost, match="more than 49999 bytes"):
+            driver.run(one(request))
+
+
 def test_connections_are_kept() -> None:
     with server(say(answer(GOOD))) as far, a_driver() as driver:
         assert driver.run(several(*(get(far.port) for _ in range(5)))) == [200] * 5
