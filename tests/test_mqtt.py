@@ -103,6 +103,27 @@ def test_a_message_of_another_thread_does_not_wait_for_the_connections_own(broke
         assert line.session is gate.session()
 
 
+class Leaving(Ear):
+    """Who goes as soon as a message has come."""
+
+    line: Line
+
+    def arrived(self, session: Session, arrived: Arrived) -> None:
+        super().arrived(session, arrived)
+        self.line.close()
+
+
+def test_what_came_last_is_acknowledged_before_the_end(tmp_path: Path) -> None:
+    leaving, other = Leaving(), Ear()
+    with mosquitto_broker(tmp_path, f"{ANYBODY}log_type all\n") as broker:
+        leaving.line = line_to(broker, "leaving", leaving, ALL_JOURNAL)
+        with leaving.line, line_to(broker, "other", other):
+            leaving.session()
+            other.session().publish(Publication(JOURNAL, b"the last"))
+            leaving.wait(lambda: leaving.ended)
+        until(lambda: "Received PUBACK from leaving" in broker.log)
+
+
 def test_an_acknowledgement_goes_out_though_nothing_else_happens(venue: RunningBroker) -> None:
     gate, bridge = Ear(), Ear()
     with line_to(venue, "gate", gate, ALL_STATUS), line_to(venue, "bridge", bridge):

@@ -189,11 +189,16 @@ class Link:
         """Whether all that was handed in is written, and nothing came of it that the link's thread must see.
 
         A question is on its way so before that thread would be awake. It never waits: the socket does not
-        block, and where another thread has it, that one or the next turn writes.
+        block, and where another thread has it, that one or the next turn writes. Nor does it write to a
+        broker that has hung up: what that said last is to be read first.
         """
         if not self._io.acquire(blocking=False):
             return False
         try:
+            poll = select.poll()
+            poll.register(self._client.socket(), select.POLLRDHUP)  # type: ignore[arg-type]  # or it raises
+            if poll.poll(0):
+                return False
             self._client.loop_write()
         except Exception:  # of a socket that was closed meanwhile: the next turn tells
             return False
@@ -288,7 +293,8 @@ class Link:
         try:
             self._turn(timeout_s)
         except Exception:  # paho decodes what a stranger sends, and any of its faults may come of that
-            self.abandon()
+            with self._io:
+                self.abandon()
             self._end(None)
         while self._events:
             yield self._events.popleft()
@@ -302,7 +308,8 @@ class Link:
         poll = select.poll()
         poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         poll.register(self._wake.out, select.POLLIN)
-        buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        with self._io:
+            buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         self._turned_by = threading.get_ident()
         if self._owed:
             timeout_s = min(timeout_s, ACK_S)
@@ -312,11 +319,14 @@ class Link:
         with self._io:
             if buffered or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
                 client.loop_read()
-            while self._owed:
-                client.ack(self._owed.popleft(), 1)
+            self._pay()
             if client.want_write():
                 client.loop_write()
             client.loop_misc()
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._client.ack(self._owed.popleft(), 1)
 
     def own_address(self) -> str:
         """Our own address of this connection; "" after its end."""
@@ -327,6 +337,7 @@ class Link:
 
     def disconnect(self, with_will: bool = False) -> None:
         """Say goodbye, at the next turns; with the will where the farewell was not taken."""
+        self._pay()
         reason = "Disconnect with will message" if with_will else "Normal disconnection"
         self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, reason))
 
