@@ -266,6 +266,16 @@ def test_what_a_server_says_before_it_has_taken_all_is_heard() -> None:
         thread.join(PATIENCE_S)
 
 
+def test_what_a_server_says_without_being_asked_is_nobodys_reply() -> None:
+    twice = say(answer(GOOD) + answer(b'{"of": "nobody"}'))
+    with server(twice, say(answer(GOOD))) as far, a_driver() as driver:
+        assert driver.run(one(post(far.port))).json() == {"fine": True}
+        with pytest.raises(NotSent, match="before its request"):
+            driver.run(one(post(far.port)))
+        assert driver.run(one(post(far.port))).json() == {"fine": True}
+        assert (len(far.requests), far.connections) == (2, 2)
+
+
 @pytest.mark.parametrize("coded", [False, True])
 def test_a_reply_that_is_too_long_is_given_up_whatever_it_was_packed_in(coded: bool) -> None:
     body = bytes(50_000)
