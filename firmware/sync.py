@@ -5,9 +5,9 @@ or not at all. Without such a mark, or with another feed's, a whole list is fetc
 spool, and a child process makes the catalogue of it (`firmware.spool`); the gate's thread follows by
 `Catalogue.reload`. Everything later is changed in place, one flush a page.
 
-Live changes leave out the movements of gates, which tell each other. Not all can be told so: rows of a card
-that was taken out may reach the bridge later. So live changes bring tickets up to the present, and the mark
-stays at what pages brought, or live changes without a gap; the next request goes on from there.
+Live changes leave out what gates have just told each other. A gate that was away, or has another card, has
+not heard that: until pages have brought it to the present, live changes change tickets for it, and not the
+mark that it asks from.
 
 A bridge with another venue key has another feed. Its whole list is fetched beside the one in use as soon as
 this gate has that key too; list and key come into use in one step.
@@ -82,7 +82,7 @@ class Sync:
         self._live = ("", 0), 0  # a mark, and the number up to which tickets are known there by live changes
         self._heard = 0  # the newest number that live changes told of
         self._pages_due = 0
-        self._asked = self._asked_known = 0  # where the last request began, and how far tickets were known
+        self._asked = 0  # the cursor of the last request
         self._answer_ends_s = self._not_before_s = self._whole_from_s = float("-inf")
         self._whole = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -134,7 +134,7 @@ class Sync:
             self._failed(error)
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, self._now_s() + ANSWER_S
-        self._asked, self._asked_known = cursor, self.cursor
+        self._asked = cursor
         return wire.CatalogueRequest(feed=feed, cursor=cursor, pages=REQUEST_PAGES)
 
     def take(self, page: wire.CataloguePage) -> Taken:
@@ -193,7 +193,9 @@ class Sync:
             return self._later(GAP_S, self._fault)
         elif page.after == 0 and self._asked and self._pages_due == REQUEST_PAGES:
             # The first page of an answer begins where it was asked to, unless the feed never came so far.
-            return self._put_back()
+            self._begin_anew()
+            text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
+            return self._later(RETRY_S, f"{text} The whole list is fetched anew, at most once an hour")
         elif page.after < cursor:
             return self._take_again(page, cursor)
         if page.upto < page.after or (page.more and page.upto == page.after):
@@ -247,10 +249,7 @@ class Sync:
         elif not self._noted(changes.items):
             return self._later(NOTE_S, self._fault)
         else:
-            # A number without an item is a movement that was left out, or a ticket that changed once more.
-            gapless = changes.after <= brought and len(changes.items) >= changes.upto - changes.after
-            self._apply(changes, changes.items, max(brought, changes.upto) if gapless else brought)
-            self._behind = self._behind or (not changes.items and changes.upto > brought)
+            self._apply(changes, changes.items, brought if self._behind else changes.upto)
             self._fault = ""
         return self._taken()
 
@@ -278,8 +277,6 @@ class Sync:
 
         `known`: up to which number these were known before the page. Of fewer it cannot tell the number.
         """
-        if page.upto < self._asked_known:  # no answer ends before what was known when it was asked for
-            return self._put_back()
         self._pages_due = 0
         self._behind, self._heard = self._heard > max(page.upto, known), 0  # to ask once more is enough
         about = self._catalogue.about()
@@ -292,11 +289,6 @@ class Sync:
             )
             self._begin_anew()
         return self._taken()
-
-    def _put_back(self) -> Taken:
-        self._begin_anew()
-        text = "the bridge has fewer changes than the catalogue: was its ledger put back to an older one?"
-        return self._later(RETRY_S, f"{text} The whole list is fetched anew, at most once an hour")
 
     def _begin_anew(self) -> None:
         """Fetch the whole list, unless that was tried within the hour."""

@@ -1,4 +1,4 @@
-"""What live changes leave out, movements of gates, comes by pages to whoever cannot have heard of it."""
+"""What live changes leave out, because gates tell it each other, comes by pages to a gate that was away."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from firmware import wire
-from firmware.sync import NOTE_S, RETRY_S, Taken
+from firmware.sync import NOTE_S, Taken
 from tests.feeds import Bridge, Gate, moved, opened
 
 
@@ -36,39 +36,28 @@ def one_page(bridge: Bridge, cursor: int) -> wire.CataloguePage:
     return page
 
 
-def test_tickets_count_at_once_and_the_next_question_begins_where_a_movement_was_left_out(
+def test_a_gate_at_the_present_does_not_ask_for_what_gates_tell_each_other(
     gate: Gate, bridge: Bridge
 ) -> None:
     gate.follow(bridge)
-    bridge.say(moved(1))  # of a card that was taken out; the bridge got it only now
+    bridge.say(moved(1))
     bridge.refund("a")
     assert gate.sync.take_changes(live(bridge, 8)) == Taken(done=True)
     assert gate.holds(bridge)
-    assert (gate.sync.cursor, gate.noted) == (10, [])
     gate.sync.connected()
-    request = gate.ask()
-    assert request.cursor == 8
-    assert gate.sync.take(one_page(bridge, request.cursor)).done
-    assert (gate.sync.cursor, gate.noted) == (10, [moved(1)])
-    assert gate.holds(bridge)
-    gate.sync.connected()
-    assert gate.ask().cursor == 10, "what was fetched once is not fetched again"
+    assert gate.ask().cursor == 10
 
 
-def test_a_gate_that_ends_before_it_asked_goes_on_where_the_movement_was_left_out(
-    tmp_path: Path, bridge: Bridge
-) -> None:
-    for gate in opened(tmp_path):
-        gate.follow(bridge)
-        bridge.say(moved(1))
-        bridge.refund("a")
-        gate.sync.take_changes(live(bridge, 8))
-    for gate in opened(tmp_path):
-        request = gate.ask()
-        assert (request.cursor, gate.sync.cursor) == (8, 8)
-        gate.sync.take(one_page(bridge, 8))
-        assert (gate.sync.cursor, gate.noted) == (10, [moved(1)])
-        assert gate.holds(bridge)
+def test_a_late_movement_is_heard_by_live_changes(gate: Gate, bridge: Bridge) -> None:
+    gate.follow(bridge)
+    bridge.say(moved(1))
+    gate.takes_notes[0] = False
+    assert not gate.sync.take_changes(bridge.changes(8)).done
+    assert gate.sync.cursor == 8
+    gate.takes_notes[0] = True
+    gate.wait(NOTE_S)
+    assert gate.sync.take_changes(bridge.changes(8)) == Taken(ask=True), "what came meanwhile may be more"
+    assert gate.noted == [moved(1)]
 
 
 def test_live_changes_that_overtake_a_page_do_not_pass_over_what_it_has(gate: Gate, bridge: Bridge) -> None:
@@ -78,14 +67,31 @@ def test_live_changes_that_overtake_a_page_do_not_pass_over_what_it_has(gate: Ga
     page = one_page(bridge, gate.ask().cursor)
     bridge.refund("a")
     gate.sync.take_changes(live(bridge, 8))
+    assert gate.holds(bridge), "tickets count at once"
     assert gate.sync.cursor == 10
     gate.takes_notes[0] = False
     assert not gate.sync.take(page).done
     gate.takes_notes[0] = True
     gate.wait(NOTE_S)
+    assert gate.ask().cursor == 8
     assert gate.sync.take(page).done
     assert (gate.sync.cursor, gate.noted) == (10, [moved(1)])
     assert gate.holds(bridge)
+
+
+def test_a_gate_that_ends_before_the_page_came_asks_for_it_again(tmp_path: Path, bridge: Bridge) -> None:
+    for gate in opened(tmp_path):
+        gate.follow(bridge)
+        bridge.say(moved(1))
+        gate.sync.connected()
+        gate.ask()
+        bridge.refund("a")
+        gate.sync.take_changes(live(bridge, 8))
+    for gate in opened(tmp_path):
+        assert (gate.ask().cursor, gate.sync.cursor) == (8, 8)
+        gate.sync.take(one_page(bridge, 8))
+        assert (gate.sync.cursor, gate.noted) == (10, [moved(1)])
+        assert gate.holds(bridge)
 
 
 def test_a_page_that_ends_before_live_changes_does_not_bring_older_tickets_back(
@@ -96,62 +102,13 @@ def test_a_page_that_ends_before_live_changes_does_not_bring_older_tickets_back(
     bridge.sell("a", sector="old")
     gate.sync.connected()
     page = one_page(bridge, gate.ask().cursor)
-    bridge.say(moved(2))
     bridge.sell("a", sector="new")
     gate.sync.take_changes(live(bridge, 8))
     assert gate.sync.take(page).done
     assert gate.holds(bridge)
-    assert (gate.sync.cursor, gate.noted) == (12, [moved(1)])
+    assert (gate.sync.cursor, gate.noted) == (11, [moved(1)])
+    bridge.sell("b", sector="newer")
+    assert gate.sync.take_changes(live(bridge, 11)).done
     gate.sync.connected()
-    request = gate.ask()
-    assert request.cursor == 10
-    gate.sync.take(one_page(bridge, 10))
-    assert gate.noted == [moved(1), moved(2)]
+    assert gate.ask().cursor == 12
     assert gate.holds(bridge)
-
-
-def test_a_message_without_items_is_asked_about_where_movements_lie_before_its_end(
-    gate: Gate, bridge: Bridge
-) -> None:
-    gate.follow(bridge)
-    bridge.say(moved(1))
-    bridge.refund("a")
-    bridge.say(moved(2))
-    gate.sync.take_changes(live(bridge, 8))
-    nothing_new = live(bridge, 11)
-    assert nothing_new.items == ()
-    assert gate.sync.take_changes(nothing_new) == Taken(ask=True)
-    assert gate.ask().cursor == 8
-    assert gate.sync.take(one_page(bridge, 8)).done
-    assert gate.noted == [moved(1), moved(2)]
-    assert gate.sync.take_changes(nothing_new) == Taken(done=True), "there is nothing before it any more"
-
-
-def test_live_changes_without_a_gap_leave_nothing_to_ask_for(gate: Gate, bridge: Bridge) -> None:
-    gate.follow(bridge)
-    bridge.sell("i")
-    bridge.refund("b")
-    gate.sync.take_changes(live(bridge, 8))
-    gate.sync.connected()
-    assert gate.ask().cursor == 10
-
-
-def test_a_ledger_that_was_put_back_behind_live_changes_is_known_by_an_answer_that_ends_too_early(
-    gate: Gate, bridge: Bridge
-) -> None:
-    gate.follow(bridge)
-    bridge.say(moved(1))
-    bridge.refund("a")
-    gate.sync.take_changes(live(bridge, 8))
-    assert gate.sync.cursor == 10
-    back = Bridge()
-    for name in "abcdefgh":
-        back.sell(name)
-    back.refund("b")
-    gate.sync.connected()
-    taken = gate.sync.take(one_page(back, gate.ask().cursor))
-    assert "put back" in taken.fault
-    gate.wait(RETRY_S)
-    gate.follow(back)
-    assert gate.holds(back)
-    assert gate.sync.cursor == 9

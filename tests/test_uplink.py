@@ -14,6 +14,7 @@ from firmware.faults import faults_of
 from firmware.mqtt import Line, Publication
 from firmware.row import row_id
 from firmware.rows import RowReader
+from firmware.sync import REQUEST_PAGES
 from firmware.unit import open_unit
 from tests.brokers import ANYBODY, QUICK, Ear, RunningBroker, mosquitto_broker
 from tests.commands import Running
@@ -518,6 +519,35 @@ def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
     )
     bridge.send(wire.CHANGES, "", behind)
     bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
+
+
+def test_a_gate_with_a_new_card_refuses_what_the_old_one_let_in_though_the_ledger_hears_of_it_later(
+    bridge: Bridge, gate: RunningGate
+) -> None:
+    bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
+    catalogue = gate.unit.catalogue
+    now_ms = gate.unit.gate.clock.now().utc_ms
+    listed = wire.Listed(digest=catalogue.digest("let in"), ticket_id="v:in")
+    row, digest = row_id(4, 79), bytes(range(16))
+    moved = wire.Moved("a", row, digest, row, Act.OPENED, "v:in", Direction.IN, (OUTER,), now_ms)
+
+    def page(after: int, upto: int, item: wire.Change) -> wire.CataloguePage:
+        return wire.CataloguePage("f1", catalogue.key_mark, after, upto, False, 1, now_ms, (item,))
+
+    bridge.send(wire.PAGE, "a", page(0, 7, listed))
+    gate.until(lambda: gate.uplink.catalogue_place == ("f1", 7) and catalogue.count == 1)
+    request = wire.CatalogueRequest(feed="f1", cursor=7, pages=REQUEST_PAGES)
+    bridge.wait(lambda: request in bridge.messages(wire.CatalogueRequest))
+    bridge.send(wire.PAGE, "a", wire.CataloguePage("f1", catalogue.key_mark, 7, 7, False, 1, now_ms, ()))
+    asked = len(bridge.messages(wire.CatalogueRequest))
+    bridge.send_receipt("a", wire.Receipt(upto=row, digest=digest))
+    bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
+    assert bridge.messages(wire.CatalogueRequest)[-1] == request
+    bridge.send(wire.CHANGES, "", wire.Changes("f1", catalogue.key_mark, 7, 8, 1, now_ms, ()))
+    gate.until(lambda: gate.uplink.catalogue_place == ("f1", 8))
+    bridge.send(wire.PAGE, "a", page(7, 8, moved))
+    gate.until(lambda: gate.texts("noted") == ["gate a, row 4.79"])
+    assert gate.scan("let in") is Verdict.USED
 
 
 def test_a_quiet_bridge_is_asked_for_news_so_that_the_catalogues_stamp_does_not_grow_old(

@@ -328,9 +328,10 @@ class Feed:
         )
 
     def changes(self, after: int) -> wire.Changes | None:
-        """Tickets and vendors' movements after this number, `None` for none; call again with its `upto`.
+        """Tickets and movements after this number, `None` for none; call again with its `upto`.
 
-        After very many movements of gates there may be a message without items, so that gates ask for them.
+        Without movements that gates have told each other: after very many of these there may be a message
+        without items, which keeps cursors close.
         """
         with self._database.look() as connection:
             said = _states(connection)

@@ -386,9 +386,13 @@ class Uplink:
             raise wire.Unfit("for another gate")
         match topic:
             case wire.RECEIPT:
-                receipt = wire.decode(payload, wire.Receipt)
+                receipt, strangers = wire.decode(payload, wire.Receipt), self._up.strangers
                 if row := self._up.receipt(receipt, self._journal.committed, now_s):
                     self._journal.confirm(row)
+                if (
+                    self._up.strangers > strangers
+                ):  # what that other card let in is heard from the bridge alone
+                    self._sync.connected()
             case wire.OUTCOME:
                 self._on_outcomes(wire.decode(payload, wire.Outcomes).outcomes)
             case wire.PAGE:

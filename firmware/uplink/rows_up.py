@@ -53,6 +53,8 @@ class RowsUp:
         self.faults: deque[tuple[str, str]] = deque(
             maxlen=16
         )  # a kind and a text; more of one turn say no more
+        self.strangers = 0
+        """Receipts for rows that are not here: the ledger has what another journal of this name did."""
         self.cursor = self._first_cursor()
         self._reached = self.cursor  # the last row that was sent
         self._out: deque[int] = deque()  # the last row of each message without a receipt
@@ -168,6 +170,8 @@ class RowsUp:
         digest, name = self._rows.digest(row), name_of(row)
         if digest is None and row < self._rows.retained_from():
             return 0
+        if digest != receipt.digest:
+            self.strangers += 1
         if digest is None:
             ends = f"this journal ends at row {name_of(newest)}" if row > newest else "there is no such row"
             cause = "an older copy of the journal was put back, or another gate has this name"

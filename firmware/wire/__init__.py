@@ -315,9 +315,8 @@ class CataloguePage(Message, frozen=True):
 class Changes(Message, frozen=True):
     """Live changes to all gates of the venue. A gate whose cursor is not `after` asks for the rest.
 
-    Movements of gates are left out: those gates tell of them themselves, and pages have them. So a gate has
-    two cursors: how far its tickets are, which `after` is compared with, and how far pages brought it, which
-    it asks from. A message without items says that it is time to ask.
+    Movements of gates are left out, for those gates tell of them themselves; but not those that came so late
+    that nobody may have been there to hear it.
     """
 
     feed: Text

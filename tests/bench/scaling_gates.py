@@ -43,7 +43,7 @@ class Follower:
     """How far one gate's list has come: what `firmware.sync` asks for and when, without the tickets."""
 
     def __init__(self) -> None:
-        self.feed, self.cursor, self.brought = "", 0, 0  # of tickets, and of movements too
+        self.feed, self.cursor = "", 0
         self.pages = self.bytes_in = self.gaps = 0
         self._heard = self._pages_due = 0
         self._behind = True
@@ -66,22 +66,21 @@ class Follower:
             return None
         self._pages_due, self._answer_ends_s = REQUEST_PAGES, now_s + ANSWER_S
         self._look_s = now_s + LOOK_S * uniform(*LOOK_SPREAD)
-        return wire.CatalogueRequest(feed=self.feed, cursor=self.brought, pages=REQUEST_PAGES)
+        return wire.CatalogueRequest(feed=self.feed, cursor=self.cursor, pages=REQUEST_PAGES)
 
     def page(self, page: wire.CataloguePage, now_s: float) -> bool:
         """Take a page; whether its items are news."""
         self.pages += 1
         if page.feed != self.feed and page.after == 0:
-            self.feed, self.cursor, self.brought, self._heard = page.feed, 0, 0, 0
-        if page.feed != self.feed or page.after > self.brought or page.upto < self.brought:
+            self.feed, self.cursor, self._heard = page.feed, 0, 0
+        if page.feed != self.feed or page.after > self.cursor or page.upto < self.cursor:
             return False
-        news = page.upto > self.cursor
-        self.brought, self.cursor = page.upto, max(self.cursor, page.upto)
+        self.cursor = page.upto
         self._pages_due, self._answer_ends_s = self._pages_due - 1, now_s + ANSWER_S
         if not page.more:
-            self._pages_due, self._behind = 0, self._heard > self.cursor
+            self._pages_due, self._behind = 0, self._heard > page.upto
             self._heard = 0
-        return news
+        return True
 
     def changes(self, changes: wire.Changes) -> bool:
         """Take live changes; whether their items are news."""
@@ -93,9 +92,6 @@ class Follower:
             return False
         if changes.upto < self.cursor:
             return False
-        if changes.after <= self.brought and len(changes.items) >= changes.upto - changes.after:
-            self.brought = max(self.brought, changes.upto)
-        self._behind = self._behind or (not changes.items and changes.upto > self.brought)
         self.cursor = changes.upto
         return True
 

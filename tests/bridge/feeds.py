@@ -114,14 +114,15 @@ class OwnGate:
             _add(connection, schema.work, id=first + 1, admission=first, **told)
         return first + 1
 
-    def opens(self, ticket: str, direction: Direction, at_utc_ms: int) -> None:
-        """A movement that is not settled yet."""
+    def opens(self, ticket: str, direction: Direction, at_utc_ms: int, late_ms: int = 0) -> None:
+        """A movement that is not settled yet, and whose row came so much later."""
         self._row += 1
         move = {"gate": 1, "subject": f"{ACCOUNT}:{ticket}", "direction": direction.value, "act": "opened"}
         with self._database.transaction() as connection:
             number = take_numbers(connection, 1)
             known = {"row": self._row, "admission": self._row, "utc_ms": at_utc_ms, "perimeters": "outer"}
             _add(connection, schema.movement, **move, **known, number=number, spend="opening")
+            _add(connection, schema.row, gate=1, row=self._row, received_ms=at_utc_ms + late_ms)
 
     def work(self, number: int, state: str, finished_ms: int = 0, result: str = "") -> None:
         """The vendor is being told of it (`claimed`), or has answered (`done`)."""

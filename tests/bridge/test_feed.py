@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 from firmware import wire
 from firmware.bridge.database import Database, ForeignLedger
 from firmware.bridge.feed import ANNOUNCE_MS, SHRUNK_TICKETS_MIN, Feed, FeedKeyChanged
+from firmware.bridge.numbered import TOLD_MS
 from firmware.bridge.rekey import rekey
 from firmware.bridge.vendor import Listing, VendorTicket
 from firmware.core.ticket import Direction, Status
@@ -379,6 +380,20 @@ def test_live_changes_are_without_movements_of_gates(database: Database, feed: F
     assert changes is not None
     assert (changes.after, changes.upto, len(changes.items)) == (1, 5, 2)
     assert len(feed.page(1, feed.name).items) == 4
+
+
+def test_live_changes_have_movements_of_gates_that_came_late_or_have_a_wrong_time(
+    database: Database, feed: Feed
+) -> None:
+    own = OwnGate(database)
+    read_whole(feed, *many(1))
+    for at_utc_ms, late_ms in enumerate((-TOLD_MS - 1, -TOLD_MS, 0, TOLD_MS, TOLD_MS + 1), TOLD_MS):
+        own.opens("0", Direction.IN, at_utc_ms, late_ms)
+    changes = feed.changes(1)
+    assert changes is not None
+    heard = [item.utc_ms for item in changes.items if isinstance(item, wire.Moved)]
+    assert heard == [TOLD_MS, TOLD_MS + 4]
+    assert (changes.upto, len(feed.page(1, feed.name).items)) == (6, 5)
 
 
 def test_after_very_many_movements_of_gates_a_message_without_items_keeps_cursors_close(
