@@ -350,7 +350,8 @@ def _engine(url: str, busy_timeout_s: float) -> Engine:
     busy_ms = int(busy_timeout_s * 1000)
     # An error must not show a code.
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        # The connection that was used last is used next: each has a cache, and those that rest keep none.
+        engine = create_engine(url, pool_pre_ping=True, pool_use_lifo=True, hide_parameters=True)
         event.listen(engine, "connect", partial(_prepare_sqlite, busy_ms))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
