@@ -408,43 +408,29 @@ def test_nothing_is_lost_to_a_thief_who_does_not_know_the_name_of_the_bridges_gr
     assert not {b"0", b"39"} & {payload for thief in thieves for payload in thief.payloads}
 
 
-def test_a_revoked_gate_is_not_let_in_after_the_restart_that_the_files_ask_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", ["gates", "enrolment"])
+def test_what_was_revoked_opens_no_door_after_the_restart_that_the_files_ask_for(
+    tmp_path: Path, door: str
+) -> None:
     fleet = make_fleet(tmp_path / "fleet", cloud="")
     place = set_up(fleet, "venue", tmp_path / "venue")
-    lost, other = place.as_user("lost"), place.as_user("other")
+    if door == "gates":
+        lost, other = place.as_user("lost"), place.as_user("other")
+    else:
+        lost, other = (
+            place.as_user(name, "enrol-ca")._replace(port=place.enrol_port) for name in ("lost", "other")
+        )
     assert lost.tls
-    number = int_of(Path(lost.tls.cert_file))
-    fleets.keep_gate(fleet, Gate("lost", serials=(f"{number:x}",)))
+    number = f"{int_of(Path(lost.tls.cert_file)):x}"
+    gate = Gate("lost", serials=(number,)) if door == "gates" else Gate("lost", bundles=(number,))
+    fleets.keep_gate(fleet, gate)
     with place.broker:
         ear = Ear()
         with Line([lost], "lost", (), ear, pace=QUICK):
             ear.session()
             revoke_gate(fleet, "lost", NOW)
-            shutil.copy(fleet / "broker" / "crl.pem", tmp_path / "venue" / "crl.pem")
-            place.broker.stop()
-            ear.wait(lambda: ear.ended)
-        place.broker.start()
-        assert_refused(lost)
-        ear = Ear()
-        with Line([other], "other", (), ear, pace=QUICK):
-            ear.session()
-
-
-def test_a_bundle_of_a_revoked_gate_opens_no_door_after_that_restart(tmp_path: Path) -> None:
-    fleet = make_fleet(tmp_path / "fleet", cloud="")
-    place = set_up(fleet, "venue", tmp_path / "venue")
-    lost, other = (
-        place.as_user(name, "enrol-ca")._replace(port=place.enrol_port) for name in ("lost", "other")
-    )
-    assert lost.tls
-    number = int_of(Path(lost.tls.cert_file))
-    fleets.keep_gate(fleet, Gate("lost", bundles=(f"{number:x}",)))
-    with place.broker:
-        ear = Ear()
-        with Line([lost], "lost", (), ear, pace=QUICK):
-            ear.session()
-            revoke_gate(fleet, "lost", NOW)
-            shutil.copy(fleet / "broker" / "enrol-crl.pem", tmp_path / "venue" / "enrol-crl.pem")
+            for name in ("crl.pem", "enrol-crl.pem"):
+                shutil.copy(fleet / "broker" / name, tmp_path / "venue" / name)
             place.broker.stop()
             ear.wait(lambda: ear.ended)
         place.broker.start()

@@ -232,8 +232,9 @@ class Venue:
         self.stack.enter_context(self.broker)
 
     def restart_broker(self) -> None:
-        """With the list of those who are let in no more, as `gatepost fleet revoke` says."""
-        shutil.copy2(self.fleet / "broker" / "crl.pem", self.folder / "broker" / "crl.pem")
+        """With the lists of what is let in no more, as `gatepost fleet revoke` says."""
+        for name in ("crl.pem", "enrol-crl.pem"):
+            shutil.copy2(self.fleet / "broker" / name, self.folder / "broker" / name)
         self.broker.stop()
         self.restarted_at = len(self.broker.log)
         self.broker.start()
