@@ -166,7 +166,11 @@ class EvdevReader(Reader):
 
 
 def taken(source: Source, keys: Keys, clock: Callable[[], int] = monotonic_ms) -> list[Read]:
-    """Hand over what has arrived. After a loss the rest goes too: the device says itself how its keys are."""
+    """Hand over what has arrived, and after a loss ask the device how its keys are.
+
+    What stands behind the loss is thrown away with it, even where whole codes are among it: asking takes
+    some of their keys out of the kernel's queue, and nobody knows which. Such a code has to be shown again.
+    """
     events = answered(source.read)
     for number, event in enumerate(events, 1):
         if event.type == EV_SYN and event.code == SYN_DROPPED:

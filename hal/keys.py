@@ -9,8 +9,13 @@ terminators and lengths work as they do on a serial line. Decisions, each with a
   process was held up, and the halves of two codes are never glued together. Holding a key down is silence.
 - The kernel's key repeat is not typing, and is passed over.
 - The keypad types digits whatever NumLock says: scanners reckon with it on. NumLock itself is passed over.
+- After a loss nobody knows whether caps lock was pressed an odd number of times, which matters for scanners
+  that press it before and after each code. At the next silence no code is under way, so it is as set again.
+- Ctrl types control characters, as GS by Ctrl and ]. With any other key it is a command to a program, and
+  with right Alt it can be either: both make the code `not_text`, since what was meant cannot be told.
 - Left Alt with digits on the keypad is how a scanner set to "universal keyboard" types a character by its
-  number, as Windows takes it: ASCII, or with a 0 in front Windows-1252. Other numbers are not text.
+  number, as Windows takes it: ASCII, or with a 0 in front Windows-1252. Other numbers are not text, nor is
+  one with a silence or a loss in the middle: the digits that are left would be another character.
 - A key that types nothing (an arrow, F1, a key that the layout leaves empty) makes the code `not_text`:
   leaving it out would shorten the code.
 """
@@ -29,7 +34,8 @@ from hal.ports import Read
 EV_SYN, EV_KEY = 0, 1
 SYN_REPORT, SYN_DROPPED = 0, 3
 RELEASED, PRESSED, REPEATED = 0, 1, 2  # repeated by the kernel, while it is held
-KEY_LEFTALT, KEY_NUMLOCK = 56, 69
+KEY_LEFTALT, KEY_RIGHTALT, KEY_NUMLOCK = 56, 100, 69
+CTRL_KEYS = {29, 97}  # left, right
 KEYPAD_DIGITS = {82: "0", 79: "1", 80: "2", 81: "3", 75: "4", 76: "5", 77: "6", 71: "7", 72: "8", 73: "9"}
 BTN_MISC = 0x100  # from here on buttons of mice and remote controls
 
@@ -37,6 +43,7 @@ XKB_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 NO_TEXT = "\udcff"  # stands for a character that cannot be told; as bytes it is 0xff, which is never UTF-8
 ALT_DIGITS_MAX = 4  # 0 and the 255 of an 8 bit character
+ALT_DIGITS_UNKNOWN = "0" * (ALT_DIGITS_MAX + 1)  # some are missing: as too many, they are no character
 ASCII_END, CHARACTERS_8_BIT = 0x80, 0x100
 
 
@@ -96,6 +103,7 @@ class Keys:
         self._held: set[int] = set()
         self._alt: str | None = None  # the digits typed while left Alt is held
         self._ignoring = False  # after SYN_DROPPED, up to the end of its packet
+        self._unsure = False  # after a loss, up to a silence: caps lock may be other than the keyboard has it
         self._silent_from_ms: int | None = None
 
     @property
@@ -122,7 +130,10 @@ class Keys:
             else:
                 text = self._pressed(code) if value == PRESSED else self._released(code)
                 reads += self._typed(text, time_ms)
-                self._silent_from_ms = time_ms + self._deframer.framing.idle_ms
+                # Never before the silence that a loss waits for: a key that is read after the device was
+                # asked can be older than the asking, and the loss would then never end by itself.
+                silent_from_ms = time_ms + self._deframer.framing.idle_ms
+                self._silent_from_ms = max(self._silent_from_ms or 0, silent_from_ms)
         return reads
 
     def idle(self, now_ms: int) -> list[Read]:
@@ -132,7 +143,10 @@ class Keys:
         silent_from_ms, self._silent_from_ms = self._silent_from_ms, None
         waiting = self._keyboard.flush()
         if self._alt:
-            waiting = NO_TEXT
+            waiting, self._alt = NO_TEXT, ALT_DIGITS_UNKNOWN
+        if self._unsure:
+            self._keyboard.reset(self._held)
+            self._unsure = False
         reads = self._typed(waiting, silent_from_ms - self._deframer.framing.idle_ms)
         return reads + self._deframer.idle(silent_from_ms)
 
@@ -151,7 +165,8 @@ class Keys:
     def _lose(self, held: Iterable[int], now_ms: int) -> None:
         self._held = set(held)
         self._keyboard.reset(self._held)
-        self._alt = "" if KEY_LEFTALT in self._held else None
+        self._unsure = True
+        self._alt = ALT_DIGITS_UNKNOWN if KEY_LEFTALT in self._held else None
         self._deframer.lose(now_ms)
         self._silent_from_ms = now_ms + self._deframer.framing.idle_ms
 
@@ -170,7 +185,11 @@ class Keys:
         text = self._keyboard.press(key)
         if key == KEY_LEFTALT:
             self._alt = ""
-        elif self._alt is not None and text:
+            return text
+        alt, ctrl = self._alt is not None, bool(self._held & CTRL_KEYS)
+        if not text and (alt or ctrl):
+            return self._keyboard.flush()  # with them a dead key is a command too, and not part of a letter
+        if text and (alt or (ctrl and (text.isprintable() or KEY_RIGHTALT in self._held))):
             return NO_TEXT + text  # a command to a program; an Enter is still an end
         return text
 

@@ -1,11 +1,12 @@
 """A scanner on a serial line, through pyserial: /dev/serial/by-id/…, a real port or a USB one.
 
 The device may be absent at the start and may come and go; the reader says so and opens it again by its path
-for ever. After each opening it waits for a short silence and discards what arrives before it, for two
-reasons. What was scanned while nobody listened belongs to a person who has gone. And a scanner caught in the
-middle of a code would have its tail taken for a code of its own. Only then the reader reports that it works.
+for ever. After each opening it waits for a silence and discards what arrives before it, for two reasons. What
+was scanned while nobody listened belongs to a person who has gone. And a scanner caught in the middle of a
+code would have its tail taken for a code of its own. Only then the reader reports that it works.
 
-Where the driver counts bytes that were damaged or dropped, a code with such a byte is not judged.
+Where the driver counts bytes that were damaged or dropped, a code with such a byte is not judged. Both times
+the silence is `idle_ms` of the framing: with less, a pause within a code would be taken for its end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from hal.reopening import RETRY_MS, Fault, Reopening
 from hal.watch import News, Watch, monotonic_ms
 
 READ_BYTES_MAX = 4096  # what the kernel holds for a terminal line
-SETTLE_MS = 50  # silence that proves a code has ended: an FTDI adapter hands bytes over every 16 ms
 SETTLE_MS_MAX = 5000  # longer than any code; a line that never falls silent is set up wrongly
 BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
 
@@ -118,7 +118,7 @@ class SerialReader(Reader):
     def _read(self, descriptor: int) -> None:
         """Read until told to stop. Raises Fault when the device goes."""
         watch = self._reopening.watch
-        silence_ms = min(SETTLE_MS, self.framing.idle_ms)
+        silence_ms = self.framing.idle_ms
         if not settled(watch, descriptor, silence_ms):
             return
         self._reopening.say(None)
@@ -160,7 +160,7 @@ def line_errors(descriptor: int) -> int:
 
 def settled(watch: Watch, descriptor: int, silence_ms: int, longest_ms: int = SETTLE_MS_MAX) -> bool:
     """Discard what arrives before a silence; False if told to stop. Raises Fault if no silence comes."""
-    until_ms = monotonic_ms() + longest_ms
+    until_ms = monotonic_ms() + longest_ms + silence_ms  # which may itself be longer than any code
     while (news := watch.wait(descriptor, silence_ms)) is News.READY:
         received(descriptor)
         if monotonic_ms() >= until_ms:

@@ -28,7 +28,7 @@ ISO_MODIFIER_SYMBOLS = range(0xFE01, 0xFE20)  # ISO_Lock, the level and group sh
 OTHER_MODIFIER_SYMBOLS = (0xFF7E, 0xFF7F)  # Mode_switch, Num_Lock
 
 KEYCODE_OFFSET = 8  # between evdev's numbers and those of X, ever since X11
-KEY_CAPSLOCK, KEY_NUMLOCK = 58, 69
+KEY_CAPSLOCK, KEY_NUMLOCK = LOCKS = 58, 69
 LOCALE = b"en_US.UTF-8"  # the table of dead keys that most locales share; need not be installed
 TEXT_BYTES_MAX = 64  # the longest text of one key in that table has 31
 
@@ -172,7 +172,10 @@ class XkbKeyboard:
         return NO_TEXT
 
     def reset(self, held: Iterable[int] = ()) -> None:
-        """Begin anew, with NumLock on, caps lock as set, and these keys held down."""
+        """Begin anew, with NumLock on, caps lock as set, and these keys held down.
+
+        A lock that is among them does not count: whether it was going on or off is not known.
+        """
         self._xkb.xkb_state_unref(self._state)
         self._state = self._xkb.xkb_state_new(self._keymap)
         self._xkb.xkb_compose_state_reset(self._compose)
@@ -182,7 +185,8 @@ class XkbKeyboard:
             for direction in (KEY_DOWN, KEY_UP):
                 self._move(lock + KEYCODE_OFFSET, direction)
         for key in held:
-            self._move(key + KEYCODE_OFFSET, KEY_DOWN)
+            if key not in LOCKS:
+                self._move(key + KEYCODE_OFFSET, KEY_DOWN)
 
     def close(self) -> None:
         """Give the memory back."""

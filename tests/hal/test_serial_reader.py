@@ -12,7 +12,7 @@ from hal.frames import Framing
 from hal.ports import Code, Read, Unreadable
 from hal.reopening import Fault
 from hal.serial_reader import SerialLine, SerialReader, line_errors, received, settled
-from hal.watch import Watch
+from hal.watch import Watch, monotonic_ms
 from tests.hal.conftest import PATIENCE_S, Listener
 from tests.signed_codes import Signer, genuine
 
@@ -165,6 +165,13 @@ def test_the_tail_of_a_code_right_after_opening_is_discarded() -> None:
         assert not settled(watch, told, silence_ms=1)
 
 
+def test_a_long_silence_is_waited_for_though_no_code_lasts_as_long() -> None:
+    told, tell = os.pipe()
+    with Watch() as watch, os.fdopen(told), os.fdopen(tell, "wb", buffering=0) as scanner:
+        scanner.write(b"TAIL\r")
+        assert settled(watch, told, silence_ms=200, longest_ms=0)
+
+
 def test_a_device_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     told, tell = os.pipe()
@@ -216,6 +223,26 @@ def test_a_code_with_damaged_bytes_is_not_judged_and_the_next_one_is_fine(
         scanner.send(b"WHOLE\r")
         assert listener.read() == Code("WHOLE")
     assert listener.nothing_more()
+
+
+def test_a_loss_ends_with_the_silence_that_no_pause_within_a_code_is_as_long_as(
+    scanner: Scanner, listener: Listener
+) -> None:
+    """After opening and after damage: a scanner that pauses would have its tail taken for a code."""
+    damaged = 0
+    framing = Framing(idle_ms=300)
+    scanner.plug()
+    reader = SerialReader(SerialLine(str(scanner.path)), framing, RETRY_MS, lambda _: damaged)
+    with reader:
+        opened_ms = monotonic_ms()
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        assert monotonic_ms() - opened_ms >= framing.idle_ms
+        damaged = 1
+        sent_ms = monotonic_ms()
+        scanner.send(b"HE#D")
+        assert listener.read() == Unreadable("lost_keys")
+        assert monotonic_ms() - sent_ms >= framing.idle_ms
 
 
 def test_a_line_without_counters_has_no_errors(tmp_path: Path) -> None:
