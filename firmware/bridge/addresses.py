@@ -1,8 +1,25 @@
 """Addresses of vendors: which are fit to be set, and how a text becomes a part of a path."""
 
+from collections.abc import Container
+from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+class _ThisMachine(Container[str]):
+    """Every host that is this machine: too many names and addresses to be written down."""
+
+    def __contains__(self, host: object) -> bool:
+        if not isinstance(host, str):
+            return False
+        if host == "localhost" or host.endswith(".localhost"):  # a name that no other machine may have
+            return True
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+LOOPBACK: Container[str] = _ThisMachine()
 
 
 def fits(url: str) -> bool:

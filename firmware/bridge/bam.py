@@ -26,8 +26,8 @@ import httpx
 from firmware.bridge import bam_replies as replies
 from firmware.bridge.bam_codes import TicketName, named, ticket_of
 from firmware.bridge.bam_login import Session
-from firmware.bridge.bam_replies import Count, Failed, Missing, Rejected
-from firmware.bridge.bam_requests import BamSettings, Requests, check
+from firmware.bridge.bam_replies import Count, Failed, Forbidden, Missing, Rejected, Said
+from firmware.bridge.bam_requests import STATE_WORDS, BamSettings, Requests, check
 from firmware.bridge.lenient import is_ms
 from firmware.bridge.vendor import (
     SHRUNK_UNUSED_MIN,
@@ -60,11 +60,6 @@ NO_EXITS = "not told: the chain knows no exits"
 ENTERED = "not told: an earlier entry of ours has used it up at the chain"
 
 __all__ = ["Bam", "BamSettings"]
-
-
-def _plain(text: str) -> str:
-    """A text for comparison: without case, and with blanks for what joins the words of an error's name."""
-    return " ".join(text.replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _pages(tickets: Iterable[VendorTicket]) -> Flow[None]:
@@ -274,14 +269,15 @@ class Bam:
                 lambda token: requests.endorse(what, first, signature, token), what
             )
             second = replies.digest(body, what)
-        except Missing as error:  # the digest is too old, or the ticket is not there
-            return Again(str(error), told.doubt)
         except Rejected as error:
             return self._refusal(str(error), ours)
-        except Failed as error:
+        except Said as error:
             if self._says_used(error.said):
                 return self._refusal(error.said, ours)
-            return Again(str(error), told.doubt, unsent=not ours)
+            if isinstance(error, Forbidden):
+                raise
+            # the digest is too old, or the ticket is not there; or the chain stumbles over it
+            return Again(str(error), told.doubt, unsent=isinstance(error, Failed) and not ours)
         except NotSent:
             raise
         except Lost as error:
@@ -289,7 +285,7 @@ class Bam:
         return (yield from self._commit(index, told, ticket, second, ours))
 
     def _commit(self, index: int, told: Told, ticket: TicketName, digest: str, ours: str) -> Flow[Outcome]:
-        """The third step."""
+        """The third step. It is sent once, so "already invalidated", of whatever status, was so before."""
         what = f"transaction for {ticket}"
         signature = self._session.wallet.digest(bytes.fromhex(digest))
         yield Note(index, f"{COMMITTED} {digest}")
@@ -297,38 +293,47 @@ class Bam:
             body = yield from self._session.send(
                 lambda token: self._requests.commit(what, digest, signature, token), what
             )
-        except NotSent:
+        except Rejected as error:
+            return self._refusal(str(error), ours)
+        except Said as error:
+            if self._says_used(error.said):
+                return self._refusal(error.said, ours)
+            if isinstance(error, Failed):
+                return Again(str(error), doubt=True)
             yield Note(index, ours)
-            raise
+            if isinstance(error, Forbidden):
+                raise
+            return Again(str(error), told.doubt)  # the digest is too old: it was not carried out
         except Lost as error:
             return Again(str(error), doubt=True)
         except (Outage, Misconfigured):
             yield Note(index, ours)
             raise
-        except Missing as error:  # the digest is too old: it was not carried out
-            yield Note(index, ours)
-            return Again(str(error), told.doubt)
-        except Rejected as error:
-            return self._refusal(str(error), ours)
         done = replies.done(body)
         if done.success:
             return Accepted(f"{done.text}, transaction {digest}")
-        if done.success is False and self._says_used(done.text):
+        # a status that nobody knows may be a success, and that the ticket is invalidated then our own doing
+        odd = () if replies.fails(done) else STATE_WORDS
+        if done.success is False and self._says_used(done.text, odd):
             return self._refusal(done.text, ours)
         return Again(f"{what}: {done.text}", doubt=True)  # another one shows what became of it
 
     def _refusal(self, text: str, ours: str) -> Outcome:
-        """What a refusal of the chain means: our own lost transaction, somebody else's, or another no."""
-        if not self._says_used(text):
-            return Refused(Verdict.REFUSED, text)
-        if ours:
-            digest = ours.removeprefix(COMMITTED).partition(";")[0].strip()
-            return Accepted(f"{text}: by our own transaction {digest}, whose reply was lost")
-        return Refused(Verdict.USED, text)
+        """What a refusal of the chain means: our own lost transaction, somebody else's, or another no.
 
-    def _says_used(self, text: str) -> bool:
-        said = _plain(text)
-        return any(_plain(word) in said for word in self._set.used_words)
+        No text of it is published. So another no after a transaction of ours may be that transaction in
+        words that nobody knows, and a person has to look.
+        """
+        used = self._says_used(text)
+        if not ours:
+            return Refused(Verdict.USED if used else Verdict.REFUSED, text)
+        digest = ours.removeprefix(COMMITTED).partition(";")[0].strip()
+        if used:
+            return Accepted(f"{text}: by our own transaction {digest}, whose reply was lost")
+        return Unsure(f"{text}: perhaps by our own transaction {digest}, whose reply was lost")
+
+    def _says_used(self, text: str, but: Sequence[str] = ()) -> bool:
+        return replies.says(text, (word for word in self._set.used_words if word not in but))
 
     # --- what it cannot do ---------------------------------------------------------------------------
 

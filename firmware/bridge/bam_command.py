@@ -255,24 +255,39 @@ def run_turn(arguments: argparse.Namespace, call: str) -> int:
 
 
 def run_tickets(arguments: argparse.Namespace) -> int:
-    """List. These are the owner's own tickets, and no list of an event."""
+    """List. These are the owner's own tickets, and no list of an event. A part of them is a finding."""
     _, account = _account(arguments)
     office = Office(account.tenant_url, _session(arguments.session))
     named = {"format": arguments.format, "status": arguments.status}
     query = {name: value for name, value in named.items() if value} | {"with": "[ticket_config.event]"}
     what = "own tickets"
-    _print(_talk(Asker(account.name), office.tickets(what, query), what), what)
-    return DONE
+
+    def flow() -> Flow[tuple[object, int | None]]:
+        response = yield office.tickets(what, query)
+        assert isinstance(response, httpx.Response)
+        return replies.read(response, what), replies.total(response)
+
+    body, total = _run(Asker(account.name), account.name, flow())
+    shown = _print(body, what)
+    if total is None or total <= shown:
+        return DONE
+    print(
+        f"B.A.M. has {total:,} such tickets, and its reply has {shown:,}: the others are not listed here. "
+        "Ask for fewer with --status or --format, or look into B.A.M.'s dashboard"
+    )
+    return FINDING
 
 
-def _print(body: object, what: str) -> None:
-    """A line for each ticket: number, id at the chain, state and what that means at a gate."""
-    if isinstance(body, dict) and not body.get("tickets", body.get("ticket")):
+def _print(body: object, what: str) -> int:
+    """A line for each ticket: number, id at the chain, state and what that means at a gate. How many."""
+    if body is None or (isinstance(body, dict) and not body.get("tickets", body.get("ticket"))):
         print(f"{what}: done")
-        return
-    for ticket in replies.owned(body, what):
+        return 0
+    found = replies.owned(body, what)
+    for ticket in found:
         line = (ticket.id, ticket.name or "-", ticket.form or "-", ticket.state or "-", ticket.meaning)
         print("\t".join(line))
+    return len(found)
 
 
 def _session(path: Path) -> str:

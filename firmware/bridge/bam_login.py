@@ -8,7 +8,7 @@ import httpx
 
 from firmware.bridge import bam_replies as replies
 from firmware.bridge.bam_identity import Wallet
-from firmware.bridge.bam_replies import Expired, Missing, Rejected
+from firmware.bridge.bam_replies import Expired, Failed, Missing, NoSession, Rejected
 from firmware.bridge.bam_requests import BamSettings, Requests
 from firmware.bridge.vendor import Flow, LogInRefused, Lost, Misconfigured, NotSent, Outage
 
@@ -80,12 +80,14 @@ class Session:
             self._turn.release()
 
     def _renew(self, before: str) -> Flow[str]:
-        """That session renewed, or one made anew."""
+        """That session renewed, or one made anew: also where the answer is a good one without a session."""
+        what = "renewal of the session"
         try:
-            body = yield from self._open(self._requests.refresh(before), "renewal of the session")
-        except (Expired, Missing, Rejected, Misconfigured):
+            body = yield from self._open(self._requests.refresh(before), what)
+            token = replies.token(body, f"{self._set.name}: {what}")
+        except (Expired, Missing, Rejected, Misconfigured, NoSession):
             return (yield from self._log_in(before))
-        return self._keep(before, replies.token(body, f"{self._set.name}: renewal of the session"))
+        return self._keep(before, token)
 
     def _log_in(self, before: str) -> Flow[str]:
         """A session made with the wallet."""
@@ -107,13 +109,18 @@ class Session:
         raise LogInRefused(self._refusal)
 
     def _open(self, request: httpx.Request, what: str) -> Flow[object]:
-        """Send a request for a session: where its reply is lost, nothing else was carried out."""
+        """Send a request for a session: where its reply is lost, nothing else was carried out.
+
+        Raises `NoSession` where a reply came that is none of a failure, and cannot be read.
+        """
         try:
             return (yield from self._once(request, what))
         except NotSent:
             raise
         except Lost as error:
             why, retry_after_s = str(error), error.retry_after_s
+            if isinstance(error, Failed) and not error.said:
+                raise NoSession(why) from None
         raise Outage(why, retry_after_s)
 
     def _keep(self, before: str, token: str) -> str:

@@ -5,7 +5,7 @@ What a ticket says about persons ends here: no value below has a place for it.
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -35,8 +35,21 @@ TOKEN_LENGTH_MAX = 8192
 JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 TOKENS = ("token", "jwt", "access_token", "jwt_token")
 DEEP_MAX = 4  # of objects in objects of a reply, in which a text is looked for
-WORDS = ("message", "error", "info", "code", "detail", "errors", "data")  # where an error has its words
+JWT_BEGINS = "eyJ"  # what the beginning of a JSON object is in base64: a host or a version has dots too
+# Where an error has its words. Below `WIDE`, where some have them by the name of a field, any name will do.
+WORDS = ("message", "msg", "error", "error_code", "reason", "info", "code", "detail", "errors", "data")
+WIDE = frozenset({"info", "detail", "errors"})
 WORDS_MAX = 8  # errors of one reply that are read
+ERROR_CODE = "error_code"
+# What a refusal may call used or invalidated that is no ticket: a revoked validator must not make all tickets
+# used. "not" takes back what comes after it, too.
+NO_TICKETS = frozenset(
+    {"not", "session", "token", "jwt", "nonce", "key", "user", "account", "identity", "validator", "wallet"}
+    | {"certificate", "enrollment", "signature", "digest", "proposal", "transaction"}
+)
+# What may stand between a thing and what became of it.
+BETWEEN = frozenset({"has", "have", "had", "was", "were", "is", "been", "be", "status"})
+FAILING = re.compile("FAIL|ERROR|REJECT|DENI|ABORT|INVALID(?!ATED)|CONFLICT", re.IGNORECASE)
 SUCCESS = "SUCCESS"
 MINUTE_MS = 60_000
 DAY_LENGTH_MAX = 10  # of a date without a time of day, as in 2030-01-23
@@ -74,20 +87,32 @@ class Expired(Exception):
     """The session is over, or never was: it was not carried out."""
 
 
-class Missing(Exception):
+class Said(Exception):
+    """A reply came, and is no good. `said` is the text in it, without our own words; "" where it has none."""
+
+    def __init__(self, why: str, said: str = "") -> None:
+        super().__init__(why)
+        self.said = said
+
+
+class Missing(Said):
     """There is no such thing: it was not carried out."""
+
+
+class Forbidden(Said, Misconfigured):
+    """We may not do this: it was not carried out."""
 
 
 class Rejected(Exception):
     """B.A.M. says no to this request; it was not carried out. The text is its own."""
 
 
-class Failed(Lost):
-    """A reply came, and is 5xx or not what it should be. `said` is the text in it, without our own words."""
+class Failed(Said, Lost):
+    """A reply came, and is 5xx (which always has a text) or not what it should be."""
 
-    def __init__(self, why: str, said: str = "") -> None:
-        super().__init__(why)
-        self.said = said
+
+class NoSession(Outage):
+    """A reply came that is no failure of theirs, and it has no session in it."""
 
 
 class Done(NamedTuple):
@@ -95,6 +120,7 @@ class Done(NamedTuple):
 
     success: bool | None
     text: str
+    status: str = ""
 
 
 class Count(NamedTuple):
@@ -107,10 +133,11 @@ class Count(NamedTuple):
 
 
 def read(response: httpx.Response, what: str) -> object:
-    """The payload of a good reply.
+    """The payload of a good reply; `None` where it is one without any (204).
 
-    Raises `Expired` (401), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost` (408), `Failed`
-    (5xx, no JSON, or a part of some: it may have been carried out) and `Misconfigured` (403, or a redirect).
+    Raises `Expired` (401), `Forbidden` (403), `Missing` (404), `Rejected` (other 4xx), `Outage` (429), `Lost`
+    (408), `Failed` (5xx, no JSON, or a part of some: it may have been carried out) and `Misconfigured` (a
+    redirect).
     """
     try:
         body = read_json(response)
@@ -127,16 +154,18 @@ def read(response: httpx.Response, what: str) -> object:
     if status == 401:
         raise Expired(f"{what}: {said} (401)")
     if status == 404:
-        raise Missing(f"{what}: {said} (404)")
+        raise Missing(f"{what}: {said} (404)", f"{said} (404)")
     if status == 403:
         mend = "the validator may not do this: make a new one in the dashboard, and use gatepost bam enrol"
-        raise Misconfigured(f"{what}: {said} (403): {mend}")
+        raise Forbidden(f"{what}: {said} (403): {mend}", f"{said} (403)")
     if status >= 400 and body is None and _is_cut(response):
         raise Failed(f"{what}: a refusal that was cut ({status})")
     if status >= 400:
         raise Rejected(f"{said} ({status})")
     if not response.is_success:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `url` and `tenant_url`")
+    if status == 204:
+        return None
     if body is None:
         raise Failed(f"{what}: the reply is no JSON, or was cut")
     return _payload(body)
@@ -153,25 +182,72 @@ def _payload(body: object) -> object:
     if not isinstance(body, dict) or "data" not in body:
         return body
     inner = body["data"]
-    beside = {name: body[name] for name in ("status", "info", "message") if isinstance(body.get(name), str)}
-    if "status" not in beside or not (inner is None or isinstance(inner, dict | str)):
+    if not isinstance(body.get("status"), str) or not (inner is None or isinstance(inner, dict | str)):
         return inner
+    wide = not _succeeded(body["status"])
+    beside = {name: words({name: body[name]}, wide=wide) for name in WORDS if name in body and name != "data"}
+    beside = {"status": body["status"]} | {name: text for name, text in beside.items() if text}
     return beside | (inner if isinstance(inner, dict) else {"data": inner})
 
 
-def words(body: object) -> str:
-    """The words of an error, wherever it has them."""
-    found = map(_line, _said(body, DEEP_MAX))
+def words(body: object, *, wide: bool = True) -> str:
+    """The words of an error, wherever it has them.
+
+    What is no error has nothing but them looked at (`wide` is false), for the rest may be about persons.
+    """
+    found = map(_line, _said(body, DEEP_MAX, wide=wide))
     return ": ".join(dict.fromkeys(filter(None, found)))[:TEXT_LENGTH_MAX]
 
 
-def _said(body: object, deep: int) -> Iterator[str]:
-    if isinstance(body, dict | list):
-        parts = map(body.get, WORDS) if isinstance(body, dict) else body[:WORDS_MAX]
-        for part in parts if deep else ():
-            yield from _said(part, deep - 1)
+def _said(body: object, deep: int, *, wide: bool, each: bool = False) -> Iterator[str]:
+    """`each` is whether all texts of an object count, and not those of known names alone."""
+    if isinstance(body, list):
+        for part in body[:WORDS_MAX] if deep else ():
+            yield from _said(part, deep - 1, wide=wide, each=each)
+    elif isinstance(body, dict):
+        for name in WORDS if deep else ():
+            part = body.get(name)
+            if name != ERROR_CODE or number_of(part) is None:
+                yield from _said(part, deep - 1, wide=wide, each=wide and name in WIDE)
+        others = [name for name in body if name not in WORDS][:WORDS_MAX] if each and deep else ()
+        for name in others:
+            parts = body[name] if isinstance(body[name], list) else [body[name]]
+            yield from (text_of(part) or "" for part in parts[:WORDS_MAX] if isinstance(part, str))
+            for part in parts[:WORDS_MAX]:
+                if isinstance(part, dict):
+                    yield from _said(part, deep - 1, wide=wide)
     else:
         yield text_of(body) or ""
+
+
+def says(text: str, phrases: Iterable[str]) -> bool:
+    """Whether a text says one of these of a ticket: not that it is not so, nor that a session is over.
+
+    A colon ends what is spoken of, as in "error of the transaction: already used".
+    """
+    said = _plain(text)
+    for phrase in phrases:
+        parts = [re.escape(part) for part in _plain(phrase).split() if part != ":"]
+        for found in re.finditer(" (?:: )*".join(parts), said) if parts else ():
+            before = [word for word in said[: found.start()].split() if not _is_between(word)]
+            if not before or before[-1] not in NO_TICKETS:
+                return True
+    return False
+
+
+def _is_between(word: str) -> bool:
+    """Whether a word may stand between a thing and what became of it: also its number."""
+    return word in BETWEEN or any(map(str.isdigit, word))
+
+
+def _plain(text: str) -> str:
+    """A text for comparison: without case, and with blanks for what is between words, but for colons."""
+    return " ".join(re.sub(r"[^\w:]|_", " ", text.casefold()).replace(":", " : ").split())
+
+
+def fails(done: Done) -> bool:
+    """Whether a transaction's status is a word for a failure, and not one that nobody knows."""
+    return done.success is False and FAILING.search(done.status) is not None
 
 
 def texts(body: object, *names: str, deep: int = DEEP_MAX) -> Iterator[str]:
@@ -217,15 +293,33 @@ def nonce(body: object, what: str) -> str:
 
 
 def token(body: object, what: str) -> str:
-    """A session: what looks like a JWT, or else the first text. Raises `Outage` where the reply has none."""
+    """A session: what looks like a JWT, or else the first text; at last what looks like one elsewhere.
+
+    Raises `NoSession` where the reply has none.
+    """
     found = [
         text
         for text in texts(body, *TOKENS)
         if 0 < len(text) <= TOKEN_LENGTH_MAX and text.isascii() and text.isprintable()
     ]
     if not found:
-        raise Outage(f"{what}: the reply has no session")
+        found = [text for text in _anywhere(body, DEEP_MAX) if _is_jwt(text)]
+    if not found:
+        raise NoSession(f"{what}: the reply has no session")
     return next(filter(JWT.fullmatch, found), found[0])
+
+
+def _is_jwt(text: str) -> bool:
+    jwt = JWT.fullmatch(text) is not None and text.startswith(JWT_BEGINS)
+    return jwt and len(text) <= TOKEN_LENGTH_MAX
+
+
+def _anywhere(body: object, deep: int) -> Iterator[str]:
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, dict | list) and deep:
+        for part in body.values() if isinstance(body, dict) else body:
+            yield from _anywhere(part, deep - 1)
 
 
 # --- the event ----------------------------------------------------------------------------------------------
@@ -385,10 +479,14 @@ def digest(body: object, what: str) -> str:
 def done(body: object) -> Done:
     """What became of a transaction."""
     status = text_of(body.get("status")) if isinstance(body, dict) else None
-    text = ": ".join(filter(None, (_line(status or ""), words(body))))[:TEXT_LENGTH_MAX]
-    if status is None:
-        return Done(None, text or "the reply has no status")
-    return Done(status.strip().upper() == SUCCESS, text)
+    success = None if status is None else _succeeded(status)
+    said = words(body, wide=success is False)
+    text = ": ".join(filter(None, (_line(status or ""), said)))[:TEXT_LENGTH_MAX]
+    return Done(success, text or "the reply has no status", status or "")
+
+
+def _succeeded(status: str) -> bool:
+    return status.strip().upper() == SUCCESS
 
 
 # --- the box office -----------------------------------------------------------------------------------------
@@ -402,6 +500,19 @@ class Owned(NamedTuple):
     state: str
     form: str
     meaning: str
+
+
+def total(response: httpx.Response) -> int | None:
+    """How many there are of what a good reply lists, as it says itself; `None` where it does not."""
+    try:
+        body = read_json(response)
+    except (ValueError, RecursionError):
+        return None
+    for part in (body, body.get("data")) if isinstance(body, dict) else ():
+        paging = part.get("paging") if isinstance(part, dict) else None
+        if isinstance(paging, dict):
+            return number_of(paging.get("total"))
+    return None
 
 
 def owned(body: object, what: str) -> tuple[Owned, ...]:

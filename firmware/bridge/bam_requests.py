@@ -29,7 +29,15 @@ MARGIN_MIN_MAX = 1440  # of a time slot: a day
 # What a ticket may be to be let in, as the operator sets it: the others are never sold, or used.
 ADMITTABLE = ("reserved", "confirmed", "issued", "activated")
 ACCEPT = ("issued", "activated")
-USED_WORDS = ("already invalidated", "already been invalidated", "already used")
+STATE_WORDS = ("is invalidated", "status invalidated")  # true of a ticket right after our own step, too
+USED_WORDS = (
+    "already invalidated",
+    "already been invalidated",
+    "already used",
+    "already validated",
+    "already been validated",
+    *STATE_WORDS,
+)
 EVENT_DIGITS_MAX = 18
 FORMATS = ("PDF", "SECURE")
 

@@ -1,6 +1,7 @@
 """`gatepost bam` against the sandbox, as a person uses it."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from firmware.bridge.database import Database
 from firmware.bridge.ledger import Ledger
 from firmware.bridge.sandbox.bam import Sandbox
 from firmware.bridge.sandbox.bam_rules import Rules
+from firmware.bridge.sandbox.server import Reply, Server
 from firmware.bridge.service import ledger_url
 from firmware.bridge.settings import load
 from firmware.command_line import DONE, FINDING, REFUSED
@@ -177,6 +179,32 @@ def test_a_session_that_is_over_says_what_to_do(desk: Desk, capsys: pytest.Captu
     desk.session.write_text("a.b.c\n")
     assert desk.office("tickets") == REFUSED
     assert "log in again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "ended"),
+    [
+        ({"data": [{"id": 1}, {"id": 2}], "paging": {"limit": 2, "offset": 0, "total": 3}}, FINDING),
+        ({"data": [{"id": 1}, {"id": 2}], "paging": {"limit": 2, "offset": 0, "total": 2}}, DONE),
+        ({"data": {"tickets": [{"id": 1}, {"id": 2}], "paging": {"total": "3"}}}, FINDING),
+        ({"data": [{"id": 1}, {"id": 2}]}, DONE),
+        ({"data": [{"id": 1}, {"id": 2}], "paging": {"total": None}}, DONE),
+    ],
+)
+def test_a_list_that_is_a_part_of_the_tickets_says_so_and_is_a_finding(
+    desk: Desk, capsys: pytest.CaptureFixture[str], body: object, ended: int
+) -> None:
+    desk.enrol()
+    desk.session.write_text("a.b.c\n")
+    capsys.readouterr()
+    content = json.dumps(body).encode()
+    with Server(lambda _: Reply(200, content), lambda: time.time_ns() // 1_000_000) as server:
+        text = desk.config.read_text().replace(f'"{desk.sandbox.tenant_url}"', f'"{server.url}"')
+        desk.config.write_text(text)
+        assert desk.office("tickets") == ended
+    said = capsys.readouterr().out
+    assert ("B.A.M. has 3 such tickets, and its reply has 2" in said) is (ended == FINDING)
+    assert said.startswith("1\t-")
 
 
 @pytest.mark.parametrize("item", ["23", "23:", "a:1", "1:2:3:4:5"])

@@ -3,12 +3,17 @@
 import threading
 from collections.abc import Callable
 
+import httpx
+import pytest
+
 from firmware.bridge.bam import Bam
 from firmware.bridge.driver import Driver
 from firmware.bridge.sandbox.bam import Sandbox
 from firmware.bridge.sandbox.bam_rules import Rules
-from firmware.bridge.vendor import LogInRefused
+from firmware.bridge.vendor import LogInRefused, Lost, Outage
+from tests.bridge.bam_talk import answering, bam, calls, codes, data, no, row
 from tests.bridge.bam_wallet import Clock
+from tests.bridge.conversation import Reply, Talk, in_turn
 from tests.bridge.test_bam_sandbox_adapter import account
 from tests.brokers import LIMIT_S
 
@@ -68,6 +73,24 @@ def test_sixteen_whose_session_has_expired_renew_it_once() -> None:
         assert (made(sandbox, "refresh"), made(sandbox, "challenge")) == (1, 1)
 
     with_sandbox(then)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [data({}), data({"user": 7}), httpx.Response(204), httpx.Response(200), httpx.Response(200, text="<p>")],
+)
+def test_a_renewal_that_brings_no_session_is_made_up_for_by_a_log_in(answer: httpx.Response) -> None:
+    lists = in_turn(no("jwt expired", 401), codes([row()]))
+    talk = Talk(bam().tickets(""), answering(qr_codes=lists, refresh=answer))
+    assert calls(talk.requests)[-6:-1] == ["qr_codes", "refresh", "challenge", "wallet", "qr_codes"]
+    assert len(talk.tickets) == 1
+
+
+@pytest.mark.parametrize("answer", [no("broken", 500), no("slow", 408), no("enough", 429), Lost("cut")])
+def test_a_renewal_that_fails_over_there_is_an_outage(answer: Reply) -> None:
+    expired = answering(qr_codes=no("jwt expired", 401), refresh=answer)
+    with pytest.raises(Outage):
+        Talk(bam().tickets(""), expired)
 
 
 def test_of_sixteen_whose_log_in_is_refused_one_has_tried() -> None:

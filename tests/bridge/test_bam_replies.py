@@ -7,7 +7,7 @@ import pytest
 
 from firmware.bridge import bam_replies as replies
 from firmware.bridge.bam_replies import Count
-from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, NotSent, Outage, Refused
+from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, NotSent, Outage, Refused, Unsure
 from firmware.core.ticket import Verdict
 from tests.bridge.bam_talk import EVENT, FIRST, PUBLIC_KEY, SECOND, answering, bam, calls, data, no, row, told
 from tests.bridge.conversation import Talk
@@ -40,10 +40,83 @@ def test_a_failure_that_says_used_is_that_refusal(step: str) -> None:
     assert isinstance(ours, Accepted)
 
 
-def test_a_failure_of_the_third_step_that_says_used_may_be_our_own_and_is_looked_at_again() -> None:
-    (outcome,) = Talk(bam().tell([told()]), answering(commit=no(USED, 500))).result
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 503])
+@pytest.mark.parametrize("step", ["propose", "endorse", "commit"])
+def test_already_invalidated_is_understood_whatever_the_status_is(step: str, status: int) -> None:
+    """Also a 5xx to the third step, which was taken for a lost reply once.
+
+    B.A.M.'s page publishes neither texts nor statuses of "already invalidated", and its error object has the
+    message apart from the HTTP status: so the message decides. It is our own success only where one of our
+    commits had no reply (trap 9); ours is sent once, so what its first reply tells of was there before.
+    """
+    answer = answering(**{step: no(USED, status)})
+    assert Talk(bam().tell([told()]), answer).result == (Refused(Verdict.USED, f"{USED} ({status})"),)
+    (ours,) = Talk(bam().tell([told(doubt=True, note=f"commit {FIRST}")]), answer).result
+    assert isinstance(ours, Accepted)
+    assert FIRST in ours.text
+
+
+@pytest.mark.parametrize(("status", "doubt"), [(500, True), (404, False)])
+def test_a_third_step_that_fails_with_another_word_is_tried_again(status: int, doubt: bool) -> None:
+    (outcome,) = Talk(bam().tell([told()]), answering(commit=no("stumbled", status))).result
     assert isinstance(outcome, Again)
-    assert outcome.doubt
+    assert outcome.doubt is doubt
+
+
+@pytest.mark.parametrize("said", ["forbidden", "validator is invalidated", "Session has already been used"])
+@pytest.mark.parametrize("step", ["propose", "endorse", "commit"])
+def test_a_validator_that_may_not_do_this_uses_up_no_ticket(step: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match="gatepost bam enrol"):
+        Talk(bam().tell([told()]), answering(**{step: no(said, 403)}))
+
+
+@pytest.mark.parametrize("step", ["propose", "endorse", "commit"])
+def test_another_no_after_a_third_step_of_ours_may_be_that_one_and_a_person_looks(step: str) -> None:
+    answer = answering(**{step: no("wrong state")})
+    (outcome,) = Talk(bam().tell([told(doubt=True, note=f"commit {FIRST}")]), answer).result
+    assert isinstance(outcome, Unsure)
+    assert ("wrong state (409)" in outcome.why, FIRST in outcome.why) == (True, True)
+    for note in ("", f"proposal {FIRST}"):
+        refused = Talk(bam().tell([told(note=note)]), answer).result
+        assert refused == (Refused(Verdict.REFUSED, "wrong state (409)"),)
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        ("ticket status is invalidated, expected issued", True),
+        ("ticket status: INVALIDATED", True),
+        ("ticket is invalidated", True),
+        ("Ticket E3334TC23T12 is invalidated", True),
+        ("Ticket was already validated", True),
+        ("ticket has already been validated", True),
+        ("TICKET_ALREADY_INVALIDATED", True),
+        ("error of the transaction: already invalidated", True),
+        ("ticket could not be invalidated", False),
+        ("ticket is not invalidated", False),
+        ("ticket has not already been invalidated", False),
+        ("transaction ab12 is invalidated", False),
+        ("digest was already used", False),
+    ],
+)
+def test_what_says_that_a_ticket_is_used(said: str, used: bool) -> None:
+    (outcome,) = Talk(bam().tell([told()]), answering(endorse=no(said))).result
+    assert outcome == Refused(Verdict.USED if used else Verdict.REFUSED, f"{said} (409)")
+
+
+@pytest.mark.parametrize("status", ["OK", "INVALIDATED"])
+def test_that_a_ticket_is_invalidated_now_may_be_what_our_third_step_did(status: str) -> None:
+    def outcome(status: str) -> object:
+        done = data({"status": status, "info": "ticket is invalidated"})
+        return Talk(bam().tell([told()]), answering(commit=done)).result[0]
+
+    assert isinstance(outcome(status), Again)
+    assert isinstance(outcome("FAILURE"), Refused)
+
+
+def test_a_used_word_of_signs_alone_says_nothing() -> None:
+    (outcome,) = Talk(bam(used_words=("_!",)).tell([told()]), answering(endorse=no("no"))).result
+    assert outcome == Refused(Verdict.REFUSED, "no (409)")
 
 
 @pytest.mark.parametrize("reason", [NotSent("refused"), Lost("time-out")])
@@ -223,6 +296,8 @@ JWT = "eyJh.eyJz-dWIi.c2ln_bmF0"
         *(data({name: JWT}) for name in ("token", "jwt", "access_token", "jwt_token")),
         data({"token": {"jwt_token": JWT}}),
         data({"data": {"access_token": JWT}}),
+        data({"user": JWT}),
+        data({"host": "api.bam.fan", "version": "1.2.3", "session": [{"id": 7, "value": JWT}]}),
         data({"token": "an id", "jwt": JWT}),
         bare({"status": "ok", "data": JWT}),
     ],
@@ -233,7 +308,14 @@ def test_a_session_is_found_wherever_it_is(reply: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [data({"token": ""}), data({"user": JWT}), data({"token": "a\nb"}), data([])]
+    "reply",
+    [
+        data({"token": ""}),
+        data({"host": "api.bam.fan", "version": "1.2.3"}),
+        data({"token": "a\nb"}),
+        data([]),
+        httpx.Response(204),
+    ],
 )
 def test_a_log_in_without_a_session_is_an_outage(reply: Any) -> None:
     with pytest.raises(Outage, match="no session"):
@@ -250,12 +332,53 @@ def test_a_log_in_without_a_session_is_an_outage(reply: Any) -> None:
         {"data": {"message": USED}},
         {"error": {"code": "TICKET_ALREADY_INVALIDATED"}},
         {"message": "Ticket already-used"},
+        {"message": "transaction failed", "error_code": "TICKET_ALREADY_INVALIDATED"},
+        {"reason": USED},
+        {"msg": USED},
+        {"status": "FAILURE", "info": {"reason": USED}},
+        {"errors": {"ticket": [USED]}},
+        {"errors": {"ticket": USED}},
+        {"errors": {"ticket": {"message": USED}}},
+        {"errors": [{"field": "ticket", "problem": USED}]},
+        {"detail": {"ticket": USED}},
+        {"info": {"why": USED}},
     ],
 )
 def test_the_words_of_a_used_ticket_are_found_wherever_they_are(body: object) -> None:
     (outcome,) = Talk(bam().tell([told()]), answering(endorse=bare(body, 409))).result
     assert isinstance(outcome, Refused)
     assert outcome.verdict is Verdict.USED
+
+
+def test_an_error_code_that_is_a_number_says_nothing() -> None:
+    for code in (4031, "4031", 4031.0):
+        assert replies.words({"message": "no", "error_code": code}) == "no"
+    assert replies.words({"message": "no", "error_code": "E_4031"}) == "no: E_4031"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"data": {"status": "FAILURE", "info": {"reason": USED}}},
+        {"status": "FAILURE", "info": {"reason": USED}},
+        {"status": "FAILURE", "info": {"why": USED}, "data": None},
+        {"status": "FAILURE", "error_code": "TICKET_ALREADY_INVALIDATED", "data": {"id": 7}},
+    ],
+)
+def test_a_status_that_is_no_success_has_its_words_wherever_they_are(reply: object) -> None:
+    (outcome,) = Talk(bam().tell([told()]), answering(commit=bare(reply))).result
+    assert isinstance(outcome, Refused)
+    assert outcome.verdict is Verdict.USED
+
+
+def test_what_a_success_says_of_persons_is_kept_nowhere() -> None:
+    person = {"holder": "Ada Byron", "ticket": {"name": "Ada Byron"}}
+    for reply in (
+        {"data": {"status": "SUCCESS", "info": person}},
+        {"status": "SUCCESS", "info": person, "data": {}},
+    ):
+        (outcome,) = Talk(bam().tell([told()]), answering(commit=bare(reply))).result
+        assert outcome == Accepted(f"SUCCESS, transaction {SECOND}")
 
 
 @pytest.mark.parametrize("inner", [None, {}, {"id": 7}, SECOND])
