@@ -28,11 +28,13 @@ from firmware.bridge.ingresse_replies import (
     Failed,
     Missing,
     Move,
+    NotFound,
     Rejected,
+    Said,
     Stand,
 )
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
-from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
+from firmware.bridge.lenient import is_ms
 from firmware.bridge.vendor import (
     LATE_S,
     NOTHING_KEPT,
@@ -73,7 +75,6 @@ class Ingresse:
         check(settings)
         self._set = settings
         self._requests = Requests(settings)
-        self._event_of = {session: event for event, sessions in settings.events for session in sessions}
         self._logins = Logins(settings, self._requests)
         self._shared: dict[str, str] = {}  # as in the last whole run
         self._echoes: bool | None = None  # whether it keeps the time that we send, by its last answer
@@ -105,7 +106,8 @@ class Ingresse:
                 page = yield from self._page(event, session, 1, PROBE_SIZE, 0, [])
                 tickets += page.total if page.total is not None else len(page.rows)
                 odd |= replies.oddities(page.rows)
-        text = f"{len(self._set.events)} events, {len(self._event_of)} sessions, {tickets} tickets"
+        played = sum(len(sessions) for _, sessions in self._set.events)
+        text = f"{len(self._set.events)} events, {played} sessions, {tickets} tickets"
         return "; ".join((text, *searched, *sorted(odd)))
 
     def _search_events(self) -> Flow[Sequence[str]]:
@@ -265,7 +267,7 @@ class Ingresse:
         that state" may be of an earlier ask without an answer, unless Ingresse names somebody else.
         """
         told = self._told(question)
-        if why := self._unfit(told):
+        if why := self._requests.unfit(told):
             return Refused(Verdict.UNLISTED, why)
         call = _Call([told])
         inner = question.perimeter is Perimeter.INNER
@@ -273,7 +275,11 @@ class Ingresse:
             return (yield from self._inside(told))
         what = "update of a ticket"
         build = partial(
-            self._requests.update, what, self._event(told), [told], timeout_s=self.deadline_ms / 1000 + LATE_S
+            self._requests.update,
+            what,
+            self._requests.event(told),
+            [told],
+            timeout_s=self.deadline_ms / 1000 + LATE_S,
         )
         stamps_ms: list[int] = []
         try:
@@ -300,22 +306,23 @@ class Ingresse:
         return Refused(Verdict.CALL_STAFF if echo else verdict, why, doubt=echo)
 
     def _told(self, question: Question) -> Told:
-        """The question as a movement. Where one session is played, a ticket of no list is of that one."""
-        sessions = [session for session, event in self._event_of.items() if event == question.event]
-        if not question.event:
-            sessions = list(self._event_of)
-        session = question.session or (sessions[0] if len(sessions) == 1 else "")
-        return Told(
-            question.ticket_id, question.code, question.event, session, question.direction,
+        """The question as a movement."""
+        told = Told(
+            question.ticket_id, question.code, question.event, question.session, question.direction,
             question.at_utc_ms, question.gate, question.again,
         )  # fmt: skip
+        return self._requests.placed(told)
 
     def _after(self, call: "_Call", told: Told, lost: Lost) -> Flow[Accepted | Refused]:
-        """The reply was lost: what a look finds, as far as there is time for one."""
+        """The reply was lost: what a look finds, as far as there is time for one.
+
+        Where Ingresse said nothing at all it may still be at it, so that a look which finds nothing yet is no
+        proof.
+        """
         found = yield from self._look(call, told._replace(doubt=True))
         if isinstance(found, Accepted):
             return found
-        if found is Stand.BEFORE:
+        if found is Stand.BEFORE and isinstance(lost, Failed):
             raise Outage(f"{lost}; a look shows that it was not carried out", lost.retry_after_s)
         raise lost
 
@@ -340,7 +347,7 @@ class Ingresse:
         what = "trial"
         try:
             yield from self._logins.ask(partial(self._requests.look, what, TRIAL_CODE), what, [])
-        except Rejected:  # such as that there is none: it answers
+        except (Rejected, Said):  # such as that there is none, also with HTTP 200: it answers
             return
 
     # --- movements -----------------------------------------------------------------------------------
@@ -350,11 +357,11 @@ class Ingresse:
 
         Raises `Outage` and `Misconfigured` only where nothing at all was sent.
         """
-        call = _Call(movements)
-        for index, told in enumerate(movements):
+        call = _Call([self._requests.placed(told) for told in movements])
+        for index, told in enumerate(call.movements):
             if told.unanswered:
                 call.outcomes[index] = yield from self._unanswered(call, told)
-            elif why := self._unfit(told):
+            elif why := self._requests.unfit(told):
                 call.outcomes[index] = Unsure(why)
             elif told.code in {other.code for other in movements[:index]}:
                 call.outcomes[index] = Again("another movement of this code goes first", told.doubt)
@@ -397,7 +404,7 @@ class Ingresse:
             except Lost as error:
                 call.sent = True
                 call.outcomes.update((index, Again(str(error), doubt=True)) for index in batch)
-                yield from self._look_after(call, batch)
+                yield from self._look_after(call, batch, error)
                 if isinstance(error, Failed) and len(batch) > 1:  # as above, but of those not carried out
                     batches.extendleft((event, [index]) for index in reversed(batch) if call.free(index))
             else:
@@ -408,15 +415,16 @@ class Ingresse:
                 for index in batch:
                     told = call.movements[index]
                     if told.code in entries:
-                        call.outcomes[index] = yield from self._judge(
-                            call, told, entries[told.code], stamps_ms[-1]
-                        )
+                        found = yield from self._judge(call, told, entries[told.code], stamps_ms[-1])
+                        if isinstance(found, Refused) and found.fault:
+                            found = Unsure(found.fault)  # the ledger reports these alone to a person
+                        call.outcomes[index] = found
         if call.rejected is not None and not call.settled():
             raise call.rejected
 
     def _unanswered(self, call: "_Call", told: Told) -> Flow[Outcome]:
         """What became of an ask whose answer nobody heard. One that was spent for nothing is `Unsure`."""
-        if why := self._unfit(told):
+        if why := self._requests.unfit(told):
             return Refused(Verdict.UNLISTED, why)
         found = yield from self._look(call, told._replace(doubt=True))
         if isinstance(found, Accepted):
@@ -432,18 +440,23 @@ class Ingresse:
         by_event: dict[str, list[int]] = {}
         for index, told in enumerate(call.movements):
             if index not in call.outcomes:
-                by_event.setdefault(self._event(told), []).append(index)
+                by_event.setdefault(self._requests.event(told), []).append(index)
         for event, indices in by_event.items():
             for start in range(0, len(indices), self._set.batch_size):
                 yield event, indices[start : start + self._set.batch_size]
 
-    def _look_after(self, call: "_Call", batch: Sequence[int]) -> Flow[None]:
-        """The reply was lost: find out what became of each."""
+    def _look_after(self, call: "_Call", batch: Sequence[int], lost: Lost) -> Flow[None]:
+        """The reply was lost: find out what became of each.
+
+        What is not carried out stays in doubt where Ingresse said nothing at all, for it may still be at it.
+        """
         for index in batch:
             found = yield from self._look(call, call.movements[index]._replace(doubt=True))
             if found is Stand.BEFORE:
+                doubt = not isinstance(lost, Failed)
+                yet = ", or not yet" if doubt else ""
                 call.outcomes[index] = Again(
-                    "the update was lost; the look-up shows that it was not carried out"
+                    f"the update was lost; the look-up shows that it was not carried out{yet}", doubt
                 )
             elif isinstance(found, Stand):
                 call.outcomes[index] = Again(
@@ -465,9 +478,10 @@ class Ingresse:
             return Again("not executed (status 0)")
         if status == 3:
             return (yield from self._already(call, told, entry.last, now_ms))
+        fault = ""
         if status == 5:
-            text = "status 5: Ingresse found no session in the request, which had one: report this"
-        return Refused(self._set.status_map.get(status, Verdict.REFUSED), text)
+            text = fault = "status 5: Ingresse found no session in the request, which had one: report this"
+        return Refused(self._set.status_map.get(status, Verdict.REFUSED), text, fault)
 
     def _already(self, call: "_Call", told: Told, last: Move | None, now_ms: int) -> Flow[Outcome]:
         """Already in that state: by our own update, whose reply was lost, or by somebody else."""
@@ -500,7 +514,7 @@ class Ingresse:
         stamps_ms: list[int] = []
         try:
             last = replies.looked((yield from self._logins.ask(build, what, stamps_ms)), told.session, what)
-        except Missing:  # a code that was changed since is not found, and what it did before neither
+        except (Missing, NotFound):  # nor would a code that was changed since be found, or what it did before
             return Unsure("Ingresse does not know this code, or not any more, so it does not say what it did")
         except (Failed, Rejected) as error:  # of this one code; others may do
             return Again(str(error), doubt=True)
@@ -529,21 +543,6 @@ class Ingresse:
 
     def _of_somebody_else(self, last: Move | None) -> bool:
         return last is not None and replies.is_us(last.operator, self._logins.now, self._set.email) is False
-
-    def _unfit(self, told: Told) -> str:
-        """Why Ingresse cannot be told of this; "" where it can."""
-        if not told.session:
-            return "the session is not known, and Ingresse takes no movement without one"
-        if not self._event(told):
-            return "the event is not known, and its session is none of those that are set"
-        if not told.code or len(told.code) > CODE_LENGTH_MAX or not clean(told.code):
-            return "the code cannot be sent: it is empty, too long, or no text"
-        if not is_ms(str(told.at_utc_ms)):
-            return f"{told.at_utc_ms} is no time in milliseconds"
-        return ""
-
-    def _event(self, told: Told) -> str:
-        return told.event or self._event_of.get(told.session, "")
 
 
 class _Run:

@@ -62,6 +62,10 @@ class Rejected(Misconfigured):
     """Ingresse rejects this one request; nothing was carried out."""
 
 
+class NotFound(Rejected):
+    """It has nothing at this address (404): to a look-up the answer that nobody has the code."""
+
+
 class Login(NamedTuple):
     """What a log-in gave: the user token for v1, the JWT for v2, and who we are."""
 
@@ -135,7 +139,8 @@ def read(response: httpx.Response, what: str) -> object:
     if status == 403:
         raise Misconfigured(f"{what}: {said} (403): this user may not manage the event, or the key is wrong")
     if status >= 400:
-        raise Rejected(f"{what}: {said} ({status}): look at `api_url` and `events`")
+        kind = NotFound if status == 404 else Rejected
+        raise kind(f"{what}: {said} ({status}): look at `api_url` and `events`")
     if not response.is_success:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `api_url`")
     if error:
@@ -386,7 +391,7 @@ def _move(value: object) -> Move | None:
 class Stand(Enum):
     """Where a look-up finds a ticket that is not provably where we moved it."""
 
-    BEFORE = auto()  # our movement was certainly not carried out
+    BEFORE = auto()  # our movement is not carried out; one whose reply never came may be by and by
     THERE = auto()  # already in that state, by somebody else; to tell again changes nothing
     UNCLEAR = auto()  # already in that state, maybe by us; likewise
 

@@ -1,4 +1,4 @@
-"""How an account at Ingresse is set, and every request that is sent there.
+"""How an account at Ingresse is set, every request that is sent there, and what cannot be sent.
 
 Pure: settings in, `httpx.Request` out. Only `firmware.bridge.ingresse` sends them.
 """
@@ -11,6 +11,7 @@ import httpx
 
 from firmware.bridge.addresses import fits, path_part
 from firmware.bridge.ingresse_replies import Login
+from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
 from firmware.bridge.vendor import Told, manner
 from firmware.core.ticket import Choice, Direction, Verdict
 
@@ -84,6 +85,28 @@ class Requests:
         self._set = settings
         self._api = settings.api_url.rstrip("/")
         self._search = settings.search_url or self._api + SEARCH_PATH
+        self._event_of = {session: event for event, sessions in settings.events for session in sessions}
+
+    def placed(self, told: Told) -> Told:
+        """With its session: where one is played, a ticket of no list is of that one."""
+        played = [session for session, event in self._event_of.items() if told.event in ("", event)]
+        return told._replace(session=played[0]) if not told.session and len(played) == 1 else told
+
+    def event(self, told: Told) -> str:
+        """The event of a movement, which is in the address; "" where it is not known."""
+        return told.event or self._event_of.get(told.session, "")
+
+    def unfit(self, told: Told) -> str:
+        """Why Ingresse cannot be told of this; "" where it can."""
+        if not told.session:
+            return "the session is not known, and Ingresse takes no movement without one"
+        if not self.event(told):
+            return "the event is not known, and its session is none of those that are set"
+        if not told.code or len(told.code) > CODE_LENGTH_MAX or not clean(told.code):
+            return "the code cannot be sent: it is empty, too long, or no text"
+        if not is_ms(str(told.at_utc_ms)):
+            return f"{told.at_utc_ms} is no time in milliseconds"
+        return ""
 
     def _keyed(self, login: Login | None = None) -> dict[str, str]:
         """The key, and the user token where there is one."""

@@ -40,6 +40,9 @@ from tests.bridge.test_sandbox_adapter import account
 OURS = {"id": "5", "timestamp": str(AT_MS), "operator": {"id": "77"}}
 THEIRS = {"id": "6", "timestamp": str(AT_MS - 60_000), "operator": {"id": "12"}}
 ENTERED = {**OURS, "operation": "checkin"}
+NOT_FOUND = reply(
+    {"responseData": "[Ingresse Exception Error] Ticket not found", "responseError": {"code": 9}}
+)
 
 
 def question(code: str = CODE, **more: Any) -> Question:
@@ -105,6 +108,14 @@ def test_traps_10_and_13_every_other_number_refuses(status: int, verdict: Verdic
     talk = asked(entry(status))
     assert refusal(talk) is verdict
     assert len(talk.requests) == 1
+
+
+def test_status_5_is_a_fault_of_ours_and_no_word_about_the_ticket() -> None:
+    talk = asked(entry(5))
+    assert isinstance(talk.result, Refused)
+    assert "report this" in talk.result.fault
+    others = [asked(entry(status)).result for status in (0, 2, 4, 6, 7)]
+    assert not any(one.fault for one in others if isinstance(one, Refused))
 
 
 def test_an_exit_is_an_update_too() -> None:
@@ -195,10 +206,17 @@ def test_trap_8_after_a_lost_reply_a_look_tells_and_the_update_is_never_sent_aga
     assert [request.method for request in talk.requests] == ["POST", "GET"]
 
 
-def test_a_lost_update_that_was_not_carried_out_leaves_no_doubt() -> None:
+@pytest.mark.parametrize("failure", [reply({}, 500), NOT_FOUND, reply({})])
+def test_an_update_that_ingresse_failed_at_and_did_not_carry_out_leaves_no_doubt(failure: Reply) -> None:
     with pytest.raises(Outage) as down:
-        asked(Lost("cut"), looked(None))
+        asked(failure, looked(None))
     assert not isinstance(down.value, Lost)
+
+
+@pytest.mark.parametrize("lost", [Lost("cut"), reply({}, 502), reply({}, 504)])
+def test_an_update_that_ingresse_said_nothing_to_may_still_be_carried_out_after_the_look(lost: Reply) -> None:
+    with pytest.raises(Lost):
+        asked(lost, looked(None))
 
 
 @pytest.mark.parametrize("found", [NotSent("no time"), Lost("cut"), reply({}, 500)])
@@ -294,8 +312,13 @@ def test_a_trial_is_a_look_and_any_answer_will_do() -> None:
     for said in (looked(None), reply({}, 404), reply({}, 400)):
         talk = Talk(ingresse().trial(), in_turn(said))
         assert [request.method for request in talk.requests] == ["GET"]
-    with pytest.raises(Outage):
-        Talk(ingresse().trial(), in_turn(Lost("gone")))
+    for trouble in (Lost("gone"), reply({}, 500), reply({}, 503), reply({}, 429)):
+        with pytest.raises(Outage):
+            Talk(ingresse().trial(), in_turn(trouble))
+
+
+def test_a_trial_that_is_answered_with_an_error_and_http_200_is_answered() -> None:
+    assert len(Talk(ingresse().trial(), in_turn(NOT_FOUND)).requests) == 1
 
 
 def unanswered(**more: Any) -> Told:
@@ -312,6 +335,16 @@ def test_what_became_of_an_ask_without_an_answer_is_looked_up_and_never_sent() -
         Refused(Verdict.NO_ANSWER, "it was asked, and a look shows that it was not carried out"),
     )
     assert spent.updates + clean.updates == []
+
+
+def test_an_ask_for_a_ticket_of_no_list_is_looked_up_likewise_where_one_session_is_played() -> None:
+    ask = unanswered(session="", event="")
+    (spent,) = Talk(ingresse().tell([ask]), in_turn(looked(ENTERED))).result
+    assert isinstance(spent, Unsure)
+    two = ingresse(events=(("28180", ("43058", "2")),))
+    (unknown,) = Talk(two.tell([ask]), in_turn()).result
+    assert isinstance(unknown, Refused)
+    assert unknown.verdict is Verdict.UNLISTED
 
 
 # --- against the sandbox -----------------------------------------------------------------------------------
