@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from firmware import history as histories
 from firmware.asks import ASKS_MAX, Asked
+from firmware.core.credit import DOUBT_MS
 from firmware.core.effects import Kind
 from firmware.core.events import Cause, Scanned
 from firmware.core.movements import Act, Movement
@@ -114,7 +115,7 @@ class Doubt(NamedTuple):
     asked: Asked
 
     def row(self, moment: Moment) -> Row:
-        """What the gate that begins now writes of it. The doubt lasts as long as a credit would."""
+        """What the gate that begins now writes of it."""
         unsure = Movement(
             Act.UNSURE,
             self.asked.subject,
@@ -122,7 +123,7 @@ class Doubt(NamedTuple):
             self.asked.direction,
             (self.setup.perimeter,),
             moment.utc_ms,
-            until_utc_ms=moment.utc_ms + self.setup.credit_ms,
+            until_utc_ms=moment.utc_ms + max(self.setup.credit_ms, DOUBT_MS),
         )
         text = "asked, and the gate ended before an answer was written"
         return Row("unsettled", self.asked.lane, moment, self.scan, movement=unsure, text=text)

@@ -1,17 +1,24 @@
 """Devices of one account: each perimeter of each gate, configured at the vendor before anybody asks there.
 
 A device is configured at every birth of its gate whose clock is trusted, by one bridge of several, and tried
-again for as long as the vendor does not say yes. What the vendor gave is kept in the ledger.
+again for as long as the vendor does not say yes. What the vendor gave is kept in the ledger. A bridge that
+starts goes by that, and configures each device once more beside it.
+
+Vendors tell devices by their MAC address, and gates on one computer have the same. So all of them but the
+first by name get one of their own.
 """
 
+import hashlib
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from firmware import wire
-from firmware.bridge.births import Births
+from firmware.bridge.births import GATES_MAX, Births
 from firmware.bridge.driver import Driver
 from firmware.bridge.ledger.configured import Claim, Configured
 from firmware.bridge.vendor import NOTHING_KEPT, Device, Misconfigured, Outage, Vendor
@@ -24,6 +31,10 @@ ELSEWHERE_S = 2.0  # before looking whether another bridge is done with one
 LEASE_MS = 60_000  # for one configuring, with its time-outs; then another bridge may
 IDLE_S = 60.0  # woken by births
 DOUBLINGS_MAX = 6  # of the wait
+
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Of a MAC address's first byte: that no maker gave it, and that it is one of several computers at once.
+LOCAL_BIT, GROUP_BIT = 0x02, 0x01
 
 _CHANCE = random.SystemRandom().uniform
 
@@ -73,6 +84,7 @@ class Devices:
         self._tries: dict[Place, _Try] = {}
         self._suspects: set[Place] = set()
         self._suspect_s: dict[Place, float] = {}  # when each may be suspected again
+        self._apart: dict[tuple[str, str], str] = {}  # by gate and its card's address: the one it has instead
         self._loaded = False
         self.configuring = Worker(f"configuring {name}", self._turn, faults, wait=wait)
 
@@ -88,7 +100,7 @@ class Devices:
         if not self.needed:
             return NOTHING_KEPT
         birth = self._births.of(gate)
-        if birth is None or not birth.trusted or self._ready.get((gate, perimeter)) != self._life(birth):
+        if birth is None or not birth.trusted or not self._is_ready((gate, perimeter), birth):
             return None
         return self._kept.get((gate, perimeter))
 
@@ -124,6 +136,7 @@ class Devices:
         if not self._loaded:
             self._load()
         gates = self._births.now()
+        self._tell_apart(gates)
         wanted = {
             (gate, perimeter): birth
             for gate, birth in gates.items()
@@ -134,36 +147,68 @@ class Devices:
             del self._tries[place]
             self._faults.clear(self._thing(place))
         pause_s = IDLE_S
+        ready = {place for place, birth in wanted.items() if self._is_ready(place, birth)}
         for place, birth in wanted.items():
-            if self._ready.get(place) != self._life(birth):
+            if place not in ready:
                 pause_s = min(pause_s, self._one(place, birth))
-            elif place in self._suspects:
-                self._suspects.discard(place)
-                self._anew(place, birth)
+        if suspects := [place for place in wanted if place in ready and place in self._suspects]:
+            # One a turn: a gate that is born meanwhile may not ask yet, so it does not wait for all of them.
+            self._suspects.discard(suspects[0])
+            self._anew(suspects[0], wanted[suspects[0]])
+            return 0.0 if suspects[1:] else pause_s
         return pause_s
 
     def _anew(self, place: Place, birth: wire.Presence) -> None:
         """Configure once more what is configured. Where that fails, the next refused ask does so again."""
-        life = self._life(birth)
+        life = self._life(place[0], birth)
         with suppress(Outage, Misconfigured):
             kept = self._driver.run(
-                self._vendor.configure(_device(place, birth)), stop=lambda: self.configuring.stopping
+                self._vendor.configure(self._device(place, birth)), stop=lambda: self.configuring.stopping
             )
             self._configured.keep(self.name, place, life, kept)
             self._done(place, life, kept)
 
     def _load(self) -> None:
+        """Begin with what the ledger has. The vendor may have forgotten it: each is configured once more."""
         for gate, perimeter, birth, kept in self._configured.all_of(self.name):
             self._kept[gate, perimeter] = kept
             self._ready[gate, perimeter] = birth
+        self._suspects.update(self._ready)
         self._loaded = True
         self._changed()
+
+    def _tell_apart(self, gates: Mapping[str, wire.Presence]) -> None:
+        """Give gates that have one card between them an address each; the first by name keeps the card's.
+
+        One that has its own keeps it while the others are away: else it would be configured anew, and nobody
+        let in there meanwhile, whenever one of them comes or goes. Its device in the ledger says so.
+        """
+        holders: dict[str, str] = {}
+        apart: dict[tuple[str, str], str] = {}
+        for gate, birth in sorted(gates.items()):
+            if not (card := _address(birth.mac)):
+                continue
+            own, lives = _own_address(card, gate), self._lives(gate)
+            if any(f":{own}:" in life for life in lives):
+                apart[gate, birth.mac] = own
+            elif holders.setdefault(card, gate) != gate:
+                apart[gate, birth.mac] = own
+                if lives and (gate, birth.mac) not in self._apart:
+                    # It was configured with the card's address, so that device may stand at the wrong gate.
+                    self._suspects.update((holders[card], each) for each in birth.perimeters)
+        changed, self._apart = apart != self._apart, apart
+        if changed:
+            self._changed()
+
+    def _lives(self, gate: str) -> list[str]:
+        return [self._ready[gate, each] for each in Perimeter if (gate, each) in self._ready]
 
     def _one(self, place: Place, birth: wire.Presence) -> float:
         """Configure one device, or find that it is too early; seconds until the next look at it."""
         tried = self._tries.get(place)
-        if tried is None or tried.birth != self._life(birth):
-            tried = _Try(self._life(birth))
+        life = self._life(place[0], birth)
+        if tried is None or tried.birth != life:
+            tried = _Try(life)
         if (left_s := tried.next_s - self._clock()) > 0:
             return left_s
         claim, kept = self._configured.claim(
@@ -173,7 +218,8 @@ class Devices:
             return self._done(place, tried.birth, kept)
         if claim is Claim.ELSEWHERE:
             return ELSEWHERE_S
-        device = _device(place, birth)
+        device = self._device(place, birth)
+        self._suspects.discard(place)
         try:
             kept = self._driver.run(self._vendor.configure(device), stop=lambda: self.configuring.stopping)
         except (Outage, Misconfigured) as error:
@@ -203,14 +249,33 @@ class Devices:
         self._tries[place] = tried._replace(failures=tried.failures + 1, next_s=self._clock() + pause_s)
         return pause_s
 
-    def _life(self, birth: wire.Presence) -> str:
+    def _is_ready(self, place: Place, birth: wire.Presence) -> bool:
+        return self._ready.get(place) == self._life(place[0], birth)
+
+    def _life(self, gate: str, birth: wire.Presence) -> str:
         """What a device is configured for: a start of the gate, at an address. A connection is no start."""
-        start = f"{birth.random}:{birth.epoch}:{birth.mac}:{birth.ip}"
+        start = f"{birth.random}:{birth.epoch}:{self._mac(gate, birth)}:{birth.ip}"
         return f"{start}:{self._mark}" if self._mark else start
+
+    def _mac(self, gate: str, birth: wire.Presence) -> str:
+        """Which MAC address it has at the vendor."""
+        return self._apart.get((gate, birth.mac), birth.mac)
+
+    def _device(self, place: Place, birth: wire.Presence) -> Device:
+        return Device(*place, self._mac(place[0], birth), birth.ip, birth.serial, birth.model)
 
     def _thing(self, place: Place) -> str:
         return f"{self.name}, the {place[1]} lanes of gate {place[0]}"
 
 
-def _device(place: Place, birth: wire.Presence) -> Device:
-    return Device(*place, birth.mac, birth.ip, birth.serial, birth.model)
+def _address(mac: str) -> str:
+    """A MAC address in the one spelling that counts; "" for what is none."""
+    plain = mac.strip().lower().replace("-", ":")
+    return plain if MAC.fullmatch(plain) else ""
+
+
+@lru_cache(2 * GATES_MAX)
+def _own_address(card: str, gate: str) -> str:
+    """The MAC address of a gate that shares its card: the same on every bridge, and of no maker's."""
+    first, *others = hashlib.sha256(f"{card} {gate}".encode()).digest()[:6]
+    return bytes((first & ~GROUP_BIT | LOCAL_BIT, *others)).hex(":")

@@ -11,6 +11,7 @@ Three things follow from what Presence does not have:
 - A scan has no key of its own but its time. Where the reply is lost it is sent again with the same time, and
   what Presence then says of a scan made before may be about our own: that is for staff to find out.
 - An upload is never refused, so it proves nothing, and there is no way to look whether it was carried out.
+  Only where the service says that it is not there at all, the scans are kept for later.
 
 What is sent is in `firmware.bridge.presence_requests`, and what its replies mean in
 `firmware.bridge.presence_replies`.
@@ -22,7 +23,7 @@ import httpx
 
 from firmware.bridge import presence_replies as replies
 from firmware.bridge.lenient import CODE_LENGTH_MAX, clean, is_ms
-from firmware.bridge.presence_replies import BAD_REQUEST, NOT_FOUND, Said
+from firmware.bridge.presence_replies import BAD_REQUEST, NOT_FOUND, Said, Unavailable
 from firmware.bridge.presence_requests import NOBODY, OKAY, PresenceSettings, Requests, Scan, check, mac_of
 from firmware.bridge.vendor import (
     NOTHING_KEPT,
@@ -50,6 +51,10 @@ LOST_MAX = 10_000  # uploads without a reply that are remembered for `send_again
 LOST = "the reply to the upload was lost, and Presence has no way to look whether it has the scan"
 DOUBT = "Presence was asked and did not answer, so it may have the scan: an upload would make it a second one"
 UNANSWERED = "Presence was asked and did not answer, and nobody was let in: it may have the ticket as used"
+MALFORMED = (
+    "Presence calls this scan malformed and does not take it: compare the account's settings with "
+    "Ticketmaster's documents"
+)
 CLOSED = 'let in without Presence, which is not told of it: `offline` is "closed"'
 
 __all__ = ["Presence", "PresenceSettings"]
@@ -245,7 +250,8 @@ class Presence:
                 elif half:  # one of them is to blame
                     arrays[:0] = [batch[:half], batch[half:]]
                 else:
-                    outcomes[batch[0]] = Refused(Verdict.REFUSED, self._hidden(said.words()))
+                    words = self._hidden(said.words(), movements[batch[0]].code)
+                    outcomes[batch[0]] = Unsure(f"{MALFORMED}: {words}")  # a refusal would be told nobody
         for index, outcome in outcomes.items():
             self._forget(movements[index], outcome)
         if trouble is not None and not outcomes:
@@ -254,9 +260,16 @@ class Presence:
         return tuple(outcomes.get(index) or Again(why, told.doubt) for index, told in enumerate(movements))
 
     def _upload(self, batch: Sequence[Told]) -> Flow[Said]:
-        """Upload; whatever is neither a yes nor "malformed" may have been carried out, or in part."""
+        """Upload; whatever is neither a yes nor "malformed" may have been carried out, or in part.
+
+        But for a service that says it is not there (503): who took that for a lost reply would leave each
+        scan of a long outage to a person.
+        """
         what = f"upload of {len(batch)} scans"
-        said = yield from self._send(self._requests.upload(what, batch), what)
+        try:
+            said = yield from self._send(self._requests.upload(what, batch), what)
+        except Unavailable as error:
+            raise Outage(str(error), error.retry_after_s) from None
         if said.status not in (OKAY, BAD_REQUEST):
             raise Lost(f"{self._set.name}: {what}: {self._hidden(said.words())}")
         return said

@@ -1,7 +1,8 @@
 """What Ticketmaster Presence's replies mean, by the statuses of all its three revisions.
 
 Pure: replies in, plain values out. Only `firmware.bridge.presence` uses it. The word in `result.status` of
-the body decides and nothing else: no HTTP status says anything about a ticket.
+the body decides: no HTTP status says anything about a ticket. But one of a service that failed or was too
+busy (429, 5xx) is never a yes, whatever the body says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,10 @@ UNHEARD = Meaning(Verdict.REFUSED, ours=True)
 REFUSALS = frozenset(status for status, meaning in STATUSES.items() if meaning is not _NO_ENTRY)
 
 
+class Unavailable(Lost):
+    """A 503 without a word: the service says that it is not there. Of a scan that is still no proof."""
+
+
 class Said(NamedTuple):
     """A reply: its status, its text, and what came beside them."""
 
@@ -108,10 +113,11 @@ class Configured(NamedTuple):
 def read(response: httpx.Response, what: str) -> Said:
     """What a reply says.
 
-    A known status counts with any HTTP number: which numbers go with refusals is not documented. An unknown
-    one with a number that is about us or the service (5xx, 429, 401, 403) is no word about a ticket. Raises,
-    then and where there is no status in the body, `Lost` (it may have been carried out), `Outage` (429) or
-    `Misconfigured` (4xx, which is no outage, or a redirect).
+    A refusal counts with any HTTP number: which numbers go with refusals is not documented. What could open
+    does not count with one that is about the service (5xx, 429), and an unknown status with neither of these
+    nor with one about us (401, 403). Raises, then and where there is no status in the body, `Lost` (it may
+    have been carried out; `Unavailable` for 503 without a known status), `Outage` (429) or `Misconfigured`
+    (4xx, which is no outage, or a redirect).
     """
     try:
         body = read_json(response)
@@ -121,7 +127,9 @@ def read(response: httpx.Response, what: str) -> Said:
     result = part.get("result")
     status = _status(result.get("status")) if isinstance(result, dict) else ""
     number = response.status_code
-    if status in STATUSES or (status and number not in (401, 403, 429) and number < 500):
+    served = number != 429 and number < 500
+    known = status in STATUSES
+    if status in REFUSALS or (served and (known or (status and number not in (401, 403)))):
         assert isinstance(result, dict)
         message = part.get("message")
         said = _text(result.get("message"))
@@ -140,7 +148,7 @@ def read(response: httpx.Response, what: str) -> Said:
         if number not in (401, 403):
             mend = "check `device_url`, `ticket_url` and `path_suffix`"
         raise Misconfigured(f"{what}: {words} ({number}): {mend}")
-    raise Lost(f"{what}: {words} ({number})")
+    raise (Unavailable if number == 503 and not known else Lost)(f"{what}: {words} ({number})")
 
 
 def _status(value: object) -> str:

@@ -61,6 +61,20 @@ class Scanned(NamedTuple):
     fault: str = ""
 
 
+def named(scan: Scanned) -> tuple[str, str]:
+    """The event and the session that a vendor is asked about or told of: those that this gate lets in.
+
+    The ticket's own where it is one of them: a vendor that is asked about a ticket's own says yes everywhere.
+    """
+    ticket, route, policy = scan.ticket, scan.route, scan.policy
+    listed = "" if ticket is None else ticket.event
+    event = (listed if policy.served else "") or route.event or policy.event or listed
+    sessions, session = [each for each in policy.sessions if each], "" if ticket is None else ticket.session
+    if sessions and session not in policy.sessions:
+        session = sessions[0] if session or len(sessions) == 1 else ""
+    return event, session
+
+
 class Answered(NamedTuple):
     """The vendor's word on an ask. `opened` says whether that scan opened the lane meanwhile.
 

@@ -13,6 +13,7 @@ arrives later brings it back.
 from collections.abc import Callable
 from typing import Any
 
+from firmware.core.credit import DOUBT_MS, by_credit, has_just_entered, is_unsure
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
     Alarm,
@@ -54,7 +55,6 @@ from firmware.core.ticket import (
     WithoutAnswer,
 )
 
-DUPLICATE_MS = 2000  # Presence says "duplicate" to what it let in less than this ago
 GRACE_MS = 1000  # after the mechanism has relocked, a rotation already begun may still end within a second
 
 
@@ -100,7 +100,7 @@ def permanent(lane: Lane) -> Signal:
 def decide(lane: Lane, scan: Scanned) -> Step:
     """A code at a lane that is ready."""
     asks = scan.route.authority is Authority.VENDOR
-    if _shows(lane, scan) and not (asks and _by_credit(lane.setup, scan)):
+    if _shows(lane, scan) and not (asks and by_credit(lane.setup, scan)):
         return _again(lane)
     if asks:
         return _decide_by_vendor(lane, scan)
@@ -111,7 +111,7 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
     route = scan.route
     if scan.fault:
         return _answer(lane, scan, Verdict.UNREADABLE, Kind.SCAN, scan.row)
-    credit = _by_credit(lane.setup, scan)  # the vendor's yes, given when it could be asked
+    credit = by_credit(lane.setup, scan)  # the vendor's yes, given when it could be asked
     if not (route.configured or credit):
         return _answer(lane, scan, Verdict.NOT_CONFIGURED, Kind.SCAN, scan.row)
     if route.check_first:
@@ -122,8 +122,10 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
         return _answer(lane, scan, credit, Kind.SCAN, scan.row)
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
-    if _has_just_entered(lane.setup, scan):
+    if has_just_entered(lane.setup, scan):
         return _answer(lane, scan, Verdict.TOO_SOON, Kind.SCAN, scan.row)
+    if scan.direction is Direction.IN and scan.history.lapses >= LAPSES_MAX:  # whatever the vendor would say
+        return _answer(lane, scan, Verdict.CALL_STAFF, Kind.SCAN, scan.row)
     until_ms = scan.moment.monotonic_ms + lane.setup.record_ms
     state = Recording(scan.row, scan.direction, until_ms, scan.digest, scan=scan, scan_row=scan.row)
     return lane.to(state), (
@@ -227,7 +229,7 @@ def answered(lane: Lane, event: Answered) -> Step:
         return _unanswered(lane, scan, event.row, text, event.doubt)
     if verdict.admits:
         return _answer(lane, scan, verdict, Kind.ANSWER, event.row, text, granted=True)
-    if credit := _by_credit(lane.setup, scan):
+    if credit := by_credit(lane.setup, scan):
         verdict, text = credit, ""  # refused because an earlier ask was accepted, and let nobody in
     elif event.doubt or is_unsure(scan):
         verdict = Verdict.CALL_STAFF
@@ -237,16 +239,23 @@ def answered(lane: Lane, event: Answered) -> Step:
 def late(lane: Lane, event: Answered) -> Step:
     """An answer to a scan that this lane no longer waits for.
 
-    A yes to a scan that did not open becomes a credit, unless the ticket was let in since: by that very
-    credit, if the answer came twice, by policy, or at another gate. Any other late answer ends the doubt, but
-    the word that there is none does not, nor a refusal that may be about an ask of our own.
+    A yes to a scan that did not open, or opened by policy for nobody, becomes a credit, unless the ticket was
+    let in since: by that very credit, if the answer came twice, by policy, or at another gate. Any other late
+    answer ends the doubt, but the word that there is none does not, nor a refusal that may be about an ask of
+    our own.
     """
     if event.verdict is Verdict.NO_ANSWER or (event.doubt and not event.verdict.admits):
         return lane, (Record(Kind.LATE, event.scan, event.verdict, text=event.text),)
+    state, served = lane.state, False
+    if isinstance(state, Open | Recording) and state.scan_row == event.scan:
+        served = True
+        if event.verdict.admits:
+            lane = lane._replace(state=state._replace(granted=True))  # where nobody walks, it is a credit
     entered_ms = entered_utc_ms(event.history, lane.setup.perimeter)
     entered_since = event.direction is Direction.IN and 0 < event.asked_utc_ms < entered_ms
     news = event.scan > event.history.settled_row and not entered_since
-    credit = event.verdict.admits and not event.opened and news
+    lapsed = not served and not any(each.row > event.scan for each in event.history.pending)
+    credit = event.verdict.admits and (lapsed or not event.opened) and news
     movement = Movement(
         Act.CREDITED if credit else Act.SURE,
         event.subject,
@@ -261,7 +270,7 @@ def late(lane: Lane, event: Answered) -> Step:
 
 def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
     """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
-    if credit := _by_credit(setup, scan):
+    if credit := by_credit(setup, scan):
         return credit
     match scan.route.without_answer:
         case WithoutAnswer.CLOSED:
@@ -278,32 +287,6 @@ def _unanswered(lane: Lane, scan: Scanned, row: int, text: str, doubt: bool) -> 
     """The vendor says nothing: policy decides, and an order that came meanwhile takes effect."""
     verdict = _without_answer(lane.setup, scan)
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, row, text, doubt))
-
-
-def _has_just_entered(setup: Setup, scan: Scanned) -> bool:
-    """Whether the ticket was let in a moment ago: a reader that reads on must not ask for it once more."""
-    if scan.direction is not Direction.IN:
-        return False
-    return 0 <= scan.moment.utc_ms - entered_utc_ms(scan.history, setup.perimeter) < DUPLICATE_MS
-
-
-def _by_credit(setup: Setup, scan: Scanned) -> Verdict | None:
-    """The vendor said yes to this very way: a yes at the outer ring opens no inner one. Else `None`.
-
-    After `LAPSES_MAX` openings without a walk a person must look, as for any other ticket.
-    """
-    credit = scan.history.credit
-    if credit is None or scan.history.pending:
-        return None
-    way = (credit.direction, credit.perimeter)
-    if way != (scan.direction, setup.perimeter) or scan.moment.utc_ms >= credit.until_utc_ms:
-        return None
-    return Verdict.CALL_STAFF if scan.history.lapses >= LAPSES_MAX else Verdict.ADMITTED_CREDIT
-
-
-def is_unsure(scan: Scanned) -> bool:
-    """Whether the vendor may have spent the ticket for nothing; not while it is being let in elsewhere."""
-    return not scan.history.pending and scan.moment.utc_ms < scan.history.unsure_until_utc_ms
 
 
 # --- the disk ------------------------------------------------------------------------------------
@@ -419,7 +402,14 @@ def enter(lane: Lane, event: Passed) -> Step:
 
 
 def stray(lane: Lane, event: Passed) -> Step:
-    """A walk that no scan explains: recorded, for a person to think about."""
+    """A walk that no scan explains: recorded, for a person to think about.
+
+    At a free lane whoever scanned has walked: the next one with that code gets an answer of his own.
+    """
+    shown = lane.shown
+    if isinstance(lane.state, Free) and shown is not None and event.direction in (None, shown.direction):
+        plain = lane.to(lane.state)
+        return plain, (Record(Kind.PASSAGE, 0), Tell(permanent(plain)))
     return lane, (Record(Kind.PASSAGE, 0),)
 
 
@@ -572,7 +562,7 @@ def _movement(setup: Setup, scan: Scanned, act: Act, row: int, doubt: bool) -> M
     entering = setup.perimeter is Perimeter.INNER and scan.direction is Direction.IN
     if entering and scan.history.outer.last is not Direction.IN:
         perimeters = (Perimeter.INNER, Perimeter.OUTER)
-    until_utc_ms = scan.moment.utc_ms + setup.credit_ms if doubt else 0
+    until_utc_ms = scan.moment.utc_ms + max(setup.credit_ms, DOUBT_MS) if doubt else 0
     return Movement(
         act, scan.subject, row, scan.direction, perimeters, scan.moment.utc_ms, spend, until_utc_ms
     )

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from firmware import wire
 from firmware.asks import ASKS_MAX, Question
-from firmware.core.lane import is_unsure
+from firmware.core.credit import is_unsure
+from firmware.core.events import named
 from firmware.core.ticket import Moment, Perimeter, Route, Verdict, WithoutAnswer
 from firmware.mqtt import Publication, Session, TooLarge
 
@@ -225,15 +226,15 @@ def _missing(account: wire.Account, perimeter: Perimeter, moment: Moment) -> str
 def ask_of(question: Question, left_ms: int) -> wire.Ask:
     """The question as it is sent."""
     ask, scan = question.ask, question.scan
-    ticket = scan.ticket
+    event, session = named(scan)
     return wire.Ask(
         scan=ask.scan,
         digest=question.digest,
         account=ask.vendor,
         code=question.code,
-        ticket_id=ticket.ticket_id if ticket else "",
-        event=ticket.event if ticket else scan.route.event,
-        session=ticket.session if ticket else "",
+        ticket_id=scan.ticket.ticket_id if scan.ticket else "",
+        event=event,
+        session=session,
         direction=ask.direction,
         perimeter=question.perimeter,
         at_utc_ms=scan.moment.utc_ms,

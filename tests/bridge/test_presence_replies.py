@@ -66,12 +66,31 @@ def test_by_default_only_okay_opens_an_entry_and_an_exit_takes_either_revision(
 
 
 @given(st.sampled_from(PUBLISHED), HTTP, st.sampled_from(WAYS))
-def test_the_status_in_the_body_decides_and_no_status_of_http_does(
+def test_the_status_in_the_body_decides_and_no_status_of_http_but_a_failures_does(
     status: str, http: int, lane: tuple[Direction, Perimeter]
 ) -> None:
+    if status not in REFUSALS and (http == 429 or http >= 500):
+        http -= 300  # what could open: see the next test
     asked = question(direction=lane[0], perimeter=lane[1])
     one, other = (ask(presence(), asked, said(status, http=number)) for number in (200, http))
     assert one.result == other.result
+
+
+WIDE = ("OKAY", "TRANSFER", "OPEN_SEAT", "INTERNAL_SCAN", "WELCOME")
+
+
+@pytest.mark.parametrize("status", sorted({*PUBLISHED, *WIDE} - REFUSALS))
+@pytest.mark.parametrize(("http", "failure"), [(429, Outage), (500, Lost), (502, Lost), (503, Lost)])
+@pytest.mark.parametrize(("way", "ring"), WAYS)
+def test_what_could_open_never_does_from_a_service_that_failed_or_is_too_busy(
+    status: str, http: int, failure: type[Outage], way: Direction, ring: Perimeter
+) -> None:
+    vendor = presence(accept_entry=WIDE, accept_internal=WIDE, accept_exit=(*ACCEPT_EXIT, *WIDE))
+    asked = question(direction=way, perimeter=ring)
+    with pytest.raises(Outage, match=f"{http} with {status}") as failed:
+        ask(vendor, asked, *[said(status, http=http)] * 2)
+    assert isinstance(failed.value, Lost) is (failure is Lost)
+    assert isinstance(ask(vendor, asked, said("NOT_FOUND", http=http)).result, Refused)
 
 
 @given(st.text(max_size=80), HTTP)

@@ -178,11 +178,18 @@ def test_a_gate_that_is_called_otherwise_is_configured_anew_at_the_next_start(ve
     with venue.bridge():
         venue.until_configured(*BOTH)
         assert venue.ask(code).word is wire.Word.ACCEPTED
-    inits = len(venue.sandbox.requests)
+    requests = len(venue.sandbox.requests)
+
+    def inits() -> int:
+        return len([seen for seen in list(venue.sandbox.requests)[requests:] if seen.endpoint == "init"])
+
     with venue.bridge():
         venue.until_configured(*BOTH)
         assert venue.ask(other).word is wire.Word.ACCEPTED
-    assert not [seen for seen in list(venue.sandbox.requests)[inits:] if seen.endpoint == "init"]
+        until(lambda: inits() == len(BOTH))  # each once more, beside the asks
+        venue.send(wire.STATUS, msgspec.structs.replace(BIRTH, connection=2), retain=True)
+        assert venue.ask("no such code").word is wire.Word.REFUSED
+    assert inits() == len(BOTH)
     venue.sandbox.gate("Gate 1", GateRules(sections=("none",)))
     with venue.bridge(gates={("north", Perimeter.OUTER): "Gate 1"}):
         venue.until_configured(*BOTH)

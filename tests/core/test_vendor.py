@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from firmware.core.credit import DUPLICATE_MS
 from firmware.core.effects import Ask, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
     Alarm,
@@ -19,7 +20,7 @@ from firmware.core.events import (
     Scanned,
     TimeUp,
 )
-from firmware.core.lane import DUPLICATE_MS, step, wake_at
+from firmware.core.lane import step, wake_at
 from firmware.core.movements import Act, Movement, fold
 from firmware.core.rules import LAPSES_MAX
 from firmware.core.states import Asking, Free, Lane, Recording, Shown, Shut

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from firmware.asks import Question
-from firmware.core.lane import DUPLICATE_MS
+from firmware.core.credit import DUPLICATE_MS
 from firmware.core.ticket import Authority, Direction, Perimeter, Route, Verdict
 from hal.ports import Way
 from tests.gate_bench import SETUP, THROUGH, Bench, FakeLink, data_directory
