@@ -59,6 +59,7 @@ STANDING = {
 }
 
 LOST = "the reply to the upload was lost, and vivenu has no way to look whether it has the scan"
+UNNAMED = "name the event in the gate's route or its [[event]]"
 UNANSWERED = "it was asked, and vivenu has no way to look whether it has spent the ticket"
 DOUBT = "it may have been uploaded already, and vivenu has no way to look whether it was"
 
@@ -74,6 +75,7 @@ class Vivenu:
         self._set = settings
         self._requests = Requests(settings)
         self._device: Device | None = None  # as `/me` said last
+        self._unlisted: frozenset[str] = frozenset()  # events that the last run through the list did not have
         self._shaken = False  # an upload's reply was lost: the next one waits until vivenu answers a question
         self.batch_max = settings.batch_size
         self.asks = True
@@ -98,13 +100,19 @@ class Vivenu:
         device, _ = yield from self._me()
         whose = yield from self._seller()
         compared = yield from self._compare_events()
-        tickets = 0
+        tickets, missing = 0, dict[str, _NoEvent]()
         for event in self._set.events:
-            page = yield from self._page(_Window(event, 0, 0), 0, 1)
-            tickets += page.total if page.total is not None else len(page.rows)
+            try:
+                page = yield from self._page(_Window(event, 0, 0), 0, 1)
+            except _NoEvent as error:
+                missing[event] = error
+            else:
+                tickets += page.total if page.total is not None else len(page.rows)
+        self._raise_where_none(missing)
         who = f"access user {device.name}, " if device.name else ""
         text = f"{who}{whose}{len(self._set.events)} events, {tickets} tickets"
-        return "; ".join((text, *compared, *self._faults(device), *self._remarks(device)))
+        gone = map(str, missing.values())
+        return "; ".join((text, *compared, *gone, *self._faults(device), *self._remarks(device)))
 
     def _seller(self) -> Flow[str]:
         try:
@@ -160,6 +168,8 @@ class Vivenu:
                 if event in self._set.events and any(rule.slot_minutes)
             )
             yield f"vivenu checks time slots{around}, and its list has none: tickets {become} (`slots`)"
+        if device.multi is False:
+            yield 'vivenu lets a ticket check in once only: set reentry = "none" in the gates\' policy'
 
     def _remarks(self, device: Device) -> Iterator[str]:
         """What a person should know of vivenu's settings."""
@@ -167,8 +177,6 @@ class Vivenu:
             yield "vivenu does not say what is set for this access user, so nothing of that is honoured"
         if not device.check_out:
             yield "vivenu takes no check-outs of this access user, so it is not told of exits"
-        if device.multi is False:
-            yield 'vivenu lets a ticket check in once only: set reentry = "none" in the gates\' policy'
         if not device.details and DETAILS_REQUIRED in self._set.admit:
             yield "vivenu does not include tickets whose details are missing: they are blocked"
         if device.sync_s is not None:
@@ -183,29 +191,44 @@ class Vivenu:
         belongs to the next one; the next one begins there, less the overlap. Where vivenu's replies tell no
         time, it begins at the last change that was seen. `since` also has a mark of the settings, ours and
         vivenu's: where they changed the whole list is read.
+
+        An event that vivenu does not have is said, and stops no other. As soon as it is there it is read from
+        its beginning; the mark names it too, because only this process remembers it.
         """
         device, until_ms = yield from self._me()
         stamp, _, mark = since.partition(" ")
-        same = mark == self._mark(device) and is_ms(stamp)
+        same = mark == self._mark(device, self._unlisted) and is_ms(stamp)
         from_ms = int(stamp) if same and (not until_ms or int(stamp) < until_ms) else 0
         overlap_ms = until_ms - self._set.overlap_s * 1000 if until_ms else 0
-        skipped, odd = 0, list[str]()
+        skipped, odd, missing = 0, list[str](), dict[str, _NoEvent]()
         newest_ms = from_ms + self._set.overlap_s * 1000 if from_ms else 0
         for event in self._set.events:
-            window = _Window(event, from_ms, until_ms)
-            odd.append((yield from self._window(window, device)))
-            skipped += window.skipped
-            newest_ms = max(newest_ms, window.newest_ms)
-            if overlap_ms and not from_ms:
-                # What was changed meanwhile, or just before, may have left the list through its end in time.
-                odd.append((yield from self._window(_Window(event, overlap_ms, 0), device)))
-        whole = not any(odd)
-        odd += self._faults(device)
-        reached_ms = until_ms or newest_ms
-        following = f"{reached_ms - self._set.overlap_s * 1000} {self._mark(device)}" if reached_ms else ""
-        if from_ms and not whole:
+            window = _Window(event, 0 if event in self._unlisted else from_ms, until_ms)
+            try:
+                odd.append((yield from self._window(window, device)))
+                skipped += window.skipped
+                newest_ms = max(newest_ms, window.newest_ms)
+                if overlap_ms and not window.from_ms:
+                    # What was changed meanwhile, or just before, may have left the list through its end.
+                    odd.append((yield from self._window(_Window(event, overlap_ms, 0), device)))
+            except _NoEvent as error:
+                missing[event] = error
+        self._raise_where_none(missing)
+        complete, reached_ms = not any(odd), until_ms or newest_ms
+        odd += (*map(str, missing.values()), *self._faults(device))
+        if from_ms and not complete:
             following = since  # rows are missing: the next run begins where this one did
-        return Listing(following, whole and not from_ms, skipped, "; ".join(filter(None, odd)))
+        else:
+            self._unlisted = frozenset(missing)
+            mark = self._mark(device, self._unlisted)
+            following = f"{reached_ms - self._set.overlap_s * 1000} {mark}" if reached_ms else ""
+        whole = complete and not missing and not from_ms
+        return Listing(following, whole, skipped, "; ".join(filter(None, odd)))
+
+    def _raise_where_none(self, missing: Mapping[str, "_NoEvent"]) -> None:
+        """Where vivenu has no event of ours at all, nothing was read: that is no list."""
+        if len(missing) == len(self._set.events):
+            raise next(iter(missing.values()))
 
     def _window(self, window: "_Window", device: Device) -> Flow[str]:
         """All pages; again where they do not hold as many tickets as vivenu counts. What is missing then.
@@ -261,7 +284,7 @@ class Vivenu:
         try:
             body, _ = yield from self._ask(request, what)
         except Missing as error:
-            raise Misconfigured(
+            raise _NoEvent(
                 f"{error}: vivenu has no event {event} for this access user: correct [[vendor.event]]"
             ) from None
         return replies.page(body, f"{self._set.name}: {what}")
@@ -269,23 +292,28 @@ class Vivenu:
     def _ticket(self, row: object, event: str, device: Device) -> VendorTicket | None:
         return replies.ticket(row, event, self._set.admit, self._set.slots, device)
 
-    def _mark(self, device: Device) -> str:
-        """Of the settings that a delta relies on: who changes them changes what was listed before."""
+    def _mark(self, device: Device, unlisted: frozenset[str]) -> str:
+        """Of all that a delta relies on: who changes settings changes what was listed before."""
         rules = sorted((event, rule.all_types, sorted(rule.types)) for event, rule in device.rules.items())
         ours = (self._set.api_url, self._set.events, self._set.admit, str(self._set.slots))
         theirs = (device.restricted and device.listed, rules, device.check_in, device.slots, device.details)
-        return hashlib.sha256(repr((ours, theirs)).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr((ours, theirs, sorted(unlisted))).encode()).hexdigest()[:12]
 
     # --- one ticket ----------------------------------------------------------------------------------
 
     def ticket(self, code: str, event: str = "") -> Flow[VendorTicket]:
-        """Look at one ticket, which changes nothing. Raises `Missing` where this access user has none."""
+        """Look at one ticket, which changes nothing. Raises `Missing` where this access user has none.
+
+        The list's rule is for a check-in that vivenu does not see. Here it need not say a status, and whether
+        it allows check-ins is asked where one is made.
+        """
         what = "look-up of a ticket"
         if not replies.fit_code(code):
             raise Missing(f"{what}: a barcode that is empty, too long, or no text")
         device = self._device or (yield from self._me())[0]
         body, _ = yield from self._ask(self._requests.ticket(what, code, event), what)
-        found = self._ticket(body, event, device)
+        shown = device._replace(check_in=True)
+        found = replies.ticket(body, event, (*self._set.admit, ""), self._set.slots, shown)
         if found is None:
             raise Rejected(f"{self._set.name}: {what}: the reply is no ticket")
         return found
@@ -295,7 +323,8 @@ class Vivenu:
 
         vivenu scans whatever its token may: so the event and the type are looked up first, because a ticket
         that was scanned for another event is burnt. A way out, and an inner lane, are looked up only: an
-        online scan has no direction. The way out is uploaded afterwards.
+        online scan has no direction. The way out is uploaded afterwards, and nobody is held inside for what
+        a ticket may not do on its way in.
         """
         event = question.event or (self._set.events[0] if len(self._set.events) == 1 else "")
         try:
@@ -306,23 +335,27 @@ class Vivenu:
             return Refused(Verdict.REFUSED, "vivenu rejects the request", str(error))
         device = self._device
         assert device is not None, "the look-up asked for it"
-        if refusal := self._refusal(found, event, question.direction, device):
+        if refusal := self._refusal(found, event, question, device):
             return refusal
-        if question.direction is Direction.IN and question.perimeter is Perimeter.OUTER:
+        if _checks_in(question):
             return (yield from self._scan(question))
-        if found.status in STANDING:
+        if question.direction is Direction.IN and found.status in STANDING:
             return Refused(STANDING[found.status], f"vivenu's list has it as {found.status}")
         return Accepted("found: vivenu's online scan knows neither exits nor inner lanes")
 
-    def _refusal(
-        self, found: VendorTicket, event: str, direction: Direction, device: Device
-    ) -> Refused | None:
-        """Why a ticket is not even scanned."""
+    def _refusal(self, found: VendorTicket, event: str, question: Question, device: Device) -> Refused | None:
+        """Why a ticket is not even scanned.
+
+        Of several events only the gate knows which it serves. A way out burns no ticket: there any will do.
+        """
         if found.event != event if event else found.event not in self._set.events:
             return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
+        if not event and question.direction is Direction.IN:
+            why = f"a ticket of event {found.event}, and nobody says whether this gate serves it: {UNNAMED}"
+            return Refused(Verdict.WRONG_EVENT, why, f"gate {question.gate}: {why}")
         if device.refuses(found.event, found.type):
             return Refused(Verdict.WRONG_TYPE, "vivenu does not let this access user scan its type")
-        if direction is Direction.IN and not device.check_in:
+        if _checks_in(question) and not device.check_in:
             return Refused(Verdict.REFUSED, "vivenu allows this access user no check-in")
         return None
 
@@ -471,9 +504,18 @@ class Vivenu:
         return replies.read(response, f"{self._set.name}: {what}"), date_ms(response)
 
 
+def _checks_in(question: Question) -> bool:
+    """Whether it is a check-in as vivenu means it: an entry into the house."""
+    return question.direction is Direction.IN and question.perimeter is Perimeter.OUTER
+
+
 def _unsure(told: Told, why: str) -> Unsure | Refused:
     """A person must look; but not for a ticket that was refused, whatever vivenu's books have of it."""
     return Refused(Verdict.REFUSED, f"not let in here; {why}") if told.refused else Unsure(why)
+
+
+class _NoEvent(Misconfigured):
+    """vivenu does not have this event for us. Others may be there."""
 
 
 class _Window:

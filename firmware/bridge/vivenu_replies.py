@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from firmware.bridge.addresses import path_part
 from firmware.bridge.lenient import (
-    CODE_LENGTH_MAX,
     ID_LENGTH_MAX,
     TEXT_LENGTH_MAX,
     TYPE_LENGTH_MAX,
@@ -25,6 +25,11 @@ from firmware.bridge.lenient import (
 from firmware.bridge.vendor import Lost, Misconfigured, Outage, VendorTicket, read_json
 from firmware.bridge.vivenu_requests import DETAILS_REQUIRED, INVALID, VALID
 from firmware.core.ticket import Choice, Status, Verdict
+
+# Of a barcode, which stands in a request line: that ends at 8,000 bytes with most servers, sooner with some.
+# vivenu's own have 16 digits.
+CODE_CHARACTERS_MAX = 512
+CODE_BYTES_MAX = 2000  # once it is percent-encoded
 
 REASONLESS = "denied without a reason: already used, or not allowed here"
 
@@ -270,7 +275,9 @@ def changed_ms(row: object) -> int:
 
 def fit_code(code: str) -> bool:
     """Whether a barcode can be asked for: an empty one would make another endpoint of the path."""
-    return 0 < len(code) <= CODE_LENGTH_MAX and clean(code)
+    if not 0 < len(code) <= CODE_CHARACTERS_MAX or not clean(code):
+        return False
+    return len(path_part(code)) <= CODE_BYTES_MAX
 
 
 def word_of(value: object) -> str:

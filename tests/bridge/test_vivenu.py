@@ -286,6 +286,14 @@ def test_an_event_that_vivenu_does_not_know_is_for_a_person() -> None:
         Talk(vivenu().tickets(""), answering(list=no_such()))
 
 
+def test_whether_a_ticket_may_check_in_again_is_a_fault_as_long_as_vivenu_says_so() -> None:
+    vendor = vivenu()
+    for multi in (False, True):
+        talk = Talk(vendor.tickets(""), answering(me({"enableMultiCheckin": multi}), list=page([row()])))
+        assert ('set reentry = "none" in the gates\' policy' in talk.result.text) is not multi
+        assert talk.result.whole
+
+
 def test_changes_of_one_page_are_complete_whatever_is_counted() -> None:
     vendor = vivenu()
     since = Talk(vendor.tickets(""), answering(list=page([]))).result.since
@@ -318,21 +326,55 @@ def test_a_scan_that_vivenu_rejects_is_refused_and_one_without_a_word_is_for_sta
 
 
 def test_an_exit_and_an_inner_lane_are_looked_up_and_never_scanned() -> None:
-    valid, cancelled = answering(ticket=reply(row())), answering(ticket=reply(row(status="INVALID")))
     for more in ({"direction": Direction.OUT}, {"perimeter": Perimeter.INNER}):
-        talk = Talk(vivenu().ask(question("A", EVENT, **more), {}), valid)
+        talk = Talk(vivenu().ask(question("A", EVENT, **more), {}), answering(ticket=reply(row())))
         assert isinstance(talk.result, Accepted)
         assert "scan" not in asked(talk.requests)
-        refused = Talk(vivenu().ask(question("A", EVENT, **more), {}), cancelled)
-        assert isinstance(refused.result, Refused)
-        assert refused.result.verdict is Verdict.CANCELLED
 
 
-def test_where_several_events_are_played_a_ticket_of_any_of_them_may_be_asked_about() -> None:
+NO_CHECK_IN = me({"scanTypes": {"checkin": False, "checkout": True}})
+
+
+@pytest.mark.parametrize("perimeter", list(Perimeter))
+@pytest.mark.parametrize("status", ["VALID", "INVALID", "DETAILSREQUIRED", "RESERVED", None])
+@pytest.mark.parametrize("first", [me(), NO_CHECK_IN, me({"checkTimeslots": True})])
+def test_nobody_is_held_inside_for_what_a_ticket_may_not_do_on_its_way_in(
+    perimeter: Perimeter, status: str | None, first: httpx.Response
+) -> None:
+    way_out = question("A", EVENT, direction=Direction.OUT, perimeter=perimeter)
+    found = answering(first, ticket=reply(row(status=status)))
+    assert isinstance(Talk(vivenu(slots=Choice.REFUSE).ask(way_out, {}), found).result, Accepted)
+    foreign = answering(first, ticket=reply(row(eventId=OTHER)))
+    assert Talk(vivenu().ask(way_out, {}), foreign).result == Refused(
+        Verdict.WRONG_EVENT, "a ticket of event e2"
+    )
+
+
+@pytest.mark.parametrize("first", [me(), NO_CHECK_IN])
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("VALID", None),
+        (None, None),
+        ("INVALID", Verdict.CANCELLED),
+        ("DETAILSREQUIRED", Verdict.BLOCKED),
+        ("RESERVED", Verdict.BLOCKED),
+    ],
+)
+def test_an_inner_lane_is_no_check_in_and_a_look_up_need_not_name_a_status(
+    first: httpx.Response, status: str | None, verdict: Verdict | None
+) -> None:
+    inner = question("A", EVENT, perimeter=Perimeter.INNER)
+    talk = Talk(vivenu().ask(inner, {}), answering(first, ticket=reply(row(status=status))))
+    assert getattr(talk.result, "verdict", None) is verdict
+    assert isinstance(talk.result, Accepted if verdict is None else Refused)
+
+
+def test_where_several_events_are_played_a_ticket_of_each_may_be_asked_about() -> None:
     vendor = vivenu(events=(EVENT, OTHER))
     granted = reply({"access": "GRANTED", "ticket": row(eventId=OTHER)})
-    talk = Talk(vendor.ask(question("A", ""), {}), answering(ticket=reply(row(eventId=OTHER)), scan=granted))
-    assert talk.result == Accepted("GRANTED")
+    found = answering(ticket=reply(row(eventId=OTHER)), scan=granted)
+    assert Talk(vendor.ask(question("A", OTHER), {}), found).result == Accepted("GRANTED")
     foreign = Talk(vendor.ask(question("A", ""), {}), answering(ticket=reply(row(eventId="e9"))))
     assert foreign.result == Refused(Verdict.WRONG_EVENT, "a ticket of event e9")
 

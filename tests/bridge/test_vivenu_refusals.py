@@ -116,7 +116,10 @@ def test_it_keeps_its_place_among_the_movements_of_its_ticket(found: Books) -> N
         {"subject": "other:t1"},  # of an account that does not want to hear
         {"subject": "0123abcd"},  # an unknown code
         {"subject": "strange:t1"},
-        {"route": VENDOR_DECIDES},  # the vendor itself said no
+        {"route": VENDOR_DECIDES, "kind": "answer"},  # the vendor itself said no
+        {"route": VENDOR_DECIDES, "verdict": Verdict.TOO_SOON},  # the echo of an admission
+        {"route": VENDOR_DECIDES, "verdict": Verdict.NOT_CONFIGURED},
+        {"route": VENDOR_DECIDES, "verdict": Verdict.NO_ANSWER},
         {"verdict": Verdict.BUSY},
         {"verdict": Verdict.OUT_OF_ORDER},
         {"verdict": Verdict.UNREADABLE},
@@ -129,6 +132,26 @@ def test_nobody_is_told_of_any_other(found: Books, more: dict[str, Any]) -> None
     refuse(gate, **more)
     found.store(gate)
     assert found.lines(schema.work) == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict.WRONG_GATE, Verdict.USED, Verdict.CALL_STAFF])
+def test_nor_was_a_vendor_that_decides_asked_about_what_the_gate_refused_itself(
+    found: Books, verdict: Verdict
+) -> None:
+    gate = ModelGate()
+    row = refuse(gate, route=VENDOR_DECIDES, verdict=verdict)
+    found.store(gate)
+    (work,) = claimed(found)
+    assert (work.told.refused, work.told.doubt, work.told.unanswered) == (True, False, False)
+    assert (work.told.ticket_id, work.scan) == ("t1", row.number)
+
+
+@pytest.mark.parametrize("route", [Route("acme"), VENDOR_DECIDES])
+def test_too_soon_is_news_where_a_gates_own_rule_said_so(found: Books, route: Route) -> None:
+    gate = ModelGate()
+    refuse(gate, route=route, verdict=Verdict.TOO_SOON)
+    found.store(gate)
+    assert len(claimed(found)) == (route != VENDOR_DECIDES)
 
 
 def test_a_refusal_without_a_true_time_waits_for_one(found: Books) -> None:

@@ -17,7 +17,7 @@ from firmware.bridge.vendor import (
     Vendor,
 )
 from firmware.bridge.vivenu_requests import PAGE_SIZE
-from firmware.core.ticket import Direction, Status, Verdict
+from firmware.core.ticket import Direction, Perimeter, Status, Verdict
 from tests.bridge.conversation import Talk, in_turn, query
 from tests.bridge.vivenu_talk import (
     AT,
@@ -232,6 +232,31 @@ def test_trap_7_a_ticket_of_another_event_is_refused_before_it_is_scanned() -> N
     assert "scan" not in asked(talk.requests)
 
 
+@pytest.mark.parametrize("perimeter", list(Perimeter))
+def test_trap_7_nor_is_one_scanned_where_nobody_says_which_of_several_events_a_gate_serves(
+    perimeter: Perimeter,
+) -> None:
+    several = vivenu(events=(EVENT, OTHER))
+    unnamed = question(CODE, "", perimeter=perimeter)
+    talk = Talk(several.ask(unnamed, {}), answering(ticket=reply(row(eventId=OTHER))))
+    assert asked(talk.requests) == ["me", "ticket"]
+    assert isinstance(talk.result, Refused)
+    assert talk.result.verdict is Verdict.WRONG_EVENT
+    assert talk.result.text.endswith("name the event in the gate's route or its [[event]]")
+    assert len(talk.result.text) <= 256, "an answer has room for it"
+    assert talk.result.fault.startswith("gate north-1: ")
+    way_out = unnamed._replace(direction=Direction.OUT)
+    left = Talk(several.ask(way_out, {}), answering(ticket=reply(row(eventId=OTHER))))
+    assert isinstance(left.result, Accepted), "nothing is scanned there, so nothing can be burnt"
+
+
+def test_trap_7_of_one_event_it_is_known_without_being_named() -> None:
+    granted = reply({"access": "GRANTED", "ticket": row()})
+    talk = Talk(vivenu().ask(question(CODE, ""), {}), answering(ticket=reply(row()), scan=granted))
+    assert talk.result == Accepted("GRANTED")
+    assert query(talk.requests[1]) == {"eventId": EVENT}
+
+
 def test_trap_7_nor_is_a_type_scanned_that_vivenu_does_not_let_us_scan() -> None:
     rules = [{"eventId": EVENT, "allowedTicketTypeIds": ["t2"]}]
     found = answering(me({"events": rules}), ticket=reply(row()))
@@ -418,12 +443,22 @@ def test_trap_15_barcodes_in_the_path_are_percent_encoded(code: str, part: str) 
     assert talk.requests[2].url.raw_path == f"/api/accessusers/tickets/{part}/scan".encode()
 
 
-@pytest.mark.parametrize("code", ["", "x" * 7090, "\ud800", "\0"])
+@pytest.mark.parametrize("code", ["", "x" * 513, "ç" * 334, "." * 513, "\ud800", "\0"])
 def test_trap_15_a_barcode_that_cannot_be_one_never_leaves_the_house(code: str) -> None:
     assert isinstance(Talk(vivenu().ask(question(code, EVENT), {}), in_turn()).result, Refused)
     talk = Talk(vivenu().tell([told(code)]), answering())
     assert [type(outcome) for outcome in talk.result] == [Unsure]
     assert uploads(talk.requests) == []
+
+
+@pytest.mark.parametrize("code", ["x" * 512, "ç" * 333, "." * 512])
+def test_trap_15_the_longest_barcode_fits_into_a_request_line(code: str) -> None:
+    granted = reply({"access": "GRANTED", "ticket": row(code=code)})
+    talk = Talk(
+        vivenu().ask(question(code, EVENT), {}), answering(ticket=reply(row(code=code)), scan=granted)
+    )
+    assert talk.result == Accepted("GRANTED")
+    assert max(len(request.url.raw_path) for request in talk.requests) < 2100
 
 
 def test_trap_16_only_a_whole_list_says_that_what_it_lacks_is_gone() -> None:

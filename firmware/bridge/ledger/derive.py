@@ -39,7 +39,7 @@ from firmware.bridge.ledger.unused import unused
 from firmware.config.values import NAME
 from firmware.core.effects import Kind
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Direction, Moment, Perimeter
+from firmware.core.ticket import Direction, Moment, Perimeter, Verdict
 from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
 
 UNANSWERED_MS = 60_000  # before an ask without an answer is looked up: its answer may still be on the way
@@ -165,14 +165,14 @@ class Derivation:
         return found
 
     def _refusal_of(self, chains: Chains, number: int, row: Read) -> Refusal | None:
-        """A refused scan that its vendor is told of. Where the vendor itself said no, it knows."""
+        """A refused scan that its vendor is told of: no vendor was asked about it, whoever was to decide."""
         try:
             found = refusal_of(row)
         except Unreadable as error:
             self._unreadable(chains, number, row.kind, error)
             return None
-        if found is None or found.facts.asked:
-            return None
+        if found is None or (found.facts.asked and row.verdict is Verdict.TOO_SOON):
+            return None  # the echo of an admission, for which a vendor is not asked once more
         return found if account_of(found.subject, found.facts.vendor, self._refusals) else None
 
     def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:

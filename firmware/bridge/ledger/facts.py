@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from firmware.core.effects import Kind
-from firmware.core.events import Answered, Scanned
+from firmware.core.events import Answered, Scanned, named
 from firmware.core.movements import Act, Movement
 from firmware.core.states import Asking, Recording
 from firmware.core.ticket import Authority, Direction, Moment, Perimeter, Verdict
@@ -198,15 +198,10 @@ def refusal_of(row: Read) -> Refusal | None:
 
 
 def _facts(scan: Scanned) -> Facts:
-    listed, route, policy = scan.ticket, scan.route, scan.policy
-    texts = (
-        route.vendor,
-        listed.event if listed is not None and listed.event else route.event or policy.event,
-        listed.session if listed is not None else "",
-    )
+    texts = (scan.route.vendor, *named(scan))
     _check_names(texts)
-    asked = route.authority is Authority.VENDOR
-    return Facts(*texts, policy.reentry.value, asked=asked, asked_at=scan.moment if asked else None)
+    asked = scan.route.authority is Authority.VENDOR
+    return Facts(*texts, scan.policy.reentry.value, asked=asked, asked_at=scan.moment if asked else None)
 
 
 def _check_names(texts: Iterable[str]) -> None:
@@ -229,9 +224,9 @@ def _scan_of(row: Read) -> Scanned | None:
         return None
     whole = read(bytes(row.story), _stories_whole.decode, msgspec.msgpack.decode, Story)
     scans: list[Scanned] = []
-    for named in (*_asked(whole.before.state), *whole.events):
-        if named.name == Scanned.__name__:
-            scan = event_of(named)
+    for event in (*_asked(whole.before.state), *whole.events):
+        if event.name == Scanned.__name__:
+            scan = event_of(event)
             assert isinstance(scan, Scanned)
             if scan.row == row.scan:
                 return scan
