@@ -7,7 +7,9 @@ from typing import NamedTuple, Protocol
 
 from firmware.asks import Link
 from firmware.core.events import Scanned
+from firmware.core.movements import joined
 from firmware.core.ticket import (
+    NO_HISTORY,
     Authority,
     Direction,
     History,
@@ -130,10 +132,17 @@ class Facts(NamedTuple):
             route,
             self.rulebook.policy_for(event),
             ticket,
-            self.history(subject),
+            self.past(subject, digest),
             proof,
             stale,
         )
+
+    def past(self, subject: str, digest: bytes) -> History:
+        """What is known of a ticket, also from before its code was listed: then its digest stood for it."""
+        history, code = self.history(subject), digest.hex()
+        if code in ("", subject) or (before := self.history(code)) == NO_HISTORY:
+            return history
+        return joined(history, before)
 
     def unreadable(self, fault: str, direction: Direction, moment: Moment, row: int) -> Scanned:
         """Something was held to the reader that must not be judged."""

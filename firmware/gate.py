@@ -418,6 +418,8 @@ class Gate:
                 self._journal.note(Row("fault", "", moment, scan, verdict, text="answer to no ask"))
             self._answers_to_no_ask += 1
             return
+        state = place.lane.state
+        awaited = state.scan.digest if isinstance(state, Asking) and state.scan.row == scan else b""
         event = Answered(
             moment,
             self._journal.next_row,
@@ -427,7 +429,7 @@ class Gate:
             asked.subject,
             asked.direction,
             asked.opened,
-            self._journal.history(asked.subject),
+            self.facts.past(asked.subject, awaited),
             doubt,
             asked.at_utc_ms,
         )
@@ -437,7 +439,7 @@ class Gate:
         moment, row = self.clock.now(), self._journal.next_row
         state = place.lane.state
         if isinstance(state, Asking):
-            history = self._journal.history(state.scan.subject)
+            history = self.facts.past(state.scan.subject, state.scan.digest)
             self._take(place, TimeUp(moment, row, history))
         else:
             self._take(place, TimeUp(moment, row))

@@ -294,6 +294,7 @@ def _each_second(
 
     def each_second() -> None:
         nonlocal known_fault, known_unproved
+        clock.now(catalogue.stamp_utc_ms)  # live changes bring a later one without another list
         if catalogue.reload():
             text = f"catalogue of {catalogue.count} tickets"
             journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))

@@ -281,8 +281,10 @@ def test_without_events_every_event_is_let_in_under_the_policy() -> None:
 def test_with_events_only_these_are_let_in_and_others_may_still_leave() -> None:
     settings = parse('[policy]\nexits = "only_if_inside"\n[[event]]\nid = "a"', "x")
     assert settings.policy_for("a").served
-    other = Policy(served=False, exits=Exits.ONLY_IF_INSIDE)
+    other = Policy("a", served=False, exits=Exits.ONLY_IF_INSIDE)  # the one that vendors are asked about
     assert settings.policy_for("b") == settings.policy_for("") == other
+    two = parse('[[event]]\nid = "a"\nsessions = ["x"]\n[[event]]\nid = "b"', "x")
+    assert two.policy_for("c") == Policy(served=False)
 
 
 def test_an_event_without_a_name_is_that_of_tickets_that_name_none() -> None:

@@ -10,6 +10,7 @@ from firmware.core.ticket import (
     Policy,
     Route,
     Ticket,
+    Track,
     Verdict,
 )
 from firmware.facts import NO_LINK, Clock, Facts, synchronised
@@ -47,6 +48,16 @@ def test_a_code_that_is_not_listed_is_known_by_its_digest_and_its_route() -> Non
     scan = facts(linked=True).scanned("V1", Direction.OUT, MOMENT, 7)
     assert (scan.subject, scan.ticket, scan.history) == (scan.digest.hex(), None, SEEN)
     assert (scan.policy.event, scan.route) == ("film", VENDOR)
+
+
+def test_what_a_code_did_before_it_was_listed_is_the_tickets_past_too() -> None:
+    lists = Lists({"A": TICKET})
+    came = Track(1, Direction.IN, 5)
+    past = {"t1": SEEN, lists.digest("A").hex(): History(outer=came, settled_row=3)}
+    found = Facts(lists, ByEvent(Policy(), {}), lambda subject: past.get(subject, NO_HISTORY))
+    scan = found.scanned("A", Direction.IN, MOMENT, 7)
+    assert (scan.subject, scan.history) == ("t1", SEEN._replace(outer=came, settled_row=3))
+    assert found.past("t1", b"") == SEEN, "where nobody knows the code any more"
 
 
 def test_without_a_link_no_vendor_can_be_reached() -> None:

@@ -202,7 +202,7 @@ def settle(document: Mapping[str, object], source: str, lines: Mapping[str, int]
         board=board.values["name"],
         lanes=tuple(lane_of(lane, gate.values, conditions.values) for lane in lanes),
         policies=MappingProxyType(policies),
-        otherwise=base._replace(served=not events),
+        otherwise=otherwise_of(base, policies),
         routes=tuple(shape_of(route.values) for route in routes),
         reader_lost_shuts=conditions.values["reader_lost"] == "shut",
         catalogue_stale_ms=stale_h * HOUR_MS if stale_h else None,
@@ -537,6 +537,14 @@ def policy_of(values: Values, conditions: Values) -> Policy:
         clock_untrusted=Choice(conditions["clock_untrusted"]),
         catalogue_stale=Choice(conditions["catalogue_stale"]),
     )
+
+
+def otherwise_of(base: Policy, policies: Mapping[str, Policy]) -> Policy:
+    """For tickets of other events. Where one event is played, vendors are asked about that one."""
+    if len(policies) == 1:
+        (only,) = policies.values()
+        base = base._replace(event=only.event, sessions=only.sessions)
+    return base._replace(served=not policies)
 
 
 # --- where a setting stands --------------------------------------------------------------------------

@@ -78,6 +78,31 @@ def fold(history: History, movement: Movement) -> History:
             return history._replace(unsure_until_utc_ms=0, unsure_row=0)
 
 
+def joined(history: History, before: History) -> History:
+    """What a ticket did, of which some was `before` it was listed, under the digest of its code.
+
+    What came after counts where both speak of one thing: a settled admission ended the doubt and the credit
+    of before, which nobody has taken away there.
+    """
+    settled = history.settled_row > 0
+    return History(
+        _track(history.outer, before.outer),
+        _track(history.inner, before.inner),
+        (*before.pending, *history.pending),
+        history.lapses + (0 if settled else before.lapses),
+        history.credit or (None if settled else before.credit),
+        max(history.unsure_until_utc_ms, 0 if settled else before.unsure_until_utc_ms),
+        max(history.settled_row, before.settled_row),
+        history.unsure_row or (0 if settled else before.unsure_row),
+    )
+
+
+def _track(track: Track, before: Track) -> Track:
+    last = before.last if track.last is None else track.last
+    entered_utc_ms = max(track.entered_utc_ms, before.entered_utc_ms)
+    return Track(track.entries + before.entries, last, entered_utc_ms)
+
+
 def settle_at_start(subject: str, pending: Pending) -> Movement:
     """What becomes of an admission that a crash left unsettled.
 

@@ -290,7 +290,10 @@ def test_another_code_at_an_open_lane_is_told_busy_and_not_taken() -> None:
 def test_a_late_yes_to_the_scan_that_policy_opened_ends_the_doubt() -> None:
     sure = Movement(Act.SURE, "t1", 1, IN, (OUTER,), NOON_MS + 500)
     row = Record(Kind.LATE, 1, Verdict.ADMITTED, sure, text="welcome")
-    assert same(check(opened(), YES._replace(opened=True), row), opened())
+    state = opened().state
+    assert isinstance(state, Open)
+    granted = opened()._replace(state=state._replace(granted=True))
+    assert same(check(opened(), YES._replace(opened=True), row), granted)
 
 
 @cell(Open, Recorded)

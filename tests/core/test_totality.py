@@ -28,7 +28,7 @@ MAY: dict[str, frozenset[type[Effect]]] = {
     "failed": REST,
     "fault": frozenset({Unlock, Lock, Tell}),
     "fault_later": frozenset(),
-    "stray": frozenset({Record}),
+    "stray": frozenset({Record, Tell}),
     "enter": REST,
     "fade": frozenset({Tell}),
     "no_answer": REST,
