@@ -1,14 +1,17 @@
 """Lanes, scans and answers as a gate would make them, for tests to vary."""
 
-from firmware.core.effects import Effect
+from functools import reduce
+
+from firmware.core.effects import Effect, Record
 from firmware.core.events import Answered, Cause, Event, Order, Ordered, Recorded, Scanned
 from firmware.core.lane import begin, step
-from firmware.core.movements import Act, Movement
+from firmware.core.movements import Act, Movement, fold
 from firmware.core.states import Lane
 from firmware.core.ticket import (
     NO_HISTORY,
     Authority,
     Direction,
+    History,
     Moment,
     Perimeter,
     Policy,
@@ -44,6 +47,15 @@ def run(lane: Lane, *events: Event) -> Lane:
     for event in events:
         lane, _ = step(lane, event)
     return lane
+
+
+def live(lane: Lane, history: History, *events: Event) -> tuple[Lane, History]:
+    """The lane, and what is known of its ticket, after those events."""
+    for event in events:
+        lane, effects = step(lane, event)
+        records = (e for e in effects if isinstance(e, Record))
+        history = reduce(fold, (r.movement for r in records if r.movement), history)
+    return lane, history
 
 
 def ready(setup: Setup = SETUP) -> Lane:

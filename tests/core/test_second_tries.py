@@ -38,6 +38,7 @@ from tests.core.samples import (
     at,
     check,
     free,
+    live,
     ready,
     run,
 )
@@ -45,15 +46,6 @@ from tests.core.samples import (
 BY_LIST = ASKED_SCAN._replace(
     route=VENDOR._replace(without_answer=WithoutAnswer.LIST), policy=Policy(spend=Spend.PASSAGE)
 )
-
-
-def live(lane: Lane, history: History, *events: Event) -> tuple[Lane, History]:
-    """The lane, and what is known of its ticket, after those events."""
-    for event in events:
-        lane, effects = step(lane, event)
-        records = (e for e in effects if isinstance(e, Record))
-        history = reduce(fold, (r.movement for r in records if r.movement), history)
-    return lane, history
 
 
 def first_row(lane: Lane, event: Event) -> Record:

@@ -1,6 +1,5 @@
 """Scans that the vendor decides: before the ask, the answer, no answer, and an answer that comes too late."""
 
-from functools import reduce
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from firmware.core.events import (
     Alarm,
     Answered,
     Cause,
-    Event,
     Order,
     Ordered,
     Passed,
@@ -21,7 +19,7 @@ from firmware.core.events import (
     TimeUp,
 )
 from firmware.core.lane import step, wake_at
-from firmware.core.movements import Act, Movement, fold
+from firmware.core.movements import Act, Movement
 from firmware.core.rules import LAPSES_MAX
 from firmware.core.states import Asking, Free, Lane, Recording, Shown, Shut
 from firmware.core.ticket import (
@@ -55,6 +53,7 @@ from tests.core.samples import (
     asking,
     at,
     check,
+    live,
     ready,
     recording,
     run,
@@ -79,15 +78,6 @@ def test_a_silence_is_outweighed_by_a_credit_that_came_meanwhile() -> None:
     opened = asked_admission(5, 3000)
     row = Record(Kind.ANSWER, 1, Verdict.ADMITTED_CREDIT, opened, wanted=True)
     check(asking(), TimeUp(at(3000), 5, CREDITED), row)
-
-
-def live(lane: Lane, history: History, *events: Event) -> tuple[Lane, History]:
-    """The lane, and what is known of its ticket, after those events."""
-    for event in events:
-        lane, effects = step(lane, event)
-        records = (e for e in effects if isinstance(e, Record))
-        history = reduce(fold, (r.movement for r in records if r.movement), history)
-    return lane, history
 
 
 def refused_later(history: History) -> Answered:
