@@ -59,7 +59,6 @@ STANDING = {
 }
 
 LOST = "the reply to the upload was lost, and vivenu has no way to look whether it has the scan"
-UNNAMED = "name the event in the gate's route or its [[event]]"
 UNANSWERED = "it was asked, and vivenu has no way to look whether it has spent the ticket"
 DOUBT = "it may have been uploaded already, and vivenu has no way to look whether it was"
 
@@ -344,15 +343,9 @@ class Vivenu:
         return Accepted("found: vivenu's online scan knows neither exits nor inner lanes")
 
     def _refusal(self, found: VendorTicket, event: str, question: Question, device: Device) -> Refused | None:
-        """Why a ticket is not even scanned.
-
-        Of several events only the gate knows which it serves. A way out burns no ticket: there any will do.
-        """
+        """Why a ticket is not even scanned. A question without an event is of a gate that serves all."""
         if found.event != event if event else found.event not in self._set.events:
             return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
-        if not event and question.direction is Direction.IN:
-            why = f"a ticket of event {found.event}, and nobody says whether this gate serves it: {UNNAMED}"
-            return Refused(Verdict.WRONG_EVENT, why, f"gate {question.gate}: {why}")
         if device.refuses(found.event, found.type):
             return Refused(Verdict.WRONG_TYPE, "vivenu does not let this access user scan its type")
         if _checks_in(question) and not device.check_in:
