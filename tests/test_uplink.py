@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sized
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from firmware import wire
@@ -496,6 +497,9 @@ def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
     gate.until(lambda: catalogue.count == 1)
     assert gate.texts("noted") == ["vendor, number 6"]
     assert gate.scan("brand new") is Verdict.ADMITTED
+    further = wire.CatalogueRequest(feed="f1", cursor=7, pages=REQUEST_PAGES)
+    bridge.wait(lambda: further in bridge.messages(wire.CatalogueRequest))
+    bridge.send(wire.PAGE, "a", msgspec.structs.replace(page, after=7, items=()))
     sold = wire.Changes(
         feed="f1",
         key_mark=catalogue.key_mark,
