@@ -479,17 +479,7 @@ def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
         stamp_utc_ms=gate.unit.gate.clock.now().utc_ms,
         items=(
             wire.Listed(digest=catalogue.digest("brand new"), ticket_id="v:new"),
-            wire.Moved(
-                gate="",
-                row=6,
-                digest=b"",
-                admission=0,
-                act=Act.NOTED,
-                subject="v:other",
-                direction=Direction.IN,
-                perimeters=(OUTER,),
-                utc_ms=1,
-            ),
+            wire.Moved("", 6, b"", 0, Act.NOTED, "v:other", Direction.IN, (OUTER,), 1),
         ),
     )
     bridge.send(wire.PAGE, "a", page)
