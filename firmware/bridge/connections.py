@@ -80,9 +80,7 @@ class Connections:
             )
         )
         try:
-            if (
-                not self._request.left
-            ):  # the rest of what a server said before: whose reply it is, nobody knows
+            if not self._request.left:  # the rest of what a server said before: nobody knows whose it is
                 raise httpcore.RemoteProtocolError("a reply came before its request was sent")
             coded = any(name.lower() == b"content-encoding" for name, _ in answer.headers)
             chunks: Iterable[bytes] = answer.iter_stream()

@@ -65,12 +65,14 @@ def named(scan: Scanned) -> tuple[str, str]:
     """The event and the session that a vendor is asked about or told of: those that this gate lets in.
 
     The ticket's own where it is one of them: a vendor that is asked about a ticket's own says yes everywhere.
+    On the way out always its own: nobody is held inside because another session has begun.
     """
     ticket, route, policy = scan.ticket, scan.route, scan.policy
     listed = "" if ticket is None else ticket.event
-    event = (listed if policy.served else "") or route.event or policy.event or listed
+    leaving = scan.direction is Direction.OUT
+    event = (listed if policy.served or leaving else "") or route.event or policy.event or listed
     sessions, session = [each for each in policy.sessions if each], "" if ticket is None else ticket.session
-    if sessions and session not in policy.sessions:
+    if sessions and session not in policy.sessions and not (leaving and session):
         session = sessions[0] if session or len(sessions) == 1 else ""
     return event, session
 

@@ -181,6 +181,13 @@ def test_a_vendor_is_asked_about_the_event_and_session_that_the_gate_lets_in(
     assert named(scan) == asked
 
 
+def test_on_the_way_out_a_vendor_is_asked_about_the_tickets_own_session() -> None:
+    ticket = Ticket("t", event="b", session="3")
+    scan = ASKED_SCAN._replace(ticket=ticket, policy=Policy("a", served=False, sessions=("1",)))
+    assert named(scan._replace(direction=OUT)) == ("b", "3")
+    assert named(scan._replace(direction=OUT, ticket=None)) == ("a", "1")
+
+
 def test_the_event_of_the_route_stands_for_codes_of_no_list() -> None:
     route = VENDOR._replace(event="r")
     assert named(ASKED_SCAN._replace(ticket=None, route=route, policy=Policy("a"))) == ("r", "")
