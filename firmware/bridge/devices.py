@@ -10,7 +10,6 @@ first by name get one of their own.
 
 import hashlib
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from firmware import wire
 from firmware.bridge.births import GATES_MAX, Births
 from firmware.bridge.driver import Driver
 from firmware.bridge.ledger.configured import Claim, Configured
+from firmware.bridge.macs import GROUP_BIT, LOCAL_BIT, plain
 from firmware.bridge.vendor import NOTHING_KEPT, Device, Misconfigured, Outage, Vendor
 from firmware.bridge.work import Fault, Faults, Wait, Worker, fault_of
 from firmware.core.ticket import Perimeter
@@ -32,9 +32,6 @@ LEASE_MS = 60_000  # for one configuring, with its time-outs; then another bridg
 IDLE_S = 60.0  # woken by births
 DOUBLINGS_MAX = 6  # of the wait
 
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-# Of a MAC address's first byte: that no maker gave it, and that it is one of several computers at once.
-LOCAL_BIT, GROUP_BIT = 0x02, 0x01
 
 _CHANCE = random.SystemRandom().uniform
 
@@ -186,7 +183,7 @@ class Devices:
         holders: dict[str, str] = {}
         apart: dict[tuple[str, str], str] = {}
         for gate, birth in sorted(gates.items()):
-            if not (card := _address(birth.mac)):
+            if not (card := plain(birth.mac)):
                 continue
             own, lives = _own_address(card, gate), self._lives(gate)
             if any(f":{own}:" in life for life in lives):
@@ -266,12 +263,6 @@ class Devices:
 
     def _thing(self, place: Place) -> str:
         return f"{self.name}, the {place[1]} lanes of gate {place[0]}"
-
-
-def _address(mac: str) -> str:
-    """A MAC address in the one spelling that counts; "" for what is none."""
-    plain = mac.strip().lower().replace("-", ":")
-    return plain if MAC.fullmatch(plain) else ""
 
 
 @lru_cache(2 * GATES_MAX)

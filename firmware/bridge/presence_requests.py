@@ -14,6 +14,7 @@ import msgspec
 
 from firmware.bridge.addresses import fits
 from firmware.bridge.lenient import number_of
+from firmware.bridge.macs import LOCAL_BIT, plain
 from firmware.bridge.vendor import LATE_S, Device, Told, manner
 from firmware.core.ticket import Direction, Perimeter
 
@@ -41,9 +42,7 @@ ACCEPT_EXIT = (OKAY, "EXIT", "INTERNAL_SCAN_EXIT", "INTERNAL_EXIT_SCAN", "EXITED
 STATUS = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 CHANNEL = re.compile(r"[A-Za-z]?")
 PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 NOBODY = "00:00:00:00:00:00"  # no device has it: asked for, to hear whether key and address are right
-LOCAL_BIT = 0x02  # of the first byte of a MAC address: not given by a maker
 
 NO_GATES: Mapping[tuple[str, Perimeter], str] = MappingProxyType({})
 
@@ -211,10 +210,12 @@ def mac_of(device: Device) -> str:
     Presence tells devices by it, so the inner ring's device of a gate has another one than the outer ring's:
     the same with the bit that says "not given by a maker".
     """
-    mac = device.mac.strip().lower().replace("-", ":")
-    if not MAC.fullmatch(mac):
-        return ""
-    return mac if device.perimeter is Perimeter.OUTER else f"{int(mac[:2], 16) ^ LOCAL_BIT:02x}{mac[2:]}"
+    mac = plain(device.mac)
+    return (
+        mac
+        if not mac or device.perimeter is Perimeter.OUTER
+        else f"{int(mac[:2], 16) ^ LOCAL_BIT:02x}{mac[2:]}"
+    )
 
 
 def check(settings: PresenceSettings) -> None:
