@@ -168,16 +168,15 @@ class EvdevReader(Reader):
 def taken(source: Source, keys: Keys, clock: Callable[[], int] = monotonic_ms) -> list[Read]:
     """Hand over what has arrived, and after a loss ask the device how its keys are.
 
-    What stands behind the loss is thrown away with it, even where whole codes are among it: asking takes
-    some of their keys out of the kernel's queue, and nobody knows which. Such a code has to be shown again.
+    Asking takes keys out of the kernel's queue, and nobody knows which, so it prolongs the loss. Where the
+    end of the broken code has arrived behind it already, whole codes can stand there: then nothing is asked,
+    and a scanner has let go of its keys by then.
     """
     events = answered(source.read)
-    for number, event in enumerate(events, 1):
-        if event.type == EV_SYN and event.code == SYN_DROPPED:
-            reads = keys.feed(events[:number])
-            keys.resync(answered(source.held), clock())
-            return reads
-    return keys.feed(events)
+    reads = keys.feed(events)
+    if keys.losing and any((event.type, event.code) == (EV_SYN, SYN_DROPPED) for event in events):
+        keys.resync(answered(source.held), clock())
+    return reads
 
 
 def recorded(source: Source, watch: Watch, first_ms: int, quiet_ms: int) -> list[KeyEvent]:

@@ -94,6 +94,11 @@ class Deframer:
         self._unfit: UnreadableReason | None = None  # why the frame is not judged, whatever else it holds
         self._begin(inside=not framing.stx_etx)
 
+    @property
+    def losing(self) -> bool:
+        """Whether a loss still lasts."""
+        return self._unfit == "lost_keys"
+
     def feed(self, data: bytes, now_ms: int) -> list[Read]:
         """Return the reads that `data` completes."""
         reads: list[Read] = []

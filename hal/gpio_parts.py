@@ -116,9 +116,7 @@ class GpioTurnstile(Turnstile):
         opening = self._lane.opening(way)
         if opening is None:
             raise RuntimeError(f"lane {self._lane.name}: no line opens {way}: check the board file")
-        if self._all_are_off:
-            self._stop_guard()
-        else:
+        if not self._all_are_off:
             self._all_off()
         hold_ms = self._unlock_ms + HOLD_MARGIN_MS
         self._activate(opening.line, opening.pulse_ms if opening.drive == "pulse" else hold_ms)
@@ -134,16 +132,22 @@ class GpioTurnstile(Turnstile):
             self._switches[free.line].set(True)
             self._stop_guard()
             switch_all(self._openings, False)
-        elif self._way != "both":  # it stays free until it is set back by hand: one pulse does
-            self._stop_guard()
+        elif self._way != "both" or not self._running:  # an arm that was lifted by hand falls once more
             self._activate(free.line, free.pulse_ms)
             switch_all(self._openings, False)
         self._way = "both"
 
     def _activate(self, line: wiring.Line, longest_ms: int) -> None:
-        self._running, self._all_are_off = True, False
-        self._forget = self._time.after(longest_ms, partial(self._end, self._activation))
+        """Switch it on. The guard is there before, and counts anew from then on: no pulse is too short."""
+        self._all_are_off = False
+        self._guard(longest_ms)
         self._switches[line].set(True)
+        self._guard(longest_ms)
+
+    def _guard(self, longest_ms: int) -> None:
+        self._stop_guard()
+        self._running = True
+        self._forget = self._time.after(longest_ms, partial(self._end, self._activation))
 
     def _end(self, activation: int) -> None:
         """The guard, on the timer thread: the loop has not ended it."""

@@ -10,7 +10,8 @@ terminators and lengths work as they do on a serial line. Decisions, each with a
 - The kernel's key repeat is not typing, and is passed over.
 - The keypad types digits whatever NumLock says: scanners reckon with it on. NumLock itself is passed over.
 - After a loss nobody knows whether caps lock was pressed an odd number of times, which matters for scanners
-  that press it before and after each code. At the next silence no code is under way, so it is as set again.
+  that press it before and after each code. At the next silence no code is under way, so it is as set again;
+  up to then a code is lost as well once caps lock is pressed.
 - Ctrl types control characters, as GS by Ctrl and ]. With any other key it is a command to a program, and
   with right Alt it can be either: both make the code `not_text`, since what was meant cannot be told.
 - Left Alt with digits on the keypad is how a scanner set to "universal keyboard" types a character by its
@@ -28,13 +29,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from hal.frames import Deframer, Framing
-from hal.ports import Read
+from hal.ports import Read, Unreadable
 
 # linux/input-event-codes.h
 EV_SYN, EV_KEY = 0, 1
 SYN_REPORT, SYN_DROPPED = 0, 3
 RELEASED, PRESSED, REPEATED = 0, 1, 2  # repeated by the kernel, while it is held
-KEY_LEFTALT, KEY_RIGHTALT, KEY_NUMLOCK = 56, 100, 69
+KEY_LEFTALT, KEY_RIGHTALT, KEY_CAPSLOCK, KEY_NUMLOCK = 56, 100, 58, 69
 CTRL_KEYS = {29, 97}  # left, right
 KEYPAD_DIGITS = {82: "0", 79: "1", 80: "2", 81: "3", 75: "4", 76: "5", 77: "6", 71: "7", 72: "8", 73: "9"}
 BTN_MISC = 0x100  # from here on buttons of mice and remote controls
@@ -104,12 +105,18 @@ class Keys:
         self._alt: str | None = None  # the digits typed while left Alt is held
         self._ignoring = False  # after SYN_DROPPED, up to the end of its packet
         self._unsure = False  # after a loss, up to a silence: caps lock may be other than the keyboard has it
+        self._guessing = False  # and it was pressed since
         self._silent_from_ms: int | None = None
 
     @property
     def empty_frames(self) -> int:
         """Terminators with nothing before them: a scanner that sends Enter twice."""
         return self._deframer.empty_frames
+
+    @property
+    def losing(self) -> bool:
+        """Whether a loss still lasts, so that nothing is there that asking for the held keys could spoil."""
+        return self._deframer.losing
 
     def feed(self, events: Iterable[KeyEvent]) -> list[Read]:
         """Return the reads that these events complete."""
@@ -129,7 +136,8 @@ class Keys:
                 self._lose((), time_ms)
             else:
                 text = self._pressed(code) if value == PRESSED else self._released(code)
-                reads += self._typed(text, time_ms)
+                typed = self._typed(text, time_ms)
+                reads += [Unreadable("lost_keys") for _ in typed] if self._guessing else typed
                 # Never before the silence that a loss waits for: a key that is read after the device was
                 # asked can be older than the asking, and the loss would then never end by itself.
                 silent_from_ms = time_ms + self._deframer.framing.idle_ms
@@ -146,7 +154,7 @@ class Keys:
             waiting, self._alt = NO_TEXT, ALT_DIGITS_UNKNOWN
         if self._unsure:
             self._keyboard.reset(self._held)
-            self._unsure = False
+            self._unsure = self._guessing = False
         reads = self._typed(waiting, silent_from_ms - self._deframer.framing.idle_ms)
         return reads + self._deframer.idle(silent_from_ms)
 
@@ -179,6 +187,8 @@ class Keys:
         self._held.add(key)
         if key == KEY_NUMLOCK:
             return ""
+        if key == KEY_CAPSLOCK:
+            self._guessing = self._unsure
         if self._alt is not None and key in KEYPAD_DIGITS:
             self._alt += KEYPAD_DIGITS[key] if len(self._alt) <= ALT_DIGITS_MAX else ""
             return ""

@@ -51,8 +51,12 @@ class LineReader(Reader):
 
     @classmethod
     def opened(cls, path: str, length_max: int = LENGTH_MAX) -> Self:
-        """Open a file, a named pipe or a terminal by path, and close it with the reader. Raises OSError."""
-        reader = cls(io.FileIO(path), path, length_max)
+        """Open a file, a named pipe or a terminal by path, and close it with the reader. Raises OSError.
+
+        A pipe that nobody writes to yet is waited for by who reads, never by who opens.
+        """
+        stream = io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+        reader = cls(stream, path, length_max)
         reader._close_stream = True
         return reader
 

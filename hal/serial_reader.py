@@ -33,10 +33,10 @@ BAUD_RATE_LIMIT = 4_000_000  # the fastest USB bridges
 
 PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
-# `struct serial_icounter_struct` of linux/serial.h: frame, overrun, parity and buf_overrun are what is lost.
+# `struct serial_icounter_struct` of linux/serial.h: frame, overrun, parity, brk and buf_overrun tell of loss.
 TIOCGICOUNT = 0x545D
 COUNTERS = struct.Struct("@20i")
-ERROR_COUNTERS = (6, 7, 8, 10)
+ERROR_COUNTERS = (6, 7, 8, 9, 10)
 UNCOUNTED = (errno.ENOTTY, errno.EINVAL, errno.ENOSYS)  # a pseudo-terminal, and drivers without counters
 
 MENDS = {
@@ -103,7 +103,7 @@ class SerialReader(Reader):
 
     def _opened(self) -> serial.Serial:
         try:
-            return serial.Serial(
+            port = serial.Serial(
                 self.line.device,
                 baudrate=self.line.baud_rate,
                 bytesize=self.line.data_bits,
@@ -112,8 +112,10 @@ class SerialReader(Reader):
                 timeout=0,
                 exclusive=True,
             )
+            unbroken(port.fileno())
         except (OSError, ValueError, termios.error) as error:
             raise Fault(mend(error)) from error
+        return port
 
     def _read(self, descriptor: int) -> None:
         """Read until told to stop. Raises Fault when the device goes."""
@@ -145,6 +147,13 @@ class SerialReader(Reader):
                     reads = [Unreadable("lost_keys")]
             for read in reads:
                 self._deliver(read)
+
+
+def unbroken(descriptor: int) -> None:
+    """Have a break on the line read as a NUL: as pyserial leaves it, it may discard what came before."""
+    attributes = termios.tcgetattr(descriptor)
+    attributes[0] &= ~termios.BRKINT
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def line_errors(descriptor: int) -> int:

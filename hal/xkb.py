@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from hal.keys import NO_TEXT, Layout
+from hal.keys import KEY_CAPSLOCK, KEY_NUMLOCK, NO_TEXT, Layout
 
 LIBRARY = "libxkbcommon.so.0"
 INSTALL = "apt-get install libxkbcommon0 xkb-data libx11-data"
@@ -28,7 +28,7 @@ ISO_MODIFIER_SYMBOLS = range(0xFE01, 0xFE20)  # ISO_Lock, the level and group sh
 OTHER_MODIFIER_SYMBOLS = (0xFF7E, 0xFF7F)  # Mode_switch, Num_Lock
 
 KEYCODE_OFFSET = 8  # between evdev's numbers and those of X, ever since X11
-KEY_CAPSLOCK, KEY_NUMLOCK = LOCKS = 58, 69
+LOCKS = (KEY_CAPSLOCK, KEY_NUMLOCK)
 LOCALE = b"en_US.UTF-8"  # the table of dead keys that most locales share; need not be installed
 TEXT_BYTES_MAX = 64  # the longest text of one key in that table has 31
 

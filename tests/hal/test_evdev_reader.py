@@ -256,10 +256,23 @@ def test_after_a_loss_the_device_is_asked_and_the_rest_of_the_code_discarded(
         scanner.type("a ^shift b enter")
         assert listener.read() == Code("Ab")
         scanner.opened.keys_down = []
-        scanner.type("a lost b enter c enter")
-        assert listener.read() == LOST
-        scanner.type("d enter")
-        assert listener.read() == Code("d")
+        scanner.type("a lost b")
+        scanner.type("c enter d enter")
+        assert [listener.read(), listener.read()] == [LOST, Code("d")]
+    assert listener.nothing_more()
+
+
+@pytest.mark.parametrize("tail", ["enter", "b enter", f"{IDLE_MS}ms", f"b {IDLE_MS}ms"])
+def test_whole_codes_that_waited_behind_a_loss_are_delivered(
+    scanner: Scanner, listener: Listener, tail: str
+) -> None:
+    with reader_of(scanner) as reader:
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        scanner.send(typed(f"a lost {tail} 1 2 enter 3", Recording(monotonic_ms(), gap_ms=0)))
+        assert [listener.read(), listener.read()] == [LOST, Code("12")]
+        scanner.type("4 enter")
+        assert listener.read() == Code("34"), "the code that had begun was not asked away"
     assert listener.nothing_more()
 
 

@@ -140,6 +140,16 @@ def test_after_a_loss_and_a_silence_caps_lock_is_as_set_whichever_presses_were_l
                 assert keys.feed(typed(f"{words} {TAPPED}")) == [*LOST, *codes(*texts)]
 
 
+@pytest.mark.parametrize(
+    "words", ["a lost b", "capslock a lost b", "capslock a lost b capslock", "lost capslock"]
+)
+def test_a_code_for_which_caps_lock_was_pressed_is_lost_while_nobody_knows_how_it_is(words: str) -> None:
+    tapped = "capslock 1 g capslock enter"
+    assert reads(f"{words} enter {tapped} {tapped} 300ms {tapped}") == [*LOST * 3, Code("1G")]
+    assert reads(f"{words} enter {tapped} 300ms 1 g enter") == [*LOST * 2, Code("1g")]
+    assert reads("a lost b enter 1 g enter") == [*LOST, Code("1g")]
+
+
 def test_a_lock_that_is_held_at_the_silence_after_a_loss_is_not_pressed_once_more() -> None:
     with keyboard() as translator:
         keys = Keys(Framing(), translator)

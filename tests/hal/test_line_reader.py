@@ -193,6 +193,21 @@ def test_closing_wakes_who_waits_for_a_line(pipe: tuple[BinaryIO, BinaryIO], lis
     assert asking.next_read() is None
 
 
+def test_a_pipe_that_nobody_writes_to_yet_holds_nobody_up_and_is_read_once_somebody_does(
+    tmp_path: Path, listener: Listener
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with LineReader.opened(str(path)) as reader:
+        reader.start(listener.deliver, listener.state)
+        assert listener.told() is None
+        with path.open("wb", buffering=0) as typing:
+            typing.write(b"A\n")
+            assert listener.read() == Code("A")
+            assert not reader.ended.is_set()
+        assert reader.ended.wait(PATIENCE_S)
+
+
 def test_a_file_opened_by_its_path_is_closed_with_the_reader(tmp_path: Path) -> None:
     path = tmp_path / "codes"
     path.write_bytes(b"A\nB\n")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,22 @@ def test_a_loss_ends_with_the_silence_that_no_pause_within_a_code_is_as_long_as(
         scanner.send(b"HE#D")
         assert listener.read() == Unreadable("lost_keys")
         assert monotonic_ms() - sent_ms >= framing.idle_ms
+
+
+def test_a_break_on_the_line_discards_nothing_whoever_used_the_line_before(
+    scanner: Scanner, listener: Listener
+) -> None:
+    """With BRKINT, as a login leaves it, the kernel throws away what came before the break."""
+    scanner.plug()
+    before = termios.tcgetattr(scanner.ends[1])
+    before[0] |= termios.BRKINT
+    termios.tcsetattr(scanner.ends[1], termios.TCSANOW, before)
+    with reader_of(scanner) as reader:
+        reader.start(listener.deliver, listener.state)
+        listener.working()
+        assert not termios.tcgetattr(scanner.ends[1])[0] & (termios.BRKINT | termios.IGNBRK)
+        scanner.send(b"WHOLE\r")
+        assert listener.read() == Code("WHOLE")
 
 
 def test_a_line_without_counters_has_no_errors(tmp_path: Path) -> None:
