@@ -77,14 +77,24 @@ def named(scan: Scanned) -> tuple[str, str]:
     return event, session
 
 
+def elsewhere(scan: Scanned) -> bool:
+    """Whether a ticket wants in for an event that this gate does not let in, which lets in several others.
+
+    A vendor is asked about what the gate lets in. Here there is no one event to name in the place of the
+    ticket's own, about which it would say yes.
+    """
+    own = scan.ticket is not None and scan.ticket.event
+    return bool(own) and scan.direction is Direction.IN and not (scan.policy.served or scan.policy.event)
+
+
 class Answered(NamedTuple):
     """The vendor's word on an ask. `opened` says whether that scan opened the lane meanwhile.
 
     `subject` and `direction` are the ask's own, gathered again so that an answer after a restart, to a
     lane that has forgotten the ask, can still be dealt with; `history` is the present one. The verdict
     `NO_ANSWER` says that there will be none, and with `doubt` that the vendor may have spent the ticket all
-    the same; so does a refusal with `doubt`, which may be about an ask of our own. `asked_utc_ms` is the time
-    of the scan.
+    the same; so does a refusal with `doubt`, which may be about an ask of our own. With `unreached` there is
+    none because the vendor could not be reached. `asked_utc_ms` is the time of the scan.
     """
 
     moment: Moment
@@ -98,6 +108,7 @@ class Answered(NamedTuple):
     history: History
     doubt: bool = False
     asked_utc_ms: int = 0
+    unreached: bool = False
 
 
 class Recorded(NamedTuple):

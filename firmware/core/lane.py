@@ -13,7 +13,7 @@ arrives later brings it back.
 from collections.abc import Callable
 from typing import Any
 
-from firmware.core.credit import DOUBT_MS, by_credit, has_just_entered, is_unsure
+from firmware.core.credit import DOUBT_MS, by_credit, has_just_walked, is_unsure
 from firmware.core.effects import Ask, Effect, Kind, Lock, Record, Signal, Tell, Unlock
 from firmware.core.events import (
     Alarm,
@@ -27,9 +27,10 @@ from firmware.core.events import (
     RecordFailed,
     Scanned,
     TimeUp,
+    elsewhere,
 )
 from firmware.core.movements import Act, Movement, entered_utc_ms, unseen
-from firmware.core.rules import LAPSES_MAX, judge, may_enter, may_leave
+from firmware.core.rules import LAPSES_MAX, judge, may_enter, may_leave, not_withdrawn
 from firmware.core.states import (
     Asking,
     Free,
@@ -100,7 +101,7 @@ def permanent(lane: Lane) -> Signal:
 def decide(lane: Lane, scan: Scanned) -> Step:
     """A code at a lane that is ready."""
     asks = scan.route.authority is Authority.VENDOR
-    if _shows(lane, scan) and not (asks and by_credit(lane.setup, scan)):
+    if _shows(lane, scan) and not (asks and by_credit(lane.setup, scan) is Verdict.ADMITTED_CREDIT):
         return _again(lane)
     if asks:
         return _decide_by_vendor(lane, scan)
@@ -118,11 +119,13 @@ def _decide_by_vendor(lane: Lane, scan: Scanned) -> Step:
         verdict = judge(lane.setup, scan)
         if not verdict.admits:
             return _answer(lane, scan, verdict, Kind.SCAN, scan.row)
+    if elsewhere(scan):
+        return _answer(lane, scan, Verdict.WRONG_EVENT, Kind.SCAN, scan.row)
     if credit:
         return _answer(lane, scan, credit, Kind.SCAN, scan.row)
     if not route.reachable:
         return _answer(lane, scan, _without_answer(lane.setup, scan), Kind.SCAN, scan.row)
-    if has_just_entered(lane.setup, scan):
+    if has_just_walked(lane.setup, scan):
         return _answer(lane, scan, Verdict.TOO_SOON, Kind.SCAN, scan.row)
     if scan.direction is Direction.IN and scan.history.lapses >= LAPSES_MAX:  # whatever the vendor would say
         return _answer(lane, scan, Verdict.CALL_STAFF, Kind.SCAN, scan.row)
@@ -226,7 +229,11 @@ def answered(lane: Lane, event: Answered) -> Step:
     verdict, text = event.verdict, event.text
     scan = state.scan._replace(moment=event.moment, history=event.history)
     if verdict is Verdict.NO_ANSWER:
-        return _unanswered(lane, scan, event.row, text, event.doubt)
+        return _unanswered(lane, scan, event.row, text, event.doubt, event.unreached)
+    if event.moment.monotonic_ms >= state.until_ms:  # whoever stands there is not made to wait any longer
+        silent, effects = no_answer(lane, TimeUp(event.moment, event.row, event.history))
+        after, rows = late(silent, event)
+        return after, effects + rows
     if verdict.admits:
         return _answer(lane, scan, verdict, Kind.ANSWER, event.row, text, granted=True)
     if credit := by_credit(lane.setup, scan):
@@ -254,8 +261,8 @@ def late(lane: Lane, event: Answered) -> Step:
     entered_ms = entered_utc_ms(event.history, lane.setup.perimeter)
     entered_since = event.direction is Direction.IN and 0 < event.asked_utc_ms < entered_ms
     news = event.scan > event.history.settled_row and not entered_since
-    lapsed = not served and not any(each.row > event.scan for each in event.history.pending)
-    credit = event.verdict.admits and (lapsed or not event.opened) and news
+    walking = event.opened and any(each.row > event.scan for each in event.history.pending)
+    credit = event.verdict.admits and news and not (served or walking)
     movement = Movement(
         Act.CREDITED if credit else Act.SURE,
         event.subject,
@@ -268,8 +275,8 @@ def late(lane: Lane, event: Answered) -> Step:
     return lane, (Record(Kind.LATE, event.scan, event.verdict, movement, text=event.text),)
 
 
-def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
-    """What policy says where the vendor says nothing. No policy admits a ticket spent at this venue."""
+def _without_answer(setup: Setup, scan: Scanned, unreached: bool = True) -> Verdict:
+    """What policy says where a vendor is silent. No policy admits a ticket spent here, or withdrawn."""
     if credit := by_credit(setup, scan):
         return credit
     match scan.route.without_answer:
@@ -279,13 +286,16 @@ def _without_answer(setup: Setup, scan: Scanned) -> Verdict:
             return judge(setup, scan._replace(route=scan.route._replace(authority=Authority.GATE)))
         case _:
             assert scan.route.without_answer is WithoutAnswer.OPEN_AND_UPLOAD
-            rule = may_enter if scan.direction is Direction.IN else may_leave
-            return rule(setup, scan) or Verdict.ADMITTED_OFFLINE
+            if scan.route.unreached_only and not unreached:
+                return Verdict.NO_ANSWER
+            if scan.direction is Direction.OUT:
+                return may_leave(setup, scan) or Verdict.ADMITTED_OFFLINE
+            return not_withdrawn(setup, scan) or may_enter(setup, scan) or Verdict.ADMITTED_OFFLINE
 
 
-def _unanswered(lane: Lane, scan: Scanned, row: int, text: str, doubt: bool) -> Step:
+def _unanswered(lane: Lane, scan: Scanned, row: int, text: str, doubt: bool, unreached: bool = False) -> Step:
     """The vendor says nothing: policy decides, and an order that came meanwhile takes effect."""
-    verdict = _without_answer(lane.setup, scan)
+    verdict = _without_answer(lane.setup, scan, unreached)
     return _at_rest(_answer(lane, scan, verdict, Kind.ANSWER, row, text, doubt))
 
 

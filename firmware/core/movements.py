@@ -100,7 +100,8 @@ def joined(history: History, before: History) -> History:
 def _track(track: Track, before: Track) -> Track:
     last = before.last if track.last is None else track.last
     entered_utc_ms = max(track.entered_utc_ms, before.entered_utc_ms)
-    return Track(track.entries + before.entries, last, entered_utc_ms)
+    left_utc_ms = max(track.left_utc_ms, before.left_utc_ms)
+    return Track(track.entries + before.entries, last, entered_utc_ms, left_utc_ms)
 
 
 def settle_at_start(subject: str, pending: Pending) -> Movement:
@@ -139,9 +140,15 @@ def entries(history: History, perimeter: Perimeter) -> int:
 
 def entered_utc_ms(history: History, perimeter: Perimeter) -> int:
     """When the ticket last entered, unsettled entries included; 0 for never."""
+    return walked_utc_ms(history, perimeter, Direction.IN)
+
+
+def walked_utc_ms(history: History, perimeter: Perimeter, direction: Direction) -> int:
+    """When the ticket last went this way, unsettled admissions included; 0 for never."""
     track = history.inner if perimeter is Perimeter.INNER else history.outer
-    times = [p.utc_ms for p in history.pending if p.direction is Direction.IN and perimeter in p.perimeters]
-    return max(times, default=track.entered_utc_ms)
+    settled = track.entered_utc_ms if direction is Direction.IN else track.left_utc_ms
+    times = [p.utc_ms for p in history.pending if p.direction is direction and perimeter in p.perimeters]
+    return max((settled, *times))
 
 
 def _pends(pending: Iterable[Pending], perimeter: Perimeter) -> bool:
@@ -204,7 +211,8 @@ def _moved(
 def _walked(track: Track, direction: Direction, utc_ms: int, own: bool) -> Track:
     """Own movements come in their order, whatever the clocks of others say; those of others may be late."""
     if direction is Direction.IN:
-        return Track(track.entries + 1, direction, utc_ms if own else max(utc_ms, track.entered_utc_ms))
+        entered_utc_ms = utc_ms if own else max(utc_ms, track.entered_utc_ms)
+        return Track(track.entries + 1, direction, entered_utc_ms, track.left_utc_ms)
     if not own and utc_ms < track.entered_utc_ms:
         return track
-    return track._replace(last=direction)
+    return track._replace(last=direction, left_utc_ms=utc_ms if own else max(utc_ms, track.left_utc_ms))

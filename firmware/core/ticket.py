@@ -196,7 +196,9 @@ class Route(NamedTuple):
     """Who is responsible for a code, and how to reach them at this moment.
 
     `configured` and `reachable` describe the vendor's link when the code was read, and `trouble` says what is
-    wrong with it. With `check_first` the gate's own rules may refuse before the vendor is asked.
+    wrong with it. With `check_first` the gate's own rules may refuse before the vendor is asked. With
+    `unreached_only` nobody is let in unchecked because the vendor failed or was silent when asked: only where
+    it could not be reached.
     """
 
     vendor: str = ""
@@ -208,6 +210,7 @@ class Route(NamedTuple):
     configured: bool = True
     reachable: bool = True
     trouble: str = ""
+    unreached_only: bool = False
 
 
 class Track(NamedTuple):
@@ -216,6 +219,7 @@ class Track(NamedTuple):
     entries: int = 0
     last: Direction | None = None
     entered_utc_ms: int = 0
+    left_utc_ms: int = 0
 
 
 class Pending(NamedTuple):

@@ -15,6 +15,7 @@ from firmware.core.movements import (
     fold,
     inside,
     settle_at_start,
+    walked_utc_ms,
 )
 from firmware.core.ticket import (
     NO_HISTORY,
@@ -46,6 +47,15 @@ def test_an_admission_is_pending_and_counts_as_an_entry_and_as_inside() -> None:
     assert (entered_utc_ms(history, OUTER), entered_utc_ms(history, INNER)) == (1000, 0)
 
 
+def test_an_admission_that_waits_since_long_at_another_gate_hides_no_later_entry() -> None:
+    elsewhere = OPENED._replace(row=-3)
+    later = OPENED._replace(utc_ms=90_000)
+    history = history_of(elsewhere, later, later._replace(act=Act.PASSED))
+    assert len(history.pending) == 1
+    assert entered_utc_ms(history, OUTER) == 90_000
+    assert entered_utc_ms(fold(history, OPENED._replace(row=8, utc_ms=95_000)), OUTER) == 95_000
+
+
 @pytest.mark.parametrize("act", [Act.PASSED, Act.SETTLED])
 def test_a_settled_entry_counts_from_the_moment_of_the_admission(act: Act) -> None:
     history = history_of(OPENED, OPENED._replace(act=act, utc_ms=3000))
@@ -60,7 +70,9 @@ def test_a_settled_exit_counts_as_outside_and_keeps_the_entries() -> None:
     pending = fold(before, way_out)
     assert (entries(pending, OUTER), inside(pending, OUTER)) == (1, True)
     history = fold(pending, way_out._replace(act=Act.PASSED))
-    assert history == History(Track(1, OUT, 1000), settled_row=8)
+    assert history == History(Track(1, OUT, 1000, 1000), settled_row=8)
+    assert walked_utc_ms(history, OUTER, OUT) == walked_utc_ms(pending, OUTER, OUT) == 1000
+    assert walked_utc_ms(before, OUTER, OUT) == 0
     assert (entries(history, OUTER), inside(history, OUTER)) == (1, False)
 
 
@@ -108,7 +120,9 @@ def test_an_inner_entry_may_count_at_both_perimeters() -> None:
 
 def test_a_movement_elsewhere_counts_and_leaves_what_is_pending_here() -> None:
     noted = Movement(Act.NOTED, "t1", 0, OUT, (OUTER,), 2000)
-    assert history_of(OPENED, noted) == History(Track(0, OUT), pending=(PENDING,))
+    assert history_of(OPENED, noted) == History(Track(0, OUT, 0, 2000), pending=(PENDING,))
+    earlier = history_of(noted, noted._replace(utc_ms=1500))
+    assert earlier.outer.left_utc_ms == 2000, "what others tell may come late"
     assert fold(NO_HISTORY, noted._replace(direction=IN)) == History(Track(1, IN, 2000))
 
 

@@ -3,8 +3,9 @@
 from firmware.core.effects import Kind, Record, Signal, Tell
 from firmware.core.events import Cause, Order, Ordered, Passed, Recorded, TimeUp
 from firmware.core.lane import wake_at
+from firmware.core.rules import LAPSES_MAX
 from firmware.core.states import Open, Recording
-from firmware.core.ticket import History, Status, Track, Verdict
+from firmware.core.ticket import Credit, History, Status, Track, Verdict
 from tests.core.samples import (
     ASKED_SCAN,
     IN,
@@ -102,6 +103,14 @@ def test_codes_at_a_free_and_at_a_shut_lane_are_repeated_without_a_row() -> None
     for lane, verdict in ((free(), Verdict.FREE), (shut(), Verdict.SHUT)):
         shown = run(lane, SCAN)
         check(shown, SCAN._replace(moment=at(100), row=2), Tell(verdict))
+
+
+def test_a_code_whose_credit_lapsed_too_often_is_repeated_without_a_row() -> None:
+    """A good credit is another answer than the refusal before it; one that calls staff is the same again."""
+    worn = History(credit=Credit(IN, NOON_MS + 600_000), lapses=LAPSES_MAX)
+    held = ASKED_SCAN._replace(history=worn)
+    lane = check(ready(), held, Record(Kind.SCAN, held.row, Verdict.CALL_STAFF), Tell(Verdict.CALL_STAFF))
+    check(lane, held._replace(moment=at(200), row=9), Tell(Verdict.CALL_STAFF))
 
 
 def test_busy_fades_to_what_the_lane_is_doing() -> None:

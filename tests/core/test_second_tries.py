@@ -6,17 +6,18 @@ import pytest
 
 from firmware.core.credit import DOUBT_MS, is_unsure
 from firmware.core.effects import Kind, Record, Signal, Tell
-from firmware.core.events import Event, Passed, Recorded, Scanned, TimeUp, named
+from firmware.core.events import Event, Passed, Recorded, Scanned, TimeUp, elsewhere, named
 from firmware.core.lane import GRACE_MS, step
 from firmware.core.movements import Act, Movement, fold, joined
 from firmware.core.rules import LAPSES_MAX
-from firmware.core.states import Lane
+from firmware.core.states import Lane, Ready
 from firmware.core.ticket import (
     NO_HISTORY,
     Credit,
     Direction,
     History,
     Policy,
+    Route,
     Spend,
     Ticket,
     Track,
@@ -145,7 +146,7 @@ def test_who_left_after_it_was_listed_is_outside() -> None:
     before = reduce(fold, (moved(Act.OPENED, 3, 5), moved(Act.PASSED, 3, 9)), NO_HISTORY)
     left = reduce(fold, (moved(Act.OPENED, 8, 50, OUT), moved(Act.PASSED, 8, 60, OUT)), NO_HISTORY)
     found = joined(left, before)
-    assert (found.outer, found.settled_row) == (Track(1, OUT, NOON_MS + 5), 8)
+    assert (found.outer, found.settled_row) == (Track(1, OUT, NOON_MS + 5, NOON_MS + 50), 8)
 
 
 def test_a_credit_of_before_is_good_once() -> None:
@@ -186,6 +187,25 @@ def test_on_the_way_out_a_vendor_is_asked_about_the_tickets_own_session() -> Non
     scan = ASKED_SCAN._replace(ticket=ticket, policy=Policy("a", served=False, sessions=("1",)))
     assert named(scan._replace(direction=OUT)) == ("b", "3")
     assert named(scan._replace(direction=OUT, ticket=None)) == ("a", "1")
+
+
+@pytest.mark.parametrize("route", [VENDOR, VENDOR._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)])
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_gate_of_several_events_asks_nobody_about_a_ticket_of_another(
+    route: Route, reachable: bool
+) -> None:
+    several, route = Policy(served=False), route._replace(reachable=reachable)
+    scan = ASKED_SCAN._replace(ticket=Ticket("t", event="b"), policy=several, route=route)
+    credited = History(credit=Credit(IN, NOON_MS + 60_000))  # given elsewhere: here nobody was asked
+    for history in (NO_HISTORY, credited):
+        lane, effects = step(ready(), scan._replace(history=history))
+        assert (lane.state, effects[-1]) == (Ready(), Tell(Verdict.WRONG_EVENT))
+    asked = [
+        scan._replace(direction=OUT),
+        scan._replace(ticket=None),
+        scan._replace(policy=Policy("a", False)),
+    ]
+    assert not any(elsewhere(each) for each in asked)
 
 
 def test_the_event_of_the_route_stands_for_codes_of_no_list() -> None:

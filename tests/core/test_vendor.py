@@ -182,9 +182,9 @@ def test_a_copy_of_a_ticket_that_is_being_let_in_is_used_and_nothing_else() -> N
     check(second_ask(), refused_later(history), row, Tell(Verdict.USED, NO.text))
 
 
-def late(verdict: Verdict, act: Act, text: str) -> Record:
-    until_utc_ms = NOON_MS + 500 + SETUP.credit_ms if act is Act.CREDITED else 0
-    movement = Movement(act, "t1", 1, IN, (OUTER,), NOON_MS + 500, until_utc_ms=until_utc_ms)
+def late(verdict: Verdict, act: Act, text: str, ms: int = 500) -> Record:
+    until_utc_ms = NOON_MS + ms + SETUP.credit_ms if act is Act.CREDITED else 0
+    movement = Movement(act, "t1", 1, IN, (OUTER,), NOON_MS + ms, until_utc_ms=until_utc_ms)
     return Record(Kind.LATE, 1, verdict, movement, text=text)
 
 
@@ -245,7 +245,7 @@ def test_the_own_rules_refuse_before_the_vendor_is_asked_only_where_the_route_sa
     check(ready(), routed()._replace(ticket=cancelled), *asks)
 
 
-def test_what_was_let_in_a_moment_ago_is_not_asked_again_so_that_no_duplicate_comes() -> None:
+def test_what_was_let_in_or_out_a_moment_ago_is_not_asked_again_so_that_no_duplicate_comes() -> None:
     entered = History(Track(1, IN, NOON_MS))
     asks = (Record(Kind.ASK, 1, wanted=True), Tell(Signal.CHECKING))
     for history in (entered, History(pending=(Pending(9, IN, (OUTER,), NOON_MS, Spend.OPENING),))):
@@ -253,6 +253,12 @@ def test_what_was_let_in_a_moment_ago_is_not_asked_again_so_that_no_duplicate_co
         check(ready(), scan, *scan_row(Verdict.TOO_SOON))
         check(ready(), scan._replace(moment=at(DUPLICATE_MS)), *asks)
         check(ready(), scan._replace(direction=OUT), *asks)
+    left = History(Track(1, OUT, NOON_MS - 60_000, NOON_MS))
+    for history in (left, History(pending=(Pending(9, OUT, (OUTER,), NOON_MS, Spend.OPENING),))):
+        scan = routed()._replace(history=history, moment=at(DUPLICATE_MS - 1), direction=OUT)
+        check(ready(), scan, *scan_row(Verdict.TOO_SOON))
+        check(ready(), scan._replace(moment=at(DUPLICATE_MS)), *asks)
+        check(ready(), scan._replace(direction=IN), *asks)
     ahead = History(Track(1, IN, NOON_MS + 30_000))
     check(ready(), routed()._replace(history=ahead), *asks)
 
@@ -268,6 +274,7 @@ def test_an_admission_that_waits_for_its_walk_is_not_cancelled_by_a_duplicate_th
 # --- without an answer -----------------------------------------------------------------------------
 
 SPENT = History(Track(1, IN, NOON_MS))
+WITHDRAWN = TICKET._replace(status=Status.CANCELLED)
 POLICIES = [
     (WithoutAnswer.CLOSED, IN, NO_HISTORY, TICKET, Verdict.NO_ANSWER),
     (WithoutAnswer.CLOSED, OUT, SPENT, TICKET, Verdict.NO_ANSWER),
@@ -279,6 +286,9 @@ POLICIES = [
     (WithoutAnswer.OPEN_AND_UPLOAD, IN, SPENT, None, Verdict.USED),
     (WithoutAnswer.OPEN_AND_UPLOAD, OUT, SPENT, None, Verdict.ADMITTED_OFFLINE),
     (WithoutAnswer.OPEN_AND_UPLOAD, OUT, NO_HISTORY, None, Verdict.NOT_INSIDE),
+    (WithoutAnswer.OPEN_AND_UPLOAD, IN, NO_HISTORY, TICKET, Verdict.ADMITTED_OFFLINE),
+    (WithoutAnswer.OPEN_AND_UPLOAD, IN, NO_HISTORY, WITHDRAWN, Verdict.CANCELLED),
+    (WithoutAnswer.OPEN_AND_UPLOAD, OUT, SPENT, WITHDRAWN, Verdict.ADMITTED_OFFLINE),
 ]
 
 
@@ -345,6 +355,39 @@ def test_the_word_that_there_is_no_answer_ends_the_wait_and_the_policy_decides(d
     check(open_and_upload, none, row)
 
 
+OUT_OF_REACH = NO._replace(verdict=Verdict.NO_ANSWER, text="connection refused", unreached=True)
+FAILS = NO._replace(verdict=Verdict.NO_ANSWER, text="answered 503")
+STRICT = routed(without_answer=WithoutAnswer.OPEN_AND_UPLOAD, unreached_only=True)
+
+
+def test_where_only_a_vendor_out_of_reach_may_be_passed_over_its_failure_and_silence_open_nothing() -> None:
+    unsure = asked_admission(1, 500)._replace(act=Act.UNSURE)
+    for failure, doubt in ((FAILS, None), (FAILS._replace(doubt=True), unsure)):
+        row = Record(Kind.ANSWER, 1, Verdict.NO_ANSWER, doubt, text="answered 503")
+        check(asking(STRICT), failure, row, Tell(Verdict.NO_ANSWER, "answered 503"))
+    silent = asked_admission(1, 3000)._replace(act=Act.UNSURE)
+    row = Record(Kind.ANSWER, 1, Verdict.NO_ANSWER, silent)
+    check(asking(STRICT), TimeUp(at(3000), 5), row, Tell(Verdict.NO_ANSWER))
+    opening = Record(
+        Kind.ANSWER,
+        1,
+        Verdict.ADMITTED_OFFLINE,
+        asked_admission(4, 500),
+        wanted=True,
+        text="connection refused",
+    )
+    check(asking(STRICT), OUT_OF_REACH, opening)
+    offline = STRICT._replace(route=STRICT.route._replace(reachable=False))
+    check(ready(), offline, Record(Kind.SCAN, 1, Verdict.ADMITTED_OFFLINE, admission(), wanted=True))
+
+
+def test_a_list_or_a_closed_lane_has_the_same_word_whether_a_vendor_fails_or_is_out_of_reach() -> None:
+    for policy, admits in ((WithoutAnswer.LIST, True), (WithoutAnswer.CLOSED, False)):
+        for none in (FAILS, OUT_OF_REACH):
+            lane = run(asking(routed(without_answer=policy, unreached_only=True)), none)
+            assert isinstance(lane.state, Recording) is admits
+
+
 def test_the_word_that_there_is_no_answer_says_nothing_of_a_scan_that_is_over() -> None:
     none = NO._replace(verdict=Verdict.NO_ANSWER, text="the vendor is down", doubt=True)
     check(ready(), none, Record(Kind.LATE, 1, Verdict.NO_ANSWER, text="the vendor is down"))
@@ -401,6 +444,60 @@ def test_a_yes_is_a_yes_whatever_stands_beside_it() -> None:
     lane, effects = step(asking(), YES._replace(doubt=True))
     assert (lane, effects) == step(asking(), YES)
     check(ready(), YES._replace(doubt=True), late(Verdict.ADMITTED, Act.CREDITED, "welcome"))
+
+
+def after_the_silence(lane: Lane, answer: Answered) -> tuple[Lane, list[str]]:
+    """The lane and all effects, where the time was up first."""
+    silent, first = step(lane, TimeUp(answer.moment, answer.row, answer.history))
+    after, then = step(silent, answer)
+    return after, list(map(repr, first + then))
+
+
+@pytest.mark.parametrize("without_answer", WithoutAnswer)
+@pytest.mark.parametrize("verdict", [Verdict.ADMITTED, Verdict.USED])
+def test_an_answer_that_is_handed_over_when_the_time_is_up_came_too_late(
+    without_answer: WithoutAnswer, verdict: Verdict
+) -> None:
+    lane = asking(routed(without_answer=without_answer))
+    for order in ((), (Ordered(at(20), 3, Order.SHUT, Cause.OPERATOR, IN),)):
+        asked = run(lane, *order)
+        for moment in (at(3000), at(9000)):
+            answer = YES._replace(moment=moment, verdict=verdict, asked_utc_ms=NOON_MS)
+            after, effects = step(asked, answer)
+            expected, rows = after_the_silence(asked, answer)
+            assert same(after, expected)
+            assert list(map(repr, effects)) == rows
+            assert any(isinstance(each, Record) and each.kind is Kind.LATE for each in effects)
+        in_time, effects = step(asked, YES._replace(moment=at(2999), verdict=verdict))
+        assert not any(isinstance(each, Record) and each.kind is Kind.LATE for each in effects)
+        assert isinstance(in_time.state, Recording) is verdict.admits
+
+
+def test_the_word_that_there_is_no_answer_is_never_late_and_says_whether_there_is_a_doubt() -> None:
+    for moment in (at(2999), at(3000)):
+        none = NO._replace(verdict=Verdict.NO_ANSWER, moment=moment)
+        check(asking(), none, Record(Kind.ANSWER, 1, none.verdict, text=NO.text), Tell(none.verdict, NO.text))
+
+
+def test_a_yes_that_comes_when_the_time_is_up_is_good_at_the_next_try() -> None:
+    lane, history = live(asking(), NO_HISTORY, YES._replace(moment=at(3000)))
+    assert lane.shown is not None
+    assert lane.shown.verdict is Verdict.NO_ANSWER
+    assert history == History(credit=Credit(IN, NOON_MS + 3000 + SETUP.credit_ms))
+    lane, history = live(asking(), NO_HISTORY, NO._replace(moment=at(3000)))
+    assert history == NO_HISTORY, "the vendor said no to that very ask, so it spent nothing"
+
+
+def test_a_yes_that_comes_twice_opens_once_and_is_no_credit() -> None:
+    waiting, history = live(asking(), NO_HISTORY, YES)
+    again = YES._replace(moment=at(505), row=5, history=history)
+    after = check(waiting, again, late(Verdict.ADMITTED, Act.SURE, "welcome", 505))
+    assert same(after, waiting)
+    lane, history = live(after, history, again, Recorded(at(510), YES.row))
+    assert history.credit is None
+    check(lane, Recorded(at(511), YES.row))
+    void = (*voided_at(900), Tell(Signal.OUT_OF_ORDER))
+    check(after, RecordFailed(at(900), 0), *void)
 
 
 def test_an_answer_to_another_scan_does_not_decide_this_one() -> None:
