@@ -22,8 +22,13 @@ from firmware.wire_table import page
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "wire"
-# Of releases whose births said nothing of the device, and whose vendors had no keys.
-SHORTER = {"presence-birth", "presence-will", "vendors"}
+# Of releases whose births said nothing of the device, whose vendors had no keys, whose asks named one event,
+# or did not say that their time is not trusted, where a vendor out of reach was not told from one that
+# fails, and bridges were not told from each other.
+SHORTER = {
+    "presence-birth", "presence-will", "vendors", "vendors-keys", "vendors-unreached", "answer",
+    "answer-none", "answer-unreached", "ask", "ask-events",
+}  # fmt: skip
 UTC_MS = 1_790_000_000_000
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 ROW = (7 << 32) + 42
@@ -94,11 +99,51 @@ EXAMPLES: dict[str, wire.Message] = {
         left_ms=2950,
         again=True,
     ),
+    "ask-events": wire.Ask(
+        scan=ROW,
+        digest=b"\x09" * 16,
+        account="main",
+        code="CODE-1 入",
+        ticket_id="",
+        event="",
+        session="",
+        direction=Direction.IN,
+        perimeter=Perimeter.OUTER,
+        at_utc_ms=UTC_MS,
+        left_ms=2950,
+        events=("gala", "ball"),
+    ),
+    "ask-untrusted": wire.Ask(
+        scan=ROW,
+        digest=b"\x09" * 16,
+        account="main",
+        code="CODE-1 入",
+        ticket_id="main:77",
+        event="gala",
+        session="night",
+        direction=Direction.IN,
+        perimeter=Perimeter.OUTER,
+        at_utc_ms=UTC_MS,
+        left_ms=2950,
+        trusted=False,
+    ),
     "answer": wire.Answer(
         scan=ROW, digest=b"\x09" * 16, word=wire.Word.REFUSED, verdict=Verdict.USED, text="ALREADY_ENTERED"
     ),
     "answer-none": wire.Answer(
         scan=ROW, digest=b"", word=wire.Word.UNANSWERED, text="no reply within 2.9 s", doubt=True
+    ),
+    "answer-unreached": wire.Answer(
+        scan=ROW, digest=b"\x09" * 16, word=wire.Word.UNANSWERED, text="connection refused", unreached=True
+    ),
+    "answer-untried": wire.Answer(
+        scan=ROW,
+        digest=b"\x09" * 16,
+        word=wire.Word.UNANSWERED,
+        text="connection refused",
+        unreached=True,
+        bridge="0a1b2c3d4e5f",
+        untried=True,
     ),
     "vendors": wire.Vendors(
         accounts=(
@@ -111,6 +156,25 @@ EXAMPLES: dict[str, wire.Message] = {
             wire.Account("main", False, True, (Perimeter.OUTER,), 0, keys=(wire.EventKey("3334", PEM),)),
             wire.Account("other", False, False, (), 0),
         )
+    ),
+    "vendors-unreached": wire.Vendors(
+        accounts=(
+            wire.Account(
+                "hall",
+                True,
+                False,
+                (Perimeter.OUTER,),
+                3000,
+                "connection refused",
+                True,
+                True,
+                unreached_only=True,
+                unreached=True,
+            ),
+        )
+    ),
+    "vendors-bridge": wire.Vendors(
+        accounts=(wire.Account("main", True, True, (Perimeter.OUTER,), 3000),), bridge="0a1b2c3d4e5f"
     ),
     "catalogue-request": wire.CatalogueRequest(feed="f1", cursor=1200, pages=32),
     "catalogue-page": wire.CataloguePage(

@@ -50,6 +50,7 @@ from firmware.wire.shapes import (
     ChainDigest,
     CodeDigest,
     CodeText,
+    Events,
     Item,
     Message,
     Name,
@@ -158,9 +159,11 @@ class Ask(Message, frozen=True):
 
     `scan` is the row of the ask, which is on the gate's disk by now, and `digest` its chain digest.
     `ticket_id` is as in the catalogue, and empty for a code that is not in it; `event` and `session` are the
-    ticket's, or the route's. The gate waits `left_ms` from the moment of sending, and the receiver counts
-    from arrival. `again` says that an earlier ask about this code had no answer: the vendor may have spent
-    the ticket.
+    ticket's, or the route's. Where an entry is asked about without an event, `events` are all that this gate
+    lets in, none for any: a ticket of another one is refused. The gate waits `left_ms` from the moment of
+    sending, and the receiver counts from arrival. `again` says that an earlier ask about this code had no
+    answer: the vendor may have spent the ticket. `at_utc_ms` is wrong perhaps where the gate's clock is not
+    `trusted`.
     """
 
     scan: RowId
@@ -175,6 +178,8 @@ class Ask(Message, frozen=True):
     at_utc_ms: UtcMs
     left_ms: Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
     again: bool = False
+    events: Events = ()
+    trusted: bool = True
 
 
 class Word(StrEnum):
@@ -190,7 +195,9 @@ class Answer(Message, frozen=True):
 
     `verdict` is that of a refusal, `text` the vendor's own word, or why there is none. An unanswered ask with
     `doubt` may have been carried out by the vendor all the same, and its answer may still come. A refusal
-    with `doubt` may be about an ask of our own whose reply was lost.
+    with `doubt` may be about an ask of our own whose reply was lost. With `unreached`
+    there is none because the vendor could not be reached, not because it failed or was silent. `bridge` is
+    who answers, and with `untried` it has not even tried: another bridge may.
     """
 
     scan: RowId
@@ -199,6 +206,9 @@ class Answer(Message, frozen=True):
     verdict: Verdict | None = None
     text: Text = ""
     doubt: bool = False
+    unreached: bool = False
+    bridge: Text = ""
+    untried: bool = False
 
 
 class EventKey(Item, frozen=True):
@@ -216,6 +226,8 @@ class Account(Item, frozen=True):
     it may take by its own rules, for routes that name no other. `text` says what is wrong. `uploads`: it
     takes scans that were let in without it; `clock`: it takes none of a gate whose clock is not trusted.
     `keys` prove its signed codes; none while the bridge has not got them: a gate goes on with those it has.
+    `unreached_only`: nobody may be let in unchecked because it fails or is silent, only while it cannot be
+    reached, and `unreached` says whether that is so at present.
     """
 
     account: Name
@@ -227,12 +239,18 @@ class Account(Item, frozen=True):
     uploads: bool = True
     clock: bool = False
     keys: Annotated[tuple[EventKey, ...], Meta(max_length=EVENT_KEYS_MAX)] = ()
+    unreached_only: bool = False
+    unreached: bool = False
 
 
 class Vendors(Message, frozen=True):
-    """How the bridge's vendors are, for one gate: after its birth, at each change, and every 20 s."""
+    """How the bridge's vendors are, for one gate: after its birth, at each change, and every 20 s.
+
+    Each of several bridges tells of its own way to the vendors; `bridge` is which, the same at each start.
+    """
 
     accounts: Annotated[tuple[Account, ...], Meta(max_length=ACCOUNTS_MAX)]
+    bridge: Text = ""
 
 
 # --- the catalogue and movements down --------------------------------------------------------------------

@@ -15,6 +15,7 @@ ROW_BYTES_MAX = (
     49_152  # of one body; the longest that a gate writes has 64 events and a code of 7,089 characters
 )
 ACCOUNTS_MAX = 64  # vendors of one bridge; an entry has at most 320 bytes of text, and its keys
+EVENTS_MAX = 256  # that a gate lets in, as many as its settings may name
 EVENT_KEYS_MAX = 2  # of one vendor: an account serves one event, and a new key comes beside the old one
 EVENT_ID_MAX = 64  # characters of an event in a key; the longest of the vendors' have 36
 KEY_CHARACTERS_MAX = 256  # of a public key as PEM; one of P-256 has 178. All keys fill no whole payload
@@ -31,6 +32,7 @@ CodeDigest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
 NameOrNone = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,32}\Z")]
 Text = Annotated[str, Meta(max_length=256)]
+Events = Annotated[tuple[Text, ...], Meta(max_length=EVENTS_MAX)]
 Perimeters = Annotated[tuple[Perimeter, ...], Meta(max_length=2)]
 CodeText = Annotated[str, Meta(max_length=40_000)]  # of 7,089 characters, most of them perhaps escaped
 
