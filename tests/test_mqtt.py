@@ -84,11 +84,11 @@ class Kept(Ear):
         assert self.let_go.wait(LIMIT_S)
 
 
-def test_a_message_of_another_thread_does_not_wait_for_the_connections_own(broker: RunningBroker) -> None:
+def test_a_message_of_another_thread_does_not_wait_for_the_connections_own(venue: RunningBroker) -> None:
     gate, bridge = Kept(), Ear()
     with (
-        line_to(broker, "gate", gate, ALL_STATUS) as line,
-        line_to(broker, "bridge", bridge, ALL_JOURNAL),
+        line_to(venue, "gate", gate, ALL_STATUS) as line,
+        line_to(venue, "bridge", bridge, ALL_JOURNAL),
     ):
         bridge.session()
         gate.session()

@@ -13,7 +13,7 @@ import pytest
 
 from firmware import wire
 from firmware.demo.network import free_port
-from firmware.mqtt import Arrived, Broker, Line, Pace, Publication, Session, Tls
+from firmware.mqtt import LEFT_BEHIND_S, Arrived, Broker, Line, Pace, Publication, Session, Tls
 from tests.brokers import ANYBODY, LIMIT_S, QUICK, Ear, RunningBroker, mosquitto_broker, until
 from tests.certificates import Certificate, authority, certificate
 
@@ -289,7 +289,7 @@ def test_an_attempt_that_hangs_in_tls_is_left_behind_and_sends_nothing(
     ear = Ear()
     with server(dawdle) as broker:
         tls = broker._replace(tls=Tls(str(ours.cert_file)))
-        line = Line([tls], "gate", (), ear, pace=Pace(connect_s=LIMIT_S, close_s=0.1))
+        line = Line([tls], "gate", (), ear, pace=Pace(connect_s=LIMIT_S, close_s=2 * LIMIT_S))
         line.start()
         assert came.wait(LIMIT_S)
         line.close()
@@ -299,6 +299,30 @@ def test_an_attempt_that_hangs_in_tls_is_left_behind_and_sends_nothing(
         until(lambda: sent)
     assert sent == [b""], "not even CONNECT"
     assert (ear.sessions, ear.ended) == ([], [])
+
+
+def test_closing_waits_for_who_still_makes_the_will(tmp_path: Path) -> None:
+    asked, go_on, made = threading.Event(), threading.Event(), []
+
+    def will(number: int) -> Publication:
+        asked.set()
+        assert go_on.wait(LIMIT_S)
+        made.append(number)
+        return Publication(JOURNAL, b"gone")
+
+    ear = Ear()
+    with mosquitto_broker(tmp_path) as broker:
+        line = Line([broker.address], "gate", (), ear, will, pace=QUICK._replace(close_s=LIMIT_S))
+        line.start()
+        assert asked.wait(LIMIT_S)
+        closing = threading.Thread(target=line.close)
+        closing.start()
+        closing.join(2 * LEFT_BEHIND_S)
+        assert closing.is_alive()
+        go_on.set()
+        closing.join(LIMIT_S)
+        assert not line._thread.is_alive()
+    assert (made, ear.sessions) == ([1], [])
 
 
 def test_a_look_that_hangs_does_not_cost_the_farewell(tmp_path: Path, ours: Certificate) -> None:
@@ -325,6 +349,8 @@ def test_a_look_that_hangs_does_not_cost_the_farewell(tmp_path: Path, ours: Cert
         closing.start()
         try:
             watch.wait(lambda: watch.payloads == [b"bye"])
+            closing.join(LIMIT_S)
+            assert not closing.is_alive(), "nobody waits for the look either"
         finally:
             go_on.set()
             closing.join()

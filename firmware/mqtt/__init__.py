@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 LEAVE_S = 2.0  # for the last acknowledgements and the farewell; whoever closes waits for it
+LEFT_BEHIND_S = 0.2  # for an attempt to connect to break off; one that hangs in TCP or TLS cannot
 CLOCK = "clock before TLS"  # how a fault of our own clock begins
 HEAD_BYTES = 16  # of a packet: its type, lengths and id
 STEPS_MAX = 16  # doublings of a wait; more would overflow, and the longest wait is reached long before
@@ -215,6 +216,8 @@ class Line:
         self._will, self._farewell, self._pace, self._window = will, farewell, pace, window
         self._trusted = trusted
         self._closing = threading.Event()
+        self._attempting = False  # then, once it is closing, nobody of ours is called any more
+        self._lock = threading.Lock()  # around both
         self._hurry = threading.Event()  # ends the wait for the next attempt
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -233,16 +236,18 @@ class Line:
     def close(self) -> None:
         """Say farewell and disconnect; the listener hears `disconnected` before. Twice is fine.
 
-        An attempt to connect that cannot be broken off in time is left behind: it sends nothing any more, and
-        the listener hears nothing of it.
+        Nobody waits for an attempt to connect that hangs: it is left behind, sends nothing any more, and the
+        listener hears nothing of it.
         """
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
+            most_s = LEFT_BEHIND_S if self._attempting else self._pace.close_s
         self._hurry.set()
         self._wake()
         if self._thread.ident is None:
             self._wake.close()
         elif self._thread is not threading.current_thread():
-            self._thread.join(self._pace.close_s)
+            self._thread.join(most_s)
 
     def hurry(self) -> None:
         """Do not wait for the next attempt: what kept us from connecting is over. From any thread."""
@@ -296,11 +301,17 @@ class Line:
         self._attempts += 1
         number = self._attempts
         link = Link(broker, self._client_id, self._pace, self._wake, self._closing, self._trusted)
+        will = self._will(number) if self._will else None
+        if not self._attempt(True):
+            return _End.NEVER
         try:
-            limits = link.connect(self._will(number) if self._will else None)
+            limits = link.connect(will)
             early = link.subscribe(self._subscriptions)
+            if not self._attempt(False):
+                raise link.broken_off()
         except Fault as fault:
             link.abandon()
+            self._attempt(False)
             self._note(broker, str(fault), isinstance(fault, ClockBeforeTls))
             return _End.NEVER
         session = self._session = Session(number, link, limits, self._window)
@@ -334,6 +345,14 @@ class Line:
         if left:
             return _End.LEFT
         return _End.LONG if steady else _End.SHORT
+
+    def _attempt(self, begins: bool) -> bool:
+        """An attempt begins or is over; False where we are closing, and nobody may be called any more."""
+        with self._lock:
+            if self._closing.is_set():
+                return False
+            self._attempting = begins
+            return True
 
     def _attend(self, link: Link, session: Session, place: int) -> tuple[str, bool]:
         """Until the connection ends: why, and whether it is we who leave."""
@@ -430,10 +449,10 @@ class _Look:
         self._thread.start()
 
     def close(self) -> None:
-        """Break it off, or wait for its end."""
+        """Break it off. One that hangs in TCP or TLS is left behind, and sends nothing any more."""
         self._closing.set()
         self._wake()
-        self._thread.join(self._pace.close_s)
+        self._thread.join(LEFT_BEHIND_S)
 
     def _run(self) -> None:
         for broker in self._brokers:

@@ -50,8 +50,8 @@ class Pace(NamedTuple):
     keepalive_s: int = 20  # a dead link is noticed within 40 s; a ping each 20 s costs 10 kB an hour
     look_s: float = 60.0  # between looks at the brokers before the present one
     steady_s: float = 10.0  # a connection that lasted longer starts the waits anew
-    # To close: the farewell takes 2 s, and an attempt that hangs in TCP or TLS 5 s for each address of the
-    # broker, or as long as a name server hangs. What takes longer is left behind: systemd waits 20 s for all.
+    # To close: the farewell takes 2 s, and whoever listens writes to the disk. What takes longer is left
+    # behind: systemd waits 20 s for all.
     close_s: float = 8.0
 
 

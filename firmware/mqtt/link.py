@@ -245,7 +245,7 @@ class Link:
                 raise clock_before_tls(self.broker, error) from None
             raise Fault(unreachable(self.broker, error, self._pace)) from None
         if self._closing.is_set():  # perhaps long ago, and nobody waits for us any more
-            raise self._broken_off()
+            raise self.broken_off()
         sock: Any = self._client.socket()
         with suppress(OSError):  # a PUBACK before a question would hold it back for 40 ms
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -281,11 +281,12 @@ class Link:
         while (left_s := deadline_s - time.monotonic()) > 0:
             yield from self.turn(min(TURN_S, left_s))
             if self._closing.is_set():
-                raise self._broken_off()
+                raise self.broken_off()
         mend = "is it a broker, and is it overloaded?"
         raise Fault(f"broker {self.broker.name} did not send {what} within {limit_s:g} s: {mend}")
 
-    def _broken_off(self) -> Fault:
+    def broken_off(self) -> Fault:
+        """What an attempt ends with when we are closing."""
         return Fault(f"broker {self.broker.name}: broken off, because we are closing")
 
     def turn(self, timeout_s: float) -> Iterator[Event]:
