@@ -58,7 +58,9 @@ CATALOGUE_DAMAGED = FaultCode(
     "catalogue_damaged", "The catalogue, or a new one, cannot be read.", "Refresh it, or import it.", BOTH
 )
 CATALOGUE_STALE = FaultCode(
-    "catalogue_stale", "The catalogue is older than `stale_min` allows.", "See the bridge and its vendors."
+    "catalogue_stale",
+    "The catalogue is older than `catalogue_stale_h` allows.",
+    "See the bridge and its vendors.",
 )
 CATALOGUE_FEED = FaultCode(
     "catalogue_feed", "What the bridge sends of the catalogue cannot be used.", "See the text.", START
@@ -67,7 +69,16 @@ KEYS_MISSING = FaultCode(
     "keys_missing", "Signed codes cannot be checked.", "See the bridge: keys come from there.", BOTH
 )
 CLOCK_UNTRUSTED = FaultCode(
-    "clock_untrusted", "The clock is not synchronised.", "Let the gate reach a time server.", BOTH
+    "clock_untrusted",
+    "The time is not known: no time server since the reboot, or none for a week.",
+    "Let the gate reach a time server.",
+    BOTH,
+)
+TIME_SERVER_LOST = FaultCode(
+    "time_server_lost",
+    "No time server keeps the clock right any more, or it was set by hand. The gate counts on from the time "
+    "that it knew, for a week.",
+    "Let the gate reach a time server (NTP, UDP port 123).",
 )
 CLOCK_BEFORE_TLS = FaultCode(
     "clock_before_tls",
@@ -119,6 +130,7 @@ CODES = (
     CATALOGUE_FEED,
     KEYS_MISSING,
     CLOCK_UNTRUSTED,
+    TIME_SERVER_LOST,
     CLOCK_BEFORE_TLS,
     DISK_FULL,
     DISK_HANGS,

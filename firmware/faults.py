@@ -103,8 +103,11 @@ def found_in(unit: Watched) -> Iterator[Fault]:
         text = f"the journal takes no rows: {fault}"
         yield Fault(fault_codes.JOURNAL_UNWRITABLE, "the journal", text)
     if not gate.clock.trusted:
-        text = "the clock is not trusted yet: see clock_untrusted for what becomes of dates"
+        text = "the clock is not trusted: see clock_untrusted for what becomes of dates"
         yield Fault(fault_codes.CLOCK_UNTRUSTED, "the clock", text)
+    if gate.clock.alone:
+        text = "no time server keeps the clock right: it goes on by itself, for a week at most"
+        yield Fault(fault_codes.TIME_SERVER_LOST, "the time server", text)
     yield from _of_catalogue(unit)
     if unit.proofs is not None and (fault := unit.proofs.fault()):
         yield Fault(fault_codes.KEYS_MISSING, "signatures", f"signatures: {fault}")

@@ -276,6 +276,21 @@ def test_a_gate_names_what_is_wrong_with_it_by_code() -> None:
         assert codes["alarm"] == f"lane {name} is free: alarm"
 
 
+def test_a_clock_that_no_time_server_keeps_right_any_more_is_named_and_stays_trusted() -> None:
+    server = [True]
+    settings = parse("", "gate.toml")
+    with data_directory() as data, open_unit(settings, data, trusted=lambda: bool(server)) as unit:
+        assert faults_of(unit) == {}
+        server.clear()
+        unit.gate.clock.look()
+        (lost,) = found_in(unit)
+        assert (lost.code.code, lost.code.noted) == ("time_server_lost", (False, False))
+        assert unit.gate.clock.trusted
+        server.append(True)
+        unit.gate.clock.look()
+        assert faults_of(unit) == {}
+
+
 SIGNED = """\
 [[route]]
 starts = "MPF"
