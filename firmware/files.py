@@ -1,10 +1,19 @@
 """What it takes for a file to be there after a power cut, and for a hung disk not to stop the loop."""
 
+import errno
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, mode 0700 (see shm_overview(7))
+
+
+# SQLite maps the index of its log, 32 KiB at first (sqlite.org, walformat, section 2.1). The rest is for the
+# tables and the log of a new database, and for the index of one that was set aside and is read beside it.
+INDEX_BYTES = 32 << 10
+ROOM_BYTES = 256 << 10
+BLOCK_BYTES = 512  # what `st_blocks` counts in (stat(2))
 
 
 def sync_folder(folder: Path) -> None:
@@ -28,6 +37,24 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(handle)
     unfinished.replace(path)
     sync_folder(path.parent)
+
+
+def prove_room(database: Path) -> None:
+    """Raise `OSError` where the disk lacks the room in which SQLite can open this database.
+
+    A mapped page that finds no block on the disk is no error to SQLite: the kernel ends the process (SIGBUS).
+    An index that a former process left has its blocks, so that a gate starts on a disk without one free byte.
+    """
+    with suppress(FileNotFoundError):
+        index = database.with_name(f"{database.name}-shm").stat()
+        if index.st_blocks * BLOCK_BYTES >= INDEX_BYTES:
+            return
+    with tempfile.TemporaryFile(dir=database.parent) as file:  # without a name: a crash leaves nothing
+        try:
+            os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:  # of a C library that does not write zeros instead
+                raise
 
 
 def keep_lock_in_memory(folder: Path, memory: Path = SHARED_MEMORY) -> None:

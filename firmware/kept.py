@@ -99,8 +99,8 @@ class KeptSensor(PassageSensor):
         """Report to this gate from now on."""
         self._listeners = passed, state
         if not self._started:
-            self._started = True
             self._sensor.start(self._passed, self._tell)
+            self._started = True  # only now: one that did not start is no sensor for the next gate either
         elif self._said is not None:
             state(self._said)
 
@@ -132,8 +132,8 @@ class KeptContact(Contact):
         if self._started:
             changed(self._active)
         else:
-            self._started = True
             self._contact.start(self._tell)
+            self._started = True
 
     def close(self) -> None:
         """Part from the gate."""
@@ -251,6 +251,11 @@ class Kept:
         return self._readers[key]
 
     @property
+    def listens(self) -> bool:
+        """Whether a board is open, whose alarm is heard without a gate."""
+        return self._place is not None
+
+    @property
     def alarmed(self) -> bool:
         """Whether the alarm is active."""
         return self._place is not None and self._place.standby.alarmed
@@ -264,6 +269,11 @@ class Kept:
         """Hand it to the gate."""
         for reader in self._all_readers():
             reader.go_on()
+
+    def heard(self) -> None:
+        """The loop has come to an alarm."""
+        if self._place is not None:
+            self._place.standby.heard()
 
     def between(self) -> None:
         """A gate has ended its loop: from here on the alarm frees the lanes by itself, until the next one."""

@@ -25,6 +25,7 @@ import msgspec
 
 from firmware import wire
 from firmware.catalogue import Catalogue, CatalogueError, Removal, Upsert
+from firmware.files import sync_folder
 from firmware.spool import STATUS_DAMAGED, STATUS_LATER, Spool, source_of, ticket_of
 from firmware.venue_key import NEXT
 
@@ -41,6 +42,8 @@ FOLLOW_S = 30.0  # for the gate's thread to notice a new list; it looks once a s
 BUILD_S_MAX = 900.0  # 5 million tickets take 30 s on a laptop; beyond this the card hangs
 WHOLE_AGAIN_S = 3600.0  # between whole lists fetched because of a wrong count: 60 MB each, perhaps by radio
 STAMP_MS = 60_000  # a stamp that is newer by less is not worth a flush when nothing else has changed
+FROM_THE_START = "from the start"  # what a list says of its source where no mark of a feed holds any more
+SPOOL = "spool"  # in the gate's data
 
 
 class Taken(NamedTuple):
@@ -69,15 +72,19 @@ class Sync:
         catalogue: Catalogue,
         note: Callable[[Sequence[wire.Moved]], bool],
         now_s: Callable[[], float] = time.monotonic,
+        believed: Callable[[int], int] = lambda utc_ms: utc_ms,
     ) -> None:
-        """Go on where the catalogue stands, and the spool in `folder`, the data of the gate."""
-        self._path = folder / "spool"
+        """Go on where the catalogue stands, and the spool in `folder`, the data of the gate.
+
+        `believed` makes the present of a time that is ahead of a clock which can be trusted.
+        """
+        self._path = folder / SPOOL
         self._catalogue = catalogue
         self._note = note
-        self._now_s = now_s
+        self._now_s, self._believed = now_s, believed
         self._opened: Spool | None = None
         self._fault = ""
-        self._count_fault = ""
+        self._count_fault = self._stamp_fault = ""
         self._behind = True
         self._live = ("", 0), 0  # a mark, and the number up to which tickets are known there by live changes
         self._heard = 0  # the newest number that live changes told of
@@ -92,7 +99,7 @@ class Sync:
     @property
     def fault(self) -> str:
         """What keeps the catalogue from the present, with the mend, or nothing."""
-        return self._fault or self._count_fault
+        return self._fault or self._count_fault or self._stamp_fault
 
     @property
     def feed(self) -> str:
@@ -227,7 +234,7 @@ class Sync:
             text = "the bridge has no whole list of a vendor yet: the list in use stays until it has"
             return self._later(RETRY_S, text)
         tickets = tuple(item for item in page.items if not isinstance(item, wire.Moved))
-        self._spool.append(msgspec.structs.replace(page, items=tickets))
+        self._spool.append(msgspec.structs.replace(page, items=tickets, stamp_utc_ms=self._stamp(page)))
         self._fault = ""
         self._building()
         return self._taken()
@@ -259,18 +266,36 @@ class Sync:
         """Change the tickets in these items; the mark is `brought` then."""
         known = max(self.cursor, page.upto)
         about = self._catalogue.about()
-        stamp_utc_ms = max(page.stamp_utc_ms, 0 if about is None else about.stamp_utc_ms)
+        older_utc_ms = 0 if about is None else about.stamp_utc_ms
+        stamp_utc_ms = self._stamp(page)
+        if self._believed(older_utc_ms) == older_utc_ms:  # else it came before the clock was trusted
+            stamp_utc_ms = max(stamp_utc_ms, older_utc_ms)
         changes = [
             Removal(item.ticket_id) if isinstance(item, wire.Gone) else Upsert(item.digest, ticket_of(item))
             for item in items
             if not isinstance(item, wire.Moved)
         ]
         nothing = brought == self._place()[1] and not changes
-        fresh = about is not None and stamp_utc_ms - about.stamp_utc_ms < STAMP_MS
+        fresh = about is not None and 0 <= stamp_utc_ms - older_utc_ms < STAMP_MS
         if not nothing or not fresh:
             source, mark = source_of(page.feed, brought), page.key_mark
             self._catalogue.apply_changes(changes, stamp_utc_ms=stamp_utc_ms, source=source, mark=mark)
         self._live = self._place(), known
+
+    def _stamp(self, page: wire.CataloguePage | wire.Changes) -> int:
+        """When the vendors' lists were complete; where that is still to come, now.
+
+        It is the bridge's clock that was ahead then, and this gate's UTC and the age of its list go by it.
+        """
+        stamp_utc_ms = self._believed(page.stamp_utc_ms)
+        ahead_min = (page.stamp_utc_ms - stamp_utc_ms) // 60_000
+        self._stamp_fault = ""
+        if ahead_min:
+            self._stamp_fault = (
+                f"the bridge's list is dated {ahead_min:,} minutes ahead of this gate's trusted clock, "
+                "and counts as of now: is the clock of the bridge synchronised?"
+            )
+        return stamp_utc_ms
 
     def _arrive(self, page: wire.CataloguePage, known: int) -> Taken:
         """The feed's present is reached, unless live changes told of more. Compare the number of tickets.
@@ -324,10 +349,7 @@ class Sync:
         return self._opened
 
     def _place(self) -> tuple[str, int]:
-        about = self._catalogue.about()
-        word, _, place = ("" if about is None else about.source).partition(" ")
-        feed, _, cursor = place.rpartition(" ")
-        return (feed, int(cursor)) if word == "bridge" and cursor.isdecimal() else ("", 0)
+        return place_of(self._catalogue)
 
     def _next_place(self) -> tuple[str, int]:
         """The feed, and the number after which to go on."""
@@ -413,3 +435,24 @@ class Sync:
         if child is not None:
             child.kill()
             child.communicate()
+
+
+def place_of(catalogue: Catalogue) -> tuple[str, int]:
+    """The feed that a catalogue comes from, and the number of its last change here; no name where of none."""
+    about = catalogue.about()
+    word, _, place = ("" if about is None else about.source).partition(" ")
+    feed, _, cursor = place.rpartition(" ")
+    return (feed, int(cursor)) if word == "bridge" and cursor.isdecimal() else ("", 0)
+
+
+def begin_anew(folder: Path, catalogue: Catalogue) -> None:
+    """Have the whole list come, and with it every movement of the venue: those that were heard are forgotten.
+
+    The list in use stays until then. No sync may be at work in `folder`. Twice is fine. Raises
+    `CatalogueError`, `OSError`; then the next sync goes on where the last one stood.
+    """
+    (folder / SPOOL).unlink(missing_ok=True)  # its pages brought their movements to the journal that is gone
+    sync_folder(folder)
+    about = catalogue.about()
+    if about is not None and place_of(catalogue)[0]:
+        catalogue.apply_changes((), stamp_utc_ms=about.stamp_utc_ms, source=FROM_THE_START)

@@ -133,7 +133,7 @@ class Gate:
         return found and about is not None and about.tickets == len(live)
 
 
-def opened(data: Path) -> Iterator[Gate]:
+def opened(data: Path, believed: Callable[[int], int] = lambda utc_ms: utc_ms) -> Iterator[Gate]:
     folder = data / "catalogue"
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True)
@@ -149,7 +149,7 @@ def opened(data: Path) -> Iterator[Gate]:
 
     with (
         Catalogue(folder, now_utc_ms=NOW_MS) as catalogue,
-        Sync(data, catalogue, note, lambda: now_s[0]) as one,
+        Sync(data, catalogue, note, lambda: now_s[0], believed) as one,
     ):
         yield Gate(data, catalogue, one, noted, now_s, takes_notes)
 

@@ -390,3 +390,14 @@ def test_other_failures_of_a_disk_are_not_called_full(folder: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(CatalogueFull), disk_takes(folder, 0):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+def test_a_folder_that_cannot_be_looked_at_leaves_the_list_as_it_is(folder: Path) -> None:
+    with Catalogue(folder, now_utc_ms=NOW_MS) as catalogue:
+        away = folder.rename(folder.with_name("away"))
+        folder.write_text("in its place")
+        assert not catalogue.reload()
+        assert catalogue.get(catalogue.digest("CODE-1")) is not None
+        folder.unlink()
+        away.rename(folder)
+        assert not catalogue.reload(), "still the same"

@@ -1,20 +1,21 @@
 """The board between two gates: an alarm frees its lanes at once, whether another board is to come or not."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from gpiozero.pins.mock import MockFactory, MockPin
 
-from firmware.kept import Kept
+from firmware.kept import Kept, KeptSensor
 from firmware.watchdog import Watchdog
 from hal import board as boards
 from hal import wiring
 from hal.board import built_lanes
 from hal.fake import FakeBoard, FakeLaneSettings
+from hal.fake_parts import FakePassageSensor
 from hal.gpio import GpioBoard
-from hal.ports import Board
+from hal.ports import Board, TellState, Way
 from hal.schedule import VirtualTime
 from hal.setting_error import SettingError
 from hal.wired_lanes import GpioLaneSettings
@@ -155,3 +156,25 @@ def test_promise_4_the_former_board_comes_back_when_its_file_is_gone(
     kept.board_for("gpio", settings, ())[1].await_end()
     assert not pins.pin(LANE_PIN).state
     assert len(makers.pins) == 2
+
+
+class StubbornSensor(FakePassageSensor):
+    """Starts at the second try."""
+
+    tries = 0
+
+    def start(self, passed: Callable[[Way | None], None], state: TellState) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise OSError("no edges can be watched")
+        super().start(passed, state)
+
+
+def test_a_sensor_that_did_not_start_for_one_gate_is_started_for_the_next() -> None:
+    inner, seen = StubbornSensor(), list[Way | None]()
+    sensor = KeptSensor(inner)
+    with pytest.raises(OSError, match="no edges"):
+        sensor.start(seen.append, lambda _: None)
+    sensor.start(seen.append, lambda _: None)
+    inner.see("in")
+    assert seen == ["in"]

@@ -142,7 +142,10 @@ class Catalogue:
 
     def reload(self) -> bool:
         """Look whether another list is in use: a few microseconds if none is. True when this one is now."""
-        mark = mark_of_current(self.folder)
+        try:
+            mark = mark_of_current(self.folder)
+        except OSError:
+            mark = self._mark  # of a card that fails the journal tells; the list in memory goes on
         if mark == self._mark or mark is None or not self._using.acquire(blocking=False):
             self._tell()
             return False

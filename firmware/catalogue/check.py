@@ -28,9 +28,9 @@ from firmware.catalogue.store import ABOUT, FORMAT, About, Store, content_of_all
 from firmware.files import sync_folder
 from firmware.venue_key import DIGEST_BYTES, key_with
 
-CHECK_S_MAX = (
-    120  # 5 million tickets take 4 s on a laptop and perhaps 20 s on a Pi; beyond this the card hangs
-)
+# 5 million tickets take 4 s on a laptop and perhaps 20 s on a Pi; beyond this the card hangs. Half of
+# `watchdog.OPENING_S` at most, or the whole gate would be ended before it can work without its list.
+CHECK_S_MAX = 45
 LOOKS_MAX = 3  # at a meta page that a writer may be replacing at this very moment
 LOOK_RECORDS = 1000  # in memory at once: 200 kB
 STATUS_DAMAGED = 3  # of the child; Python itself ends with 1 and 2
