@@ -17,14 +17,16 @@ from firmware.config import Settings, SettingsError, load, parse, read_text
 from firmware.config.sparse import plain_text
 from firmware.files import write_whole
 from firmware.hold import Held
-from firmware.stored_settings import Stored, Version
+from firmware.stored_settings import ENROLMENT, FOLDER, Stored, Version
 from firmware.unit import OPERATORS, Unit
 
-FOLDER = "settings"  # in the gate's data
 BOARD = "board.toml"
 READ_S = 2.0  # for a small file; a disk that takes longer hangs, and must not keep the alarm waiting
 SETTLE_S = 5.0  # a scanner that is not there, and a broker that refuses, have said so by then
 HEALTH_S = 120.0  # for a broker to be connected again, where the network is slow to come
+# Between two times in which another gate is asked for that brings in what is wanted: twice as long each time,
+# because each of them closes the lanes for a moment, and what keeps the settings out may last for days.
+AGAIN_S, AGAIN_S_MAX = 1.0, 600.0
 
 Complain = Callable[[str], None]
 
@@ -65,6 +67,8 @@ class InForce:
         self._unread = ""
         self._passed: Version | None = None
         self._since_s = 0.0
+        self._ask_at_s, self._ask_again_s = float("-inf"), AGAIN_S
+        self._own: Settings | None = None
         self._unproved = False
         self._obeyed = ""
         self.passed_over = ""
@@ -78,7 +82,7 @@ class InForce:
     def _read(self) -> None:
         """On a thread of its own, because a disk may hang; then the gate begins with its file."""
         try:
-            enrolment, floor = _enrolment((self._data / OPERATORS).with_name("enrol.toml"))
+            enrolment, floor = _enrolment(self._data / ENROLMENT)
             stored = Stored(self._folder, enrolment, floor)
             stored.begin()
         except NotADirectoryError:  # the data is no folder: the gate says so where it opens it
@@ -93,7 +97,10 @@ class InForce:
     # --- between two gates ----------------------------------------------------------------------------
 
     def wanted(self) -> Opening:
-        """What the next gate is to be opened with. Raises `SettingsError` where its file is wrong."""
+        """What the next gate is to be opened with.
+
+        Raises `SettingsError` where its file is wrong, and was never right in this process.
+        """
         stored, before = self._stored, self._passed
         self._passed, self.passed_over = None, ""
         while stored is not None and (used := stored.state.in_use) is not None:
@@ -106,10 +113,21 @@ class InForce:
                     if used != before:
                         self._complain(self.passed_over)
                     break
-        return self._opening(load(self.config), None)
+        return self._opening(self._of_file(), None)
 
     def _named(self, used: Version) -> Settings:
-        return parse(used.settings, f"settings {used.version}") if used.settings else load(self.config)
+        return parse(used.settings, f"settings {used.version}") if used.settings else self._of_file()
+
+    def _of_file(self) -> Settings:
+        """What the gate's own file says; while somebody edits it, what it said before."""
+        try:
+            self._own = load(self.config)
+        except SettingsError as error:
+            if self._own is None:
+                raise
+            for problem in error.problems:
+                self._complain(f"the settings stay as they were: {problem}")
+        return self._own
 
     def _opening(self, named: Settings, used: Version | None) -> Opening:
         if used is None or not used.board or not named.board_file:
@@ -122,7 +140,7 @@ class InForce:
         return self._place / f"board-{mark}.toml"
 
     def lay_out(self, opening: Opening) -> None:
-        """Put the files there that the gate reads, and take those away that it does not. Raises OSError."""
+        """Put the board file there that the gate reads, and take away what it does not. Raises OSError."""
         used, self.opening = opening.used, opening
         board = self._board(used) if used is not None and used.board and opening.named.board_file else None
         for old in self._place.glob("board*.toml"):
@@ -134,12 +152,8 @@ class InForce:
         operators, stored = self._folder / OPERATORS.name, self._stored
         if stored is None:  # whoever was obeyed is: the bundle's list may be an older one
             self._obeyed = operators.read_text("utf-8") if operators.is_file() else ""
-            return
-        self._obeyed = stored.state.obeyed  # also where its settings are not in use
-        if self._obeyed:
-            _put(operators, self._obeyed)
         else:
-            operators.unlink(missing_ok=True)
+            self._obeyed = stored.state.obeyed  # also where its settings are not in use
 
     def not_opened(self, error: Exception) -> bool:
         """The gate did not open; whether others are tried instead."""
@@ -173,15 +187,25 @@ class InForce:
         if opening.used != state.in_use or self._obeyed != state.obeyed:
             same = self._obeyed == state.obeyed
             passed = opening.used is None and state.in_use == self._passed and same  # it was asked for once
-            if (trial is None or opening.used is None) and not passed:
-                self.reopen(f"settings {state.desired}")  # read late, or a return that was put off
-        elif trial is not None:
+            if not passed:  # read late, a return that was put off, or new ones while this gate was opened
+                self._ask(f"settings {state.desired}")
+            return
+        self._ask_at_s, self._ask_again_s = float("-inf"), AGAIN_S
+        if trial is not None:
             lacking = next(_lacking(unit, stored.state.well, connected=stored.state.connected), "")
             if lacking and lasted_s >= self._health_s:
                 self._gives_up(trial, lacking)
                 self.reopen(f"settings {trial.version} failed")
             elif not lacking and lasted_s >= self._settle_s:
                 self._prove(stored, trial)
+
+    def _ask(self, why: str) -> None:
+        """Ask for another gate, less and less often where that does not bring it about."""
+        now_s = self._now_s()
+        if now_s >= self._ask_at_s:
+            self._ask_at_s = now_s + self._ask_again_s
+            self._ask_again_s = min(2 * self._ask_again_s, AGAIN_S_MAX)
+            self.reopen(why)
 
     def _prove(self, stored: Stored, trial: Version) -> None:
         """Where the disk does not take it now, it may in a second."""
@@ -214,10 +238,16 @@ class InForce:
         """Of the settings in use; 0 for those of the gate's file."""
         return self.opening.used.version if self.opening and self.opening.used else 0
 
-    @property
-    def operators(self) -> Path:
-        """The list of those whose signatures count."""
+    def lay_out_operators(self) -> Path:
+        """Put the list of those whose signatures count in its place, and say where. Raises OSError.
+
+        Once the board is open: a disk that does not take it must not keep the alarm waiting.
+        """
         came = self._folder / OPERATORS.name
+        if self._stored is not None and self._obeyed:
+            _put(came, self._obeyed)
+        elif self._stored is not None and came.is_file():  # a read-only disk refuses even what is not there
+            came.unlink()
         return came if came.is_file() else self._data / OPERATORS
 
     def problems(self, settings: str, board: str, operators: str) -> list[str]:

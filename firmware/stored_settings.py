@@ -20,6 +20,8 @@ import msgspec
 
 from firmware.files import sync_folder, write_whole
 
+FOLDER = "settings"  # in the gate's data
+ENROLMENT = Path("identity", "enrol.toml")  # likewise; what belongs to another one counts no more
 FILE = "state"
 KEPT = "kept"
 FILE_BYTES_MAX = 1 << 20  # two versions of 60,000 bytes, escaped
@@ -89,6 +91,21 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.trial or self.good
 
 
+def found_in(data: Path) -> list[Version]:
+    """What a gate of this data is opened with, the first that it can use; after them comes its own file.
+
+    For those who look from beside: nothing is changed. Raises OSError.
+    """
+    try:
+        state = msgspec.json.decode((data / FOLDER / FILE).read_bytes(), type=State)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: the gate sets it aside
+        return []
+    enrolment = data / ENROLMENT
+    if state.enrolment != _mark(enrolment.read_bytes() if enrolment.exists() else b""):
+        return []
+    return [version for version in (state.trial, state.good) if version is not None]
+
+
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may not be undone, as `State` has it."""
 
@@ -109,9 +126,11 @@ class Stored:
         self._folder = folder
         self.floor = floor
         self._lock = threading.Lock()
-        self._mark = hashlib.blake2b(enrolment, digest_size=8).hexdigest()
+        self._mark = _mark(enrolment)
         self._written: Kept | None = None
-        self.fault = ""
+        self._unreadable_why = self._unwritable_why = ""
+        self.unwritten = False
+        """The disk did not take all of `state`: that settings failed, that it was told, or whom to obey."""
         self.state = self._read()
 
     def _read(self) -> State:
@@ -136,14 +155,14 @@ class Stored:
         text = "are those of the installation; operators are as before: send the settings once more"
         if kept is None:
             text = "and operators are those of the installation, perhaps older ones: send both once more"
-        self.fault = f"{self._folder / FILE}: cannot be read ({error}): settings {text}"
+        self._unreadable_why = f"{self._folder / FILE}: cannot be read ({error}): settings {text}"
         write_whole(self._folder / f"{FILE}.unreadable", data)
         state = State(
             enrolment=self._mark,
             newest=max(self.floor, kept.newest if kept else 0),
             operators=kept.operators if kept else "",
-            text=self.fault[:TEXT_MAX],
-            untold=(self.fault[:ROW_TEXT_MAX],),
+            text=self._unreadable_why[:TEXT_MAX],
+            untold=(self._unreadable_why[:ROW_TEXT_MAX],),
         )
         self._write(state)  # the next start finds whom to obey, too
         return state
@@ -156,6 +175,11 @@ class Stored:
         except (FileNotFoundError, ValueError):
             return None
         return found if found.enrolment == self._mark else None
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the files, until others are sent, or the disk takes what it did not; or ""."""
+        return self._unwritable_why or self._unreadable_why
 
     def begin(self) -> None:
         """A process begins. The settings on trial are given up where two have died with them."""
@@ -190,6 +214,7 @@ class Stored:
                     operators=version.operators or self.state.obeyed,
                 )
             )
+            self._unreadable_why = ""
 
     def refuse(self, version: int, mark: str, by: str, why: str) -> None:
         """A version that was signed as it has to be, and cannot be used. It is not looked at again."""
@@ -249,13 +274,22 @@ class Stored:
         try:
             self._write(state)
         except OSError as error:
-            self.state = state  # in this process they are not used again
-            self.fault = f"{self._folder}: that settings failed could not be written: {error.strerror}"
+            self.state, self.unwritten = state, True  # in this process they are not used again
+            self._unwritable_why = (
+                f"{self._folder}: that settings failed could not be written: {error.strerror}"
+            )
 
     def told(self, count: int) -> None:
-        """So many of `untold` are rows by now."""
+        """So many of `untold` are rows by now. In this process they stay so where the disk does not take it.
+
+        With 0 it writes what is `unwritten` once more.
+        """
         with self._lock:
-            self._write(msgspec.structs.replace(self.state, untold=self.state.untold[count:]))
+            self.state, self.unwritten = (
+                msgspec.structs.replace(self.state, untold=self.state.untold[count:]),
+                True,
+            )
+            self._write(self.state)
 
     def _write(self, state: State) -> None:
         if not self._folder.is_dir():
@@ -263,14 +297,19 @@ class Stored:
             with suppress(OSError):  # some file systems cannot, and keep folders all the same
                 sync_folder(self._folder.parent)
         write_whole(self._folder / FILE, msgspec.json.encode(state))
-        self.state = state
+        self.state, why = state, ""
         kept = Kept(state.enrolment, state.newest, state.obeyed)
         if kept != self._written:  # after the first file: what that one does not know may come once more
             try:
                 write_whole(self._folder / KEPT, msgspec.json.encode(kept))
                 self._written = kept
-            except OSError as error:  # the change itself is whole; once more with the next one
-                self.fault = f"{self._folder / KEPT}: could not be written: {error.strerror}: see to the disk"
+            except OSError as error:  # the change itself is whole
+                why = f"{self._folder / KEPT}: could not be written: {error.strerror}: see to the disk"
+        self._unwritable_why, self.unwritten = why, bool(why)
+
+
+def _mark(enrolment: bytes) -> str:
+    return hashlib.blake2b(enrolment, digest_size=8).hexdigest()
 
 
 def _with(failed: tuple[int, ...], version: int) -> tuple[int, ...]:

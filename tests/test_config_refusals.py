@@ -249,6 +249,37 @@ product = "2206"
 name = "1"
 [[lane.reader]]
 kind = "evdev"
+vendor = "05f9"
+product = "2206"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+serial = "A1"
+! 9: lane[1].reader[2].vendor: this scanner is that of lane[1].reader[1]: write the serial of each, or device
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+serial = "A1"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+serial = "A2"
+[[lane.reader]]
+kind = "evdev"
+vendor = "05f9"
+product = "2206"
+! 15: lane[1].reader[3].vendor: this scanner is that of lane[1].reader[1]: write the serial of each, or device
+
+[[lane]]
+name = "1"
+[[lane.reader]]
+kind = "evdev"
 device = "/dev/input/by-id/usb-scanner-event-kbd"
 layout = "us,de"
 ! 6: lane[1].reader[1].layout: "us,de" is not a name of xkb: 1 to 32 of A-Z, a-z, 0-9, _ and -

@@ -362,11 +362,13 @@ def check_device(complaints: Complaints, reader: Table, seen: dict[str, str]) ->
     elif not (usb[0] and usb[1]):
         complaints.missing(f"{reader.path}.{'product' if usb[0] else 'vendor'}", "lsusb prints both, as ID")
     else:
-        name = " ".join(usb)
-        if name in seen:
-            mend = "write the serial of each, or device"
-            complaints.add(f"{reader.path}.vendor", f"this scanner is that of {seen[name]}: {mend}")
-        seen[name] = reader.path
+        model, serial = f"{usb[0]} {usb[1]} ", usb[2]
+        for name, other in seen.items():  # one without a serial is any of the model
+            if name.startswith(model) and (not serial or name in (model, model + serial)):
+                mend = "write the serial of each, or device"
+                complaints.add(f"{reader.path}.vendor", f"this scanner is that of {other}: {mend}")
+                break
+        seen[model + serial] = reader.path
 
 
 def check_reader(complaints: Complaints, reader: Table, lane_direction: str) -> None:

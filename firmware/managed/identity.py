@@ -163,7 +163,7 @@ class Identity:
         self._pace, self._ask_s, self._came = pace, ask_s, came
         self._answers: Queue[bytes | None] = Queue(ANSWERS_MAX)  # `None`: it is over
         self._over = threading.Event()
-        self._trouble = ""
+        self._trouble = self._end = ""
         self._line_faults: dict[str, str] = {}
         self._certificate = self._folder.certificate(gate)
         self._renewal: wire.IdentityRequest | None = None
@@ -196,7 +196,7 @@ class Identity:
 
     def faults(self) -> dict[str, str]:
         """What is wrong with the certificate, or with the way to get one."""
-        trouble = {THING: self._trouble} if self._trouble else {}
+        trouble = {THING: text} if (text := self._end or self._trouble) else {}
         return {**trouble, **self._line_faults}
 
     # --- its thread ---------------------------------------------------------------------------------------
@@ -256,10 +256,12 @@ class Identity:
         elif self._renewal is None:
             self._renewal = self._folder.request(self._gate)
             self._wake()
+        end = ""
         if left <= ENDS_SOON:
             ends = "has ended" if left <= 0 else "ends soon"
             mend = "run gatepost fleet serve" if left > 0 else "revoke the gate, and enrol it anew"
-            self._trouble = f"the gate's certificate {ends} ({certificate.until:%Y-%m-%d %H:%M} UTC): {mend}"
+            end = f"the gate's certificate {ends} ({certificate.until:%Y-%m-%d %H:%M} UTC): {mend}"
+        self._end = end  # also none any more, where the clock was ahead and is right now
 
     def _put(self, payload: bytes | None) -> None:
         """From any thread."""

@@ -33,9 +33,8 @@ class Changing(Protocol):
     def version(self) -> int:
         """Of the settings in use; 0 for those of the gate's file."""
 
-    @property
-    def operators(self) -> Path:
-        """The list of those whose signatures count."""
+    def lay_out_operators(self) -> Path:
+        """Put the list of those whose signatures count in its place, and say where. Raises OSError."""
 
     @property
     def reopen(self) -> Callable[[str], None]:

@@ -36,6 +36,7 @@ ORDERS = {wire.What.FREE: Order.FREE, wire.What.SHUT: Order.SHUT, wire.What.NORM
 # Below the root of the system. The unit is enabled by `deploy/install.sh`; the file is gone after a reboot.
 REBOOT_UNIT = Path("etc/systemd/system/multi-user.target.wants/gate-reboot.path")
 REBOOT_FILE = Path("run/gatepost/reboot")
+REBOOT_S = 10.0  # systemd takes the file within a second, and on a busy card within some
 
 Found = TypeVar("Found")
 
@@ -102,6 +103,7 @@ class Obeying:
         self._managed, self._gate, self._now_s = managed, managed.gate, now_s
         self._setups = {lane.setup.name: lane.setup for lane in managed.settings.lanes}
         self._drill_ends_s: float | None = None
+        self._reboot_late_s: float | None = None
         self._closing = threading.Event()
         self._doctor: threading.Thread | None = None
 
@@ -135,7 +137,10 @@ class Obeying:
             return failed(str(error))
 
     def look(self) -> None:
-        """End a drill whose time is over."""
+        """End a drill whose time is over, and the wait for a reboot that does not come."""
+        if self._reboot_late_s is not None and self._now_s() >= self._reboot_late_s:
+            self._reboot_late_s = None
+            self._withdraw_reboot()
         if self._drill_ends_s is not None and self._now_s() >= self._drill_ends_s:
             with suppress(Behind):  # then once more, a little later
                 in_loop(self._gate, partial(self._end_drill, "the alarm drill is over", list(self._setups)))
@@ -264,7 +269,19 @@ class Obeying:
             return failed(
                 "this gate may not reboot its computer: run deploy/install.sh of this release there"
             )
-        return obeyed("reboots")._replace(then=partial(self._unless_alarmed, "reboot", file.touch))
+        return obeyed("reboots")._replace(then=partial(self._unless_alarmed, "reboot", self._ask_for_reboot))
+
+    def _ask_for_reboot(self) -> None:
+        self._reboot_late_s = self._now_s() + REBOOT_S
+        (self._managed.root / REBOOT_FILE).touch()
+
+    def _withdraw_reboot(self) -> None:
+        """Whoever looks for the file later must not reboot out of nowhere."""
+        file = self._managed.root / REBOOT_FILE
+        if file.exists():
+            file.unlink(missing_ok=True)
+            mend = "see to gate-reboot.path and gate-reboot.service (systemctl status), and order it again"
+            self._managed.note("order", f"reboot: not done: nobody took it within {REBOOT_S:.0f} s: {mend}")
 
     def _unless_alarmed(self, what: str, act: Callable[[], None]) -> None:
         """Act in the loop, unless an alarm has come since it was ordered: what it freed must stay free."""
@@ -301,13 +318,17 @@ class Obeying:
     def _run_doctor(self, config: Path, later: Later) -> None:
         arguments = ("doctor", "--config", str(config), "--data", str(self._managed.data), "--json")
         source = Path(__file__).parents[2]  # the same code as this process, from wherever it was started
-        child = subprocess.Popen(  # noqa: S603  this interpreter, this package, and two paths of its own
-            [sys.executable, "-P", "-m", "firmware.cli", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(source)},
-        )
+        try:
+            child = subprocess.Popen(  # noqa: S603  this interpreter, this package, and two paths of its own
+                [sys.executable, "-P", "-m", "firmware.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(source)},
+            )
+        except OSError as error:  # no memory for another process, for instance
+            later(failed(f"the doctor could not be started: {error.strerror}"))
+            return
         ends_s = self._now_s() + DOCTOR_S
         words: tuple[bytes, bytes] | None = None
         while words is None and self._now_s() < ends_s and not self._closing.is_set():

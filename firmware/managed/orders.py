@@ -72,6 +72,7 @@ class Orders:
         self._refusals = Refusals(partial(managed.note, "order"), now_s)
         self._obeying = Obeying(managed, now_s)
         self._connection = 0
+        self._ahead_ms: int | None = None
         self._wake: Callable[[], None] = lambda: None
         self._waiting: queue.Queue[_Came | _Finished | None] = queue.Queue(WAITING_MAX)
         self._dropped = self._told_dropped = 0
@@ -85,6 +86,7 @@ class Orders:
     def connected(self, connection: int, wake: Callable[[], None]) -> None:
         """Orders for an earlier connection are stale from now on."""
         self._connection, self._wake = connection, wake
+        self._ahead_ms = self._managed.gate.clock.ahead_ms
 
     def take(self, topic: wire.Topic, payload: bytes, retained: bool) -> None:
         """Hand it over. What finds too many is dropped: its sender sees that no reply comes."""
@@ -204,7 +206,10 @@ class Orders:
             moment: Moment = in_loop(self._managed.gate, self._managed.gate.clock.now)
         except Behind as error:
             raise _Refused(wire.Done.FAILED, str(error)) from None
-        late_ms = moment.utc_ms - order.expires_utc_ms
+        now_ms = moment.utc_ms
+        if self._ahead_ms is not None:  # a clock that was set back since then brings no old order to life
+            now_ms = max(now_ms, moment.monotonic_ms + self._ahead_ms)
+        late_ms = now_ms - order.expires_utc_ms
         if moment.trusted and late_ms > 0:
             text = f"it came {late_ms / 1000:.0f} s after its end: is the clock right where it was given?"
             raise _Refused(wire.Done.EXPIRED, text)

@@ -23,6 +23,7 @@ from firmware.wire.remote import BOARD_CHARACTERS_MAX, SETTINGS_CHARACTERS_MAX
 
 WAITING_MAX = 4  # not looked at yet: the newest is retained by the broker, and comes again
 TURN_S = 0.5  # between looks at what became of a trial
+RETRY_S = 5.0  # between two tries to write down what a full disk did not take: somebody waits for it
 JOIN_S = 2.0  # a closing gate waits so long for the disk
 AHEAD_MAX = 1 << 32  # versions are seconds since 1970 and grow by one at least: in 136 years nobody is as far
 MEND = "look at the clock of the computer that signed them"
@@ -47,7 +48,12 @@ class DesiredSettings:
     ) -> None:
         self._managed, self._changing = managed, changing
         self._refusals = Refusals(partial(managed.note, "settings"), now_s, "settings")
+        self._now_s = now_s
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING_MAX)
+        self._unwritten: tuple[float, bytes] | None = None  # when it is tried again, and what
+        self._unwritten_why = ""
+        self._write_again_s = float("-inf")
+        self._failure = ""
         self._seen: dict[str, None] = {}
         self._wake: Callable[[], None] = lambda: None
         self._refused: tuple[int, str] | None = None  # since the gate was opened, and not on disk
@@ -76,8 +82,9 @@ class DesiredSettings:
             self._sent = report
 
     def faults(self) -> dict[str, str]:
-        """What is wrong with what is on disk."""
-        return {"settings": fault} if (fault := self._changing.fault) else {}
+        """What is wrong with what is on disk, or keeps new ones from it."""
+        fault = self._changing.fault or self._unwritten_why
+        return {"settings": fault} if fault else {}
 
     # --- its own thread ------------------------------------------------------------------------------------
 
@@ -85,11 +92,25 @@ class DesiredSettings:
         while not self._ending.is_set():
             try:
                 self._look()
-                with suppress(queue.Empty):
-                    if (payload := self._waiting.get(timeout=TURN_S)) is not None:
-                        self._on_desired(payload)
+                if (payload := self._next()) is not None:
+                    self._on_desired(payload)
             except Exception as error:  # a fault of ours, or of the disk: the next settings must be heard
-                self._managed.note("fault", f"new settings failed: {type(error).__name__}: {error}")
+                failure = f"new settings failed: {type(error).__name__}: {error}"
+                if failure != self._failure:
+                    self._managed.note("fault", failure)
+                self._failure = failure
+                self._ending.wait(
+                    TURN_S
+                )  # what fails each time must not fill the journal, nor take the processor
+
+    def _next(self) -> bytes | None:
+        """What came, or what is to be tried again; `None` where nothing is."""
+        with suppress(queue.Empty):
+            return self._waiting.get(timeout=TURN_S)
+        if self._unwritten is None or self._now_s() < self._unwritten[0]:
+            return None
+        (_, payload), self._unwritten = self._unwritten, None
+        return payload
 
     def _look(self) -> None:
         """What became of a trial, and what has no row yet."""
@@ -97,10 +118,13 @@ class DesiredSettings:
         stored = self._changing.stored
         if stored is None:
             return
-        if untold := stored.state.untold:
-            for text in untold:
-                self._managed.note("settings", text)
-            stored.told(len(untold))
+        untold = stored.state.untold
+        for text in untold:
+            self._managed.note("settings", text)
+        if untold or (stored.unwritten and self._now_s() >= self._write_again_s):
+            self._write_again_s = self._now_s() + RETRY_S
+            with suppress(OSError):  # they are rows all the same; the next process may tell them once more
+                stored.told(len(untold))
         if self._reported != (stored.state, self._refused):
             self._reported = stored.state, self._refused
             self._report = self._present(stored.state)
@@ -121,6 +145,7 @@ class DesiredSettings:
             operator = self._managed.operators[desired.key]
             who, most, whose = operator.name, FROM_OPERATOR, f" of {operator.name}"
             self._on_signed(desired, _mark(signed.signed), operator)
+            self._unwritten, self._unwritten_why = None, ""
             return
         except NotSigned as error:
             kind, why = str(error.done), str(error)
@@ -131,8 +156,14 @@ class DesiredSettings:
             if error.version:
                 self._refused = error.version, why[:TEXT_MAX]
         except OSError as error:
-            self._seen.clear()  # once more, with the next connection
+            del self._seen[mark]
+            self._unwritten = self._now_s() + RETRY_S, payload
             kind, why = "failed", f"they could not be written ({error.strerror}): see to the disk"
+            if self._unwritten_why:  # it is told, and each row would take room
+                return
+            self._unwritten_why = f"new settings of {who} are not taken yet: {why}"
+        if self._unwritten is None:
+            self._unwritten_why = ""
         self._refusals.refused(f"{kind}{whose}", f"{who}: new settings: refused: {why}"[:ROW_TEXT_MAX], most)
 
     def _on_signed(self, desired: wire.DesiredSettings, mark: str, operator: Operator) -> None:

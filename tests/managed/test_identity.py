@@ -170,8 +170,9 @@ def test_an_answer_that_was_lost_is_had_by_asking_again(venue: Venue, tmp_path: 
     data, notes = new_gate(venue, tmp_path / "north"), list[str]()
     folder = Folder(data / "identity")
     asked = folder.request("north")  # the gate asked, the fleet answered, and the gate lost its power
-    topic = wire.address(wire.IDENTITY_REQUEST, "arena", "north")
-    with at_work(venue.serving()):
+    topic, serving = wire.address(wire.IDENTITY_REQUEST, "arena", "north"), venue.serving()
+    with at_work(serving):
+        until(lambda: serving.line.session)  # what is sent before, nobody gets
         ear = Ear()
         with venue.place.new_gate("north", ear):
             ear.session().publish(Publication(topic, wire.encode(asked)))
@@ -259,6 +260,19 @@ def test_a_certificate_that_ends_is_a_fault_with_its_mend(venue: Venue, tmp_path
         at = NOW + GATE_LIFE * (1 - left)
         with identity(data, notes, lambda at=at: at) as part:  # type: ignore[misc]  # bound now
             until(lambda told=told: told in part.faults().get("certificate", ""))  # type: ignore[misc]  # bound now
+
+
+def test_a_certificate_that_has_ended_by_a_clock_that_ran_ahead_has_not_once_it_is_right(
+    venue: Venue, tmp_path: Path
+) -> None:
+    data, notes = new_gate(venue, tmp_path / "north"), list[str]()
+    with at_work(venue.serving()), identity(data, notes):
+        until((data / "identity" / "gate.pem").exists)
+    clock = [NOW + GATE_LIFE * 2]
+    with identity(data, notes, lambda: clock[0]) as part:
+        until(lambda: "has ended" in part.faults().get("certificate", ""))
+        clock[0] = NOW + GATE_LIFE * 0.75  # when it is asked anew already
+        until(lambda: not part.faults())
 
 
 def answers_that_are_not_ours(venue: Venue, data: Path) -> Iterator[wire.IdentityAnswer]:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from firmware import wire
 from firmware.core.states import Shut
 from firmware.core.ticket import Verdict
 from firmware.managed.counters import KEYS_MAX, LOST, Counters, Last
-from firmware.managed.obeying import DRILL_S, REBOOT_FILE, REBOOT_UNIT, examined
+from firmware.managed.obeying import DRILL_S, REBOOT_FILE, REBOOT_S, REBOOT_UNIT, examined
 from firmware.managed.orders import FILE, WAITED_S_MAX
 from firmware.managed.refusals import KINDS_MAX, Refusals
 from firmware.replay import Replay
@@ -248,6 +249,24 @@ def test_a_computer_is_rebooted_by_the_unit_that_watches_for_a_file(data: Path, 
         bare.gate.until(file.exists)
 
 
+def test_a_reboot_that_nobody_takes_is_told_and_does_not_come_later(data: Path, tmp_path: Path) -> None:
+    unit, file, clock = tmp_path / REBOOT_UNIT, tmp_path / REBOOT_FILE, Clock()
+    for made in (unit.parent, file.parent):
+        made.mkdir(parents=True)
+    unit.touch()
+    with bare_gate(data, root=tmp_path, now_s=clock) as bare:
+        for taken in (True, False):
+            assert bare.give(What.REBOOT).done is Done.OBEYED
+            bare.gate.until(file.exists)
+            if taken:
+                file.unlink()  # as gate-reboot.service does, first of all
+            clock.s += REBOOT_S
+            assert bare.give(What.IDENTIFY).done is Done.OBEYED  # it has looked since
+        bare.gate.until(lambda: not file.exists())
+        bare.gate.until(lambda: any("reboot: not done: nobody" in each for each in bare.gate.texts("order")))
+        assert sum("reboot: not done" in each for each in bare.gate.texts("order")) == 1
+
+
 def test_a_key_that_was_not_sealed_for_this_gate_is_not_taken(data: Path) -> None:
     with bare_gate(data) as bare:
         reply = bare.give(What.ROTATE_KEY, sealed=bytes(100))
@@ -276,6 +295,21 @@ def test_a_doctor_that_cannot_look_says_why(data: Path, tmp_path: Path) -> None:
         reply = bare.give(What.DOCTOR)
         assert reply.done is Done.FAILED
         assert "gone.toml" in reply.text
+
+
+def test_a_doctor_that_cannot_be_started_is_told_and_recorded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with bare_gate(data, config=tmp_path / "gate.toml") as bare:
+        reply = bare.give(What.DOCTOR)
+        assert (reply.done, reply.text) == (
+            Done.FAILED,
+            "the doctor could not be started: No such file or directory",
+        )
+        bare.gate.until(
+            lambda: any("doctor: failed: the doctor" in each for each in bare.gate.texts("order"))
+        )
 
 
 def test_a_report_that_is_too_long_keeps_what_is_wrong_and_then_says_where_it_is() -> None:

@@ -1,5 +1,6 @@
 """What a gate does not do, however it is sent. Each leaves it admitting people as before, and a row."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from firmware import wire
 from firmware.core.ticket import Verdict
+from firmware.facts import Clock as GateClock
 from firmware.managed.orders import REFUSED_REPLIES_MAX, Orders
 from firmware.signing import sign
 from firmware.wire import Done, What
@@ -249,30 +251,41 @@ def test_an_order_from_before_the_connection_was_lost_is_stale(
 def test_an_order_that_lay_in_the_broker_for_an_hour_is_expired(
     gate: RunningGate, hand: Hand, wall: Wall
 ) -> None:
-    payload = wire.encode(signed(hand.order("a", What.OPEN_ONCE)))
+    payload, before_ms = wire.encode(signed(hand.order("a", What.OPEN_ONCE))), wall.utc_ms
     wall.set(HOUR_MS)
+    gate.until(lambda: gate.unit.gate.clock.floor_utc_ms >= before_ms + HOUR_MS)
     reply = hand.send("a", payload)
     assert reply.done is Done.EXPIRED
     assert "it came 35" in reply.text, "it says by how much"
     admits_as_before(gate, "ann: open_once: refused (expired)")
 
 
-def test_an_order_is_good_up_to_its_last_millisecond(gate: RunningGate, hand: Hand, wall: Wall) -> None:
-    late = hand.give("a", What.OPEN_ONCE, expires_utc_ms=wall.utc_ms - 1)
-    assert late.done is Done.EXPIRED
-    assert hand.give("a", What.OPEN_ONCE, expires_utc_ms=wall.utc_ms).done is Done.OBEYED
-    assert relays(gate) == ["in"]
+def test_an_order_is_good_up_to_its_last_millisecond(bare: Bare) -> None:
+    now_ms = 4_000_000_000_000  # and it stands still
+    bare.gate.unit.gate.clock = GateClock(lambda: True, lambda: 0, lambda: now_ms * 1_000_000)
+    assert bare.give(What.OPEN_ONCE, expires_utc_ms=now_ms - 1).done is Done.EXPIRED
+    assert bare.give(What.OPEN_ONCE, expires_utc_ms=now_ms).done is Done.OBEYED
+    assert relays(bare.gate) == ["in"]
 
 
-def test_a_clock_that_is_set_back_brings_no_old_order_to_life(
+def test_a_clock_that_is_set_back_brings_no_old_order_to_life(bare: Bare) -> None:
+    ended_ms = time.time_ns() // 1_000_000 - 1
+    bare.gate.unit.gate.clock = GateClock(lambda: True, utc_ns=lambda: time.time_ns() - HOUR_MS * 1_000_000)
+    assert bare.give(What.OPEN_ONCE, expires_utc_ms=ended_ms).done is Done.EXPIRED
+    admits_as_before(bare.gate, "ann: open_once: refused (expired)")
+    assert bare.give(What.SHUT).done is Done.OBEYED
+
+
+def test_a_clock_that_ran_ahead_expires_no_order_once_it_is_right(
     gate: RunningGate, hand: Hand, wall: Wall
 ) -> None:
-    payload = wire.encode(signed(hand.order("a", What.OPEN_ONCE)))
-    wall.set(2 * MINUTE_MS)
-    assert hand.give("a", What.SHUT, BOB, expires_utc_ms=wall.utc_ms).done is Done.ROLE_TOO_LOW
+    clock, before_ms = gate.unit.gate.clock, wall.utc_ms
+    wall.set(HOUR_MS)
+    gate.until(lambda: clock.floor_utc_ms >= before_ms + HOUR_MS)
+    assert hand.give("a", What.IDENTIFY).done is Done.EXPIRED
     wall.set(-HOUR_MS)
-    assert hand.send("a", payload).done is Done.EXPIRED
-    admits_as_before(gate, "ann: open_once: refused (expired)")
+    gate.until(lambda: clock.floor_utc_ms < before_ms + HOUR_MS)
+    assert hand.give("a", What.IDENTIFY).done is Done.OBEYED
 
 
 def test_a_clock_that_is_not_trusted_expires_nothing_but_the_rest_holds(

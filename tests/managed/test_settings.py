@@ -21,7 +21,8 @@ from tests.brokers import RunningBroker, mosquitto_broker, until
 from tests.gate_bench import data_directory, read_rows
 from tests.gate_process import fill_catalogue
 from tests.managed.operated import ANN, BOB, EVE, know
-from tests.managed.settled import HEAD, LANE, Desk, settings_text, texts
+from tests.managed.settled import BROKER, HEAD, LANE, Desk, settings_text, texts
+from tests.reopened_gate import NO_CHIP, NO_EDGES
 from tests.test_run import Gates
 
 BOARD = """[board]
@@ -302,6 +303,21 @@ def test_what_is_wrong_is_refused_with_a_row_and_the_gate_goes_on_as_before(site
     assert len([found for found in read_rows(site.data) if found.row.kind == "began"]) == 2
 
 
+def test_settings_that_the_disk_did_not_take_are_a_fault_and_are_taken_once_it_does(site: Site) -> None:
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        (site.data / "settings").write_text("in the way of the folder", "utf-8")
+        desk.send(1, site.settings(2000))
+        gates.err.expect("fault: new settings of ann are not taken yet: they could not be written")
+        assert gates.do("scan", code="T0", lane="north")
+        (site.data / "settings").unlink()
+        assert desk.until(SettingsState.GOOD, 1).version == 1
+        assert gates.end() == 0
+    assert [text for text in texts(site.data) if "could not be written" in text] == [
+        "ann: new settings: refused: they could not be written (File exists): see to the disk"
+    ]
+
+
 # --- returned ------------------------------------------------------------------------------------
 
 
@@ -327,17 +343,60 @@ def test_settings_with_which_the_gate_does_not_come_back_to_its_broker_return_by
     assert verdicts(site.data) == [Verdict.ADMITTED] * 2
 
 
-def test_settings_with_which_the_gate_does_not_open_return_by_themselves(site: Site) -> None:
-    reader = f'[[lane.reader]]\nkind = "lines"\npath = "{site.folder}/nowhere"\n'
+NOT_OPENED: dict[str, tuple[str, str]] = {
+    "no file of codes": (
+        '[[lane]]\nname = "north"\n[[lane.reader]]\nkind = "lines"\npath = "/nowhere/codes"\n',
+        "No such file or directory: '/nowhere/codes'",
+    ),
+    "no chip": (f'[[lane]]\nname = "{NO_CHIP}"\n', "board.chip: there is no gpiochip7"),
+    "a sensor that cannot be watched": (f'[[lane]]\nname = "{NO_EDGES}"\n', "no edges can be watched"),
+}
+
+
+@pytest.mark.parametrize(("lane", "why"), NOT_OPENED.values(), ids=NOT_OPENED)
+def test_settings_with_which_the_gate_does_not_open_return_by_themselves_and_are_refused_for_ever(
+    site: Site, lane: str, why: str
+) -> None:
+    wanted = HEAD + lane + BROKER.format(port=site.broker.port)
     with site.gates() as gates, site.desk() as desk:
         desk.until(SettingsState.LOCAL, 0)
-        desk.send(1, site.settings().replace("[[broker]]", f"{reader}[[broker]]"))
+        desk.send(1, wanted)
         found = desk.until(SettingsState.RETURNED, 1)
-        assert found.version == 0
+        assert (found.version, found.failed) == (0, (1,))
         assert "returned to those of the installation: the gate does not open" in found.text
+        assert why in found.text
+        gates.err.expect("settings 1 of ann failed")
+        gates.err.expect("ready: lanes")  # it reports before its readers are open
+        assert {*gates.do("relays_ever")} <= {"locked"}
+        assert gates.do("press"), "the alarm frees the lane of the board that is open again"
+        assert gates.do("release")
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0, "the same process"
+    with site.gates() as gates, site.desk() as desk:
+        found = desk.until(SettingsState.RETURNED, 1)
+        assert (found.version, found.failed) == (0, (1,))
+        desk.send(1, site.settings(2000))
+        assert "version 1 failed here" in desk.until(SettingsState.REFUSED, 1).text
+        assert gates.do("scan", code="T1", lane="north")
+        assert gates.end() == 0
+    assert verdicts(site.data) == [Verdict.ADMITTED] * 2
+
+
+@pytest.mark.parametrize("how", ["the gate does not open", "no broker is connected"])
+def test_settings_return_to_a_file_that_somebody_is_editing_as_it_was_read_last(site: Site, how: str) -> None:
+    port = site.broker.port if how == "the gate does not open" else free_port()
+    lane = NO_CHIP if how == "the gate does not open" else "north"
+    with site.gates() as gates, site.desk() as desk:
+        desk.until(SettingsState.LOCAL, 0)
+        (site.folder / "gate.toml").write_text("[[lane", "utf-8")
+        desk.send(1, HEAD + f'[[lane]]\nname = "{lane}"\n' + BROKER.format(port=port))
+        assert how in desk.until(SettingsState.RETURNED, 1).text
+        gates.err.expect("the settings stay as they were: .*gate.toml")
+        gates.err.expect("ready: lanes")
         assert gates.do("scan", code="T0", lane="north")
         assert gates.end() == 0
-    assert verdicts(site.data) == [Verdict.ADMITTED]
+    began = [found for found in read_rows(site.data) if found.row.kind == "began"]
+    assert len(began) == (2 if lane == NO_CHIP else 3), "none for a file that cannot be read"
 
 
 def test_settings_with_which_two_processes_die_return_by_themselves(site: Site) -> None:

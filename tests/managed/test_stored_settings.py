@@ -132,8 +132,10 @@ def test_a_second_file_that_cannot_be_written_is_a_fault_and_undoes_no_change(tm
     assert stored.state.in_use == ONE
     assert "kept: could not be written" in stored.fault
     (tmp_path / KEPT).rmdir()
-    stored.prove()
+    assert stored.unwritten
+    stored.told(0)
     assert (tmp_path / KEPT).is_file()
+    assert (stored.fault, stored.unwritten) == ("", False), "both are whole again"
 
 
 def test_whom_another_bundle_obeyed_is_not_obeyed_where_nothing_can_be_read(tmp_path: Path) -> None:
@@ -187,6 +189,21 @@ def test_where_the_disk_takes_no_word_of_a_failure_the_process_goes_back_all_the
     stored.give_up("the test")
     assert stored.state.in_use == ONE
     assert "could not be written" in stored.fault
+    (tmp_path / "s").unlink()
+    stored.told(0)
+    assert stored.fault == ""
+    assert Stored(tmp_path / "s").state.failed == (2,)
+
+
+def test_what_could_not_be_read_is_a_fault_until_settings_are_sent_once_more(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"{")
+    stored = Stored(tmp_path)
+    stored.told(1)
+    assert "cannot be read" in stored.fault
+    stored.refuse(1, "m", "ann", "why")
+    assert "cannot be read" in stored.fault
+    stored.accept(TWO, (), connected=False)
+    assert stored.fault == ""
 
 
 def test_what_does_not_change_stays_from_the_version_in_use() -> None:
