@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from firmware.command_line import WrongUse
-from firmware.config import Settings, load
+from firmware.config import Settings
 from firmware.config.board import board_settings
 from firmware.doctor.bench import Bench
 from firmware.doctor.check import Check, Verdict, as_json, as_lines, count, worst
 from firmware.doctor.codes import READ_S, read_codes
 from firmware.doctor.examine import examine, surroundings
 from firmware.doctor.fire import Wired, fire
+from firmware.doctor.in_force import in_force
 from firmware.doctor.machine import Machine
 from firmware.doctor.stores import running
 from firmware.doctor.watch import watch
@@ -34,7 +35,12 @@ Say = Callable[[str], None]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings (gate.toml)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the gate's data; the gate may be running")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the gate's data; the settings in force there are looked at, and the gate may be running",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--watch", action="store_true", help="show contacts, sensors and codes until Ctrl-C")
@@ -53,20 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, say: Say, complain: Say) -> int:
     """Look, and say what was found. Raises `SettingsError`, `WrongUse`, `Held`, and what parts raise."""
-    settings = load(arguments.config)
     if arguments.yes and not arguments.fire:
         raise WrongUse("--yes goes with --fire only: take it out")
     if arguments.json and (arguments.watch or arguments.calibrate):
         raise WrongUse("--watch and --calibrate show things as they go, and --json at the end: take one out")
     aside = complain if arguments.json else say  # a document must stay one
-    if arguments.watch:
-        with parts_alone(arguments.data), at_work(settings, complain) as bench:
-            watch(bench, settings, say)
-        return NO_FAULT
-    return told(_checks(arguments, settings, aside), arguments.json, say)
+    moves = arguments.watch or arguments.fire or arguments.read or arguments.calibrate
+    with in_force(arguments.config, arguments.data, complain, moves) as (settings, name):
+        if moves and name != str(arguments.config):
+            aside(f"{name} are in force, and not {arguments.config}")
+        if arguments.watch:
+            with parts_alone(arguments.data), at_work(settings, complain) as bench:
+                watch(bench, settings, say)
+            return NO_FAULT
+        return told(_checks(arguments, settings, name, aside), arguments.json, say)
 
 
-def _checks(arguments: argparse.Namespace, settings: Settings, aside: Say) -> Iterator[Check]:
+def _checks(arguments: argparse.Namespace, settings: Settings, name: str, aside: Say) -> Iterator[Check]:
     if arguments.fire:
         person = Nobody() if arguments.yes else Asked(aside)
         with parts_alone(arguments.data), at_work(settings, aside) as bench:
@@ -78,7 +87,7 @@ def _checks(arguments: argparse.Namespace, settings: Settings, aside: Say) -> It
         with parts_alone(arguments.data):
             yield from _calibration(settings, aside)
     else:
-        yield from examine(surroundings(time.time), settings, arguments.config, arguments.data)
+        yield from examine(surroundings(time.time), settings, name, arguments.data)
 
 
 def _calibration(settings: Settings, aside: Say) -> Iterator[Check]:
@@ -143,9 +152,13 @@ def at_work(settings: Settings, say: Say) -> Iterator[Bench]:
 
 
 def release_when_gone(board_file: str) -> None:
-    """What systemd does after a gate: it takes the lines that this process loses, and looks at the alarm."""
-    command = [sys.executable, "-P", "-m", "firmware.cli", "release", "--board", board_file]
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  our own command
+    """What systemd does after a gate: it takes the lines that this process loses, and looks at the alarm.
+
+    It gets the file open: that of a board from afar is gone with this process.
+    """
+    command = [sys.executable, "-P", "-m", "firmware.cli", "release", "--board", "/dev/stdin"]
+    with Path(board_file).open("rb") as file:
+        subprocess.Popen(command, stdin=file, start_new_session=True)  # noqa: S603  our own command
 
 
 @contextmanager

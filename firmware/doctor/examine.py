@@ -52,8 +52,13 @@ def open_factory(name: str, chip: str) -> pins.Factory:
     return factory
 
 
-def examine(around: Surroundings, settings: Settings, config: Path, data: Path | None) -> Iterator[Check]:
-    """Look at everything. A look that breaks off is a fault of its own, and the others go on."""
+def examine(
+    around: Surroundings, settings: Settings, config: Path | str, data: Path | None
+) -> Iterator[Check]:
+    """Look at everything; `config` is the name of the settings.
+
+    A look that breaks off is a fault of its own, and the others go on.
+    """
     machine = around.machine
     gate = None if data is None else stores.running(machine, data)
     wanted = readers.wanted(settings)

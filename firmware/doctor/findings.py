@@ -300,7 +300,7 @@ CLOCK_GOOD = Finding("clock", OK, "synchronised: {now} UTC{battery}")
 CLOCK_LOOSE = Finding(
     "clock",
     WARNING,
-    "not synchronised, {now} UTC{battery}: {policy}",
+    "not synchronised, {now} UTC{battery}: unless the gate knew the time before, {policy}",
     "connect the network for NTP (timedatectl), and fit a clock with a battery",
 )
 SUPPLY_GOOD = Finding("supply", OK, "no under-voltage and no throttling since power-on")

@@ -69,7 +69,7 @@ def _clock(machine: Machine, trusted: bool, utc_s: float, clock_untrusted: Choic
     if trusted:
         return findings.CLOCK_GOOD.seen(now=now, battery=battery)
     refused = clock_untrusted is Choice.REFUSE
-    policy = "tickets with dates are refused" if refused else "dates of tickets are not checked"
+    policy = "it refuses tickets with dates" if refused else "it checks no dates of tickets"
     return findings.CLOCK_LOOSE.seen(now=now, battery=battery, policy=policy)
 
 

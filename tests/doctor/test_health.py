@@ -126,10 +126,10 @@ def test_a_clock_without_a_battery_and_the_policy_for_dates_are_said(tmp_path: P
     bare, own = pi(tmp_path / "4", PI_4), pi(tmp_path / "5", PI_5)
     (loose,) = checks(bare, trusted=False)["clock"]
     assert loose.verdict is Verdict.WARNING
-    assert "no clock of its own: dates of tickets are not checked" in loose.text
+    assert "no clock of its own: unless the gate knew the time before, it checks no dates" in loose.text
     assert "2026-09-21 14:13:20 UTC" in loose.text
     (refusing,) = checks(own, trusted=False, policy=Choice.REFUSE)["clock"]
-    assert refusing.text.endswith("UTC: tickets with dates are refused")
+    assert refusing.text.endswith("UTC: unless the gate knew the time before, it refuses tickets with dates")
     assert checks(own)["clock"][0].verdict is Verdict.OK
 
 
