@@ -209,6 +209,7 @@ def revoke_gate(folder: Path, name: str, now: datetime) -> int:
             raise FleetUnusable(f'this fleet knows no gate "{name}": its gates: {there}')
         _revoke(folder, made, name, known.serials, known.bundles, now)
         stored.keep_gate(folder, Gate(name, revoked=True))
+        Paths(folder).gate(name).with_suffix(".pem").unlink(missing_ok=True)
         return len(known.serials)
 
 

@@ -18,7 +18,7 @@ from firmware.doctor.check import Check, Verdict, as_lines
 from firmware.files import write_whole
 from firmware.fleet import folder as fleets
 from firmware.fleet.operator_line import Heard, OperatorLine
-from firmware.fleet.rotation import sealed_for
+from firmware.fleet.rotation import NotSealed, certificate_of, sealed_for
 from firmware.signals import visible
 from firmware.signing import key_id, sign
 from firmware.venue_key import read_key
@@ -201,27 +201,25 @@ def _give(
     wait_s: float,
 ) -> list[Said]:
     first = next_counter(operator.fleet, operator.name, len(births))
-    orders = [
-        order_for(operator, wish, gate, born, first + number)
-        for number, (gate, born) in enumerate(sorted(births.items()))
-    ]
+    orders: list[wire.Order] = []
+    without: list[Said] = []
+    for counter, (gate, born) in enumerate(sorted(births.items()), first):
+        try:
+            orders.append(order_for(operator, wish, gate, born, counter))
+        except NotSealed as error:  # the others get theirs
+            without.append(Said(gate, Done.FAILED, str(error)))
     for order in orders:
         line.send(wire.COMMAND, order.gate, sign(operator.private, order))
     line.wait(lambda: True if all(map(replies.to, orders)) else None, wait_s)
-    return [_said(order, replies.to(order), wait_s) for order in orders]
+    return [_said(order, replies.to(order), wait_s) for order in orders] + without
 
 
 def order_for(operator: Operator, wish: Wish, gate: str, born: wire.Presence, counter: int) -> wire.Order:
-    """The order for one gate as it is connected now. Raises `FleetUnusable`, `KeyUnusable`, `NotSealed`."""
+    """The order for one gate as it is connected now. Raises `NotSealed`, `FleetUnusable`, `KeyUnusable`."""
     sealed = b""
     if wish.what is What.ROTATE_KEY:
-        certificate = fleets.Paths(operator.fleet).gate(gate).with_suffix(".pem")
-        if not certificate.is_file():
-            raise fleets.FleetUnusable(
-                f"{certificate}: is not there, and a key is sealed for gates that this fleet has given a "
-                "certificate: enrol the gate"
-            )
-        sealed = sealed_for(certificate.read_bytes(), read_key(fleets.Paths(operator.fleet).venue_key))
+        certificate = certificate_of(operator.fleet, gate)
+        sealed = sealed_for(certificate, read_key(fleets.Paths(operator.fleet).venue_key))
     return wire.Order(
         venue=operator.venue,
         gate=gate,

@@ -17,6 +17,8 @@ from firmware import wire
 from firmware.demo.network import free_port
 from firmware.fleet import folder as fleets
 from firmware.fleet import init
+from firmware.fleet.certificates import new_key
+from firmware.fleet.enrol import Came, decide, revoke_gate
 from firmware.fleet.operator_line import Heard, OperatorLine
 from firmware.fleet.order_command import (
     PERHAPS_OPENED,
@@ -28,12 +30,15 @@ from firmware.fleet.order_command import (
     lines,
     next_counter,
 )
+from firmware.fleet.rotation import NotSealed, certificate_of, new_venue_key
 from firmware.mqtt import Publication
+from firmware.sealing import unseal
 from firmware.signing import Role, key_id
 from firmware.unit import OPERATORS
 from firmware.wire import Done, What
 from tests.brokers import LIMIT_S, QUICK, RunningBroker, mosquitto_broker
 from tests.commands import Running, run
+from tests.fleet.fleets import bundle, request
 from tests.gate_bench import data_directory
 from tests.managed.operated import managed_gate
 from tests.uplinks import Bridge, RunningGate, bridge_at, fill_catalogue
@@ -216,6 +221,54 @@ def test_another_order_is_given_once_more_only_to_a_gate_that_has_connected_anew
     assert said.done is Done.STALE
     assert len({(order.epoch, order.random, order.connection) for order in broker.orders}) == count
     assert len(broker.orders) == count
+
+
+def test_a_new_key_is_sealed_for_nobody_but_gates_whose_certificate_counts(venue: Venue) -> None:
+    now, keys = datetime.now(UTC), {name: new_key() for name in ("a", "lost", "renewed")}
+    for name, key in keys.items():
+        token = bundle(venue.fleet, name, now).token
+        assert decide(venue.fleet, name, request(key, token, name), now).came is Came.ISSUED
+    for name in ("lost", "renewed"):
+        revoke_gate(venue.fleet, name, now)
+    bundle(venue.fleet, "renewed", now)  # its new card was not started yet
+    new_venue_key(venue.fleet)
+    heard: list[Heard] = []
+    private = fleets.operator_key(venue.fleet, "ann")
+    operator, replies = Operator(venue.fleet, "arena", "ann", private), Replies(key_id(private.public_key()))
+    born = wire.Presence(online=True, epoch=1, connection=1, random="00")
+    births = dict.fromkeys((*keys, "unknown"), born)  # they are connected still, or the broker says so
+    with (
+        OperatorLine(venue.broker.address, "arena", "ear", (wire.COMMAND,), heard.append, QUICK) as ear,
+        OperatorLine(venue.broker.address, "arena", "ann", pace=QUICK) as line,
+    ):
+        found = give(line, replies, operator, Wish(What.ROTATE_KEY), births, 0.1)
+        ear.wait(lambda: True if heard else None, LIMIT_S)
+    assert [each.gate for each in heard] == ["a"], "one that gets no key keeps nobody else from it"
+    assert isinstance(heard[0].message, wire.Signed)
+    sealed = wire.decode(heard[0].message.signed, wire.Order).sealed
+    assert unseal(keys["a"], sealed) == (venue.fleet / "bridge" / "key").read_bytes()
+    said = {each.gate: each.text for each in found if each.done is Done.FAILED}
+    assert said.keys() == {"lost", "renewed", "unknown"}
+    assert "was revoked, and is connected all the same" in said["lost"]
+    assert all("folder has no certificate of it" in said[name] for name in ("renewed", "unknown"))
+
+
+def test_a_certificate_counts_only_where_it_can_be_read_and_was_not_revoked(venue: Venue) -> None:
+    now = datetime.now(UTC)
+    token = bundle(venue.fleet, "a", now).token
+    decide(venue.fleet, "a", request(new_key(), token, "a"), now)
+    path = venue.fleet / "gates" / "a.pem"
+    pem = path.read_bytes()
+    assert certificate_of(venue.fleet, "a") == pem
+    path.write_text("no certificate")
+    with pytest.raises(NotSealed, match=r"gates/a\.pem: .*: put it back from your copy"):
+        certificate_of(venue.fleet, "a")
+    revoke_gate(venue.fleet, "a", now)
+    token = bundle(venue.fleet, "a", now).token
+    decide(venue.fleet, "a", request(new_key(), token, "a"), now)
+    path.write_bytes(pem)  # put back from an old copy: the lost card's
+    with pytest.raises(NotSealed, match="folder has no certificate of it"):
+        certificate_of(venue.fleet, "a")
 
 
 @pytest.mark.parametrize(
