@@ -3,6 +3,7 @@
 # It may be run again at any time, to bring a new release or to mend: what is right already stays as it is. Settings, board
 # file and data are never touched, and a gate that runs is never stopped: that is for a moment when nobody stands there.
 set -eu
+umask 022  # whoever made the machine may have asked for less: user gatepost has to read what is laid out here
 
 HELP='usage: install.sh [--wheel FILE] [--wheels DIR] [--no-apt] [--root DIR]
 
@@ -98,6 +99,8 @@ getent passwd gatepost >/dev/null || {
     say 'user gatepost'
     run useradd --system --user-group --home-dir /var/lib/gatepost --no-create-home --shell /usr/sbin/nologin gatepost
 }
+# The unit would make it at its first start; lists may be imported before that.
+[ -d "$root/var/lib/gatepost" ] || run install -d -o gatepost -g gatepost -m 0700 /var/lib/gatepost
 
 # A virtual environment belongs to one Python: after an upgrade of the system it is made anew.
 venv=$root$PROGRAM
@@ -116,7 +119,6 @@ else
     set -- --require-hashes
 fi
 say "$PROGRAM: the locked libraries"
-umask 022
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 "$venv/bin/python" -m pip install --quiet "$@" --requirement "$libraries" ||
     refuse 'the libraries could not be installed: see above; the gate that was here before is as it was, or half renewed: run this again'
@@ -152,6 +154,9 @@ fi
 rm -f "$written"
 if [ "$changed" = yes ]; then tell /run/systemd/system systemctl daemon-reload; fi
 run systemctl --quiet enable gate.service take-up.service gate-reboot.path
+# From now on, not from the next boot; what was asked for while nobody watched is no order any more.
+tell /run/systemd/system rm -f /run/gatepost/reboot
+tell /run/systemd/system systemctl start gate-reboot.path
 
 for file in gate.toml board.toml; do
     [ -f "$root/etc/gatepost/$file" ] || say "still to do: write /etc/gatepost/$file (see the hand-book), or give it a bundle (deploy/fleet.md)"

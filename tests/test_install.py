@@ -100,11 +100,23 @@ def test_it_lays_out_program_rules_and_unit(machine: Machine) -> None:
     for what in (
         "groupadd --system gpio",
         "useradd --system",
+        "install -d -o gatepost -g gatepost -m 0700 /var/lib/gatepost",
         "systemctl --quiet enable gate.service take-up.service gate-reboot.path",
+        "rm -f /run/gatepost/reboot\ninstall: would run: systemctl start gate-reboot.path\n",
     ):
         assert f"would run: {what}" in done.stdout
     assert machine.called("useradd") == machine.called("systemctl") == machine.called("apt-get") == []
     assert "still to do: write /etc/gatepost/gate.toml" in done.stdout
+
+
+def test_whoever_made_the_machine_the_gates_user_can_read_its_program(machine: Machine) -> None:
+    asked_for_less = os.umask(0o077)
+    try:
+        assert machine.install().returncode == 0
+    finally:
+        os.umask(asked_for_less)
+    for path in ("opt/gatepost", "opt/gatepost/bin", "usr/local/bin"):
+        assert (machine.root / path).stat().st_mode & 0o777 == 0o755, path
 
 
 def test_every_library_is_installed_by_its_digest(machine: Machine) -> None:
