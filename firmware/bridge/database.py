@@ -44,6 +44,8 @@ STATEMENT_S = (
 # A host that lost its power says no goodbye: the other end drops its connection, and with it its locks, after
 # so long without a word. TCP asks every `KEEPALIVE_S`, `KEEPALIVES` times.
 KEEPALIVE_S, KEEPALIVES = 2, 2
+# The same where something is on its way: TCP asks nothing then, and sends again for a quarter of an hour.
+UNSEEN_MS = (KEEPALIVES + 1) * KEEPALIVE_S * 1000
 WRITERS_LOCK = 0x6761_7465_706F_7374  # of PostgreSQL's advisory locks: "gatepost"
 LIVES = 0x6761_7465  # the first of the two numbers of another kind of them: "gate"; the second is a life
 LIVES_MAX = 1 << 31  # such a number is a whole one of 32 bits with a sign
@@ -369,6 +371,7 @@ def _postgresql(url: URL, busy_ms: int, **more: Any) -> Engine:
         "tcp_keepalives_idle": KEEPALIVE_S,
         "tcp_keepalives_interval": KEEPALIVE_S,
         "tcp_keepalives_count": KEEPALIVES,
+        "tcp_user_timeout": UNSEEN_MS,
     }
     arguments = {
         "application_name": "gatepost",
@@ -376,6 +379,7 @@ def _postgresql(url: URL, busy_ms: int, **more: Any) -> Engine:
         "keepalives_idle": KEEPALIVE_S,
         "keepalives_interval": KEEPALIVE_S,
         "keepalives_count": KEEPALIVES,
+        "tcp_user_timeout": UNSEEN_MS,
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
     }
     return create_engine(url, hide_parameters=True, connect_args=arguments, **more)

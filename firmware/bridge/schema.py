@@ -151,6 +151,15 @@ work = Table(
     Index("work_untold", "state", "told", "id"),
 )
 
+# Asks that let nobody in, and that their vendor said yes to too late: at `due_ms` somebody looks whether the
+# ticket came in since. Then the line is dropped.
+credit = Table(
+    "credit",
+    metadata,
+    Column("admission", ForeignKey(admission.c.id), primary_key=True),
+    Column("due_ms", BigInteger, nullable=False, index=True),
+)
+
 # What a person should know of, once each: forks, gaps, double admissions, uncertain scans.
 report = Table(
     "report",
@@ -215,7 +224,8 @@ movement = Table(
 )
 
 # Devices as a vendor configured them, for one birth of their gate ("" for none yet). `kept` is what the
-# vendor gave, as JSON; `worker` is the bridge that is at it, until `lease_ms`.
+# vendor gave, as JSON, with all that it gave before under a name of the ledger's own; `worker` is the bridge
+# that is at it, until `lease_ms`.
 device = Table(
     "device",
     metadata,

@@ -1,11 +1,16 @@
 """Where the ledgers of tests are: a file for SQLite, a database for PostgreSQL."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Table, text
+
 from firmware.bridge.database import Database
+from firmware.bridge.in_time import THREAD
+from tests.brokers import until
 from tests.postgres import PostgreSql
 
 
@@ -34,6 +39,15 @@ def forget_below(folder: Path) -> None:
     """Nobody will look at the ledgers of this folder any more. Files go with it."""
     if Ledgers.server:
         Ledgers.server.forget(folder)
+
+
+@contextmanager
+def table_held(path: Path, table: Table) -> Iterator[None]:
+    """Whoever reads or writes this table stands and waits. For PostgreSQL."""
+    with Database(ledger_at(path)) as other, other.brief() as connection:
+        connection.execute(text(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE"))
+        yield
+    until(lambda: THREAD not in {thread.name for thread in threading.enumerate()})
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -233,6 +234,15 @@ def test_a_bridge_that_hangs_in_its_turn_loses_it_and_the_others_go_on(
             stand_still_in_its_turn(hanging, other)
         with other.look() as connection:
             assert connection.execute(select(schema.report.c.kind)).scalars().all() == ["b"]
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_a_network_that_swallows_a_statement_ends_it_within_seconds_at_both_ends(tmp_path: Path) -> None:
+    with Database(ledger_at(tmp_path / "ledger.db")) as database, database.look() as connection:
+        driver: Any = connection.connection.driver_connection
+        agreed = driver.info.get_parameters()
+    assert agreed["tcp_user_timeout"] == "6000"
+    assert "-c tcp_user_timeout=6000" in agreed["options"]
 
 
 def test_a_lost_transaction_leaves_the_database_usable(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from firmware.asks import Asked
 from firmware.bridge import schema
 from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import Claimed, Ledger
+from firmware.bridge.ledger.credits import CREDIT_MS_MAX, ROWS_MS
 from firmware.bridge.ledger.derive import UNANSWERED_MS
 from firmware.bridge.vendor import Accepted, Refused, Unsure, VendorTicket
 from firmware.core.movements import Act
-from firmware.core.ticket import Spend, Verdict
+from firmware.core.ticket import Route, Spend, Verdict
 from firmware.row import decode
 from tests.bridge.asked_lane import BY_LIST, CLOSED, OPEN, AskedLane
 from tests.bridge.feeds import KEY
@@ -74,6 +75,20 @@ def test_what_policy_let_in_after_an_ask_is_told_with_the_time_of_the_scan(
     kept.store(at.gate)
     (one,) = claim(kept)
     assert one.told.at_utc_ms == decode(asked.body).moment.utc_ms
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_ask_of_a_gate_without_a_clock_is_looked_up_as_one_that_named_another_time(
+    kept: Books, trusted: bool
+) -> None:
+    at = AskedLane(ModelGate(trusted=trusted))
+    at.scan()
+    at.silence()
+    at.gate.trusted = True  # and what the gate wrote before is corrected
+    at.answer(at.scan())
+    kept.store(at.gate)
+    (one,) = claim(kept, LATER_MS)
+    assert (one.told.unanswered, one.told.untrusted) == (True, not trusted)
 
 
 def test_what_policy_let_in_without_asking_is_told_with_its_own_time(kept: Books, at: AskedLane) -> None:
@@ -187,6 +202,66 @@ def test_a_late_answer_spares_the_look(kept: Books, at: AskedLane, split: bool, 
     assert kept.kinds() == []
 
 
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_a_late_yes_that_nobody_used_is_reported_once_it_is_good_no_more(
+    kept: Books, at: AskedLane, looked_up: bool
+) -> None:
+    scan = unanswered(at)
+    kept.store(at.gate)
+    if looked_up:
+        kept.ledger.finish([(one, Accepted("found")) for one in claim(kept, LATER_MS)], LATER_MS)
+    at.answer(scan)
+    kept.store(at.gate)
+    over_ms = NOON_MS + SETUP.credit_ms + ROWS_MS
+    assert kept.ledger.report_unused(over_ms - 1) == ()
+    (text,) = kept.ledger.report_unused(over_ms)
+    assert "ticket t1: the vendor said yes and counts it, and the lane did not open" in text
+    assert kept.ledger.report_unused(over_ms) == ()
+    assert (work(kept), kept.lines(schema.credit)) == ([("done", "accepted", "")], [])
+
+
+@pytest.mark.parametrize("walked", [False, True])
+@pytest.mark.parametrize("route", [CLOSED, OPEN._replace(reachable=False)])
+def test_one_that_let_somebody_in_at_any_gate_is_not(
+    kept: Books, at: AskedLane, route: Route, walked: bool
+) -> None:
+    at.answer(unanswered(at))
+    other = AskedLane(ModelGate("west"))
+    if route is CLOSED:
+        other.history = at.history
+    other.scan(route)
+    if walked:
+        other.walk()
+    for each in (at, other):
+        kept.store(each.gate)
+    assert [line.verdict.partition("_")[0] for line in kept.lines(schema.admission)] == ["no", "admitted"]
+    assert kept.ledger.report_unused(NOON_MS + CREDIT_MS_MAX + ROWS_MS) == ()
+    assert kept.kinds() == []
+
+
+def test_nor_is_one_of_an_ask_whose_ticket_came_in_before_the_answer(kept: Books, at: AskedLane) -> None:
+    scan = unanswered(at)
+    at.silence()
+    at.scan(OPEN._replace(reachable=False))
+    at.walk()
+    at.answer(scan)
+    kept.store(at.gate)
+    assert kept.ledger.report_unused(NOON_MS + CREDIT_MS_MAX + ROWS_MS) == ()
+
+
+def test_of_two_bridges_the_one_whose_clock_is_behind_reports_no_late_yes_too_early(kept: Books) -> None:
+    at = AskedLane(ModelGate(), SETUP._replace(credit_ms=CREDIT_MS_MAX))
+    at.answer(unanswered(at))
+    kept.store(at.gate, now_utc_ms=NOON_MS + 60_000)
+    assert kept.ledger.report_unused(NOON_MS) == ()
+
+
+def test_a_clock_that_was_wrong_puts_off_no_report_of_a_late_yes(kept: Books, at: AskedLane) -> None:
+    at.answer(unanswered(at))
+    kept.store(at.gate, now_utc_ms=NOON_MS + 365 * 86_400_000)
+    assert len(kept.ledger.report_unused(NOON_MS)) == 1
+
+
 def test_who_comes_in_with_a_late_yes_is_known_to_the_vendor(kept: Books, at: AskedLane) -> None:
     at.answer(unanswered(at))
     at.silence()
@@ -231,6 +306,33 @@ def test_what_the_vendor_refuses_too_late_is_never_uploaded(
     kept.store(at.gate)
     assert work(kept) == [("done", "refused", "blocked")]
     assert claim(kept, LATER_MS) == []
+
+
+@pytest.mark.parametrize("heard", [Verdict.ADMITTED, Verdict.BLOCKED])
+@pytest.mark.parametrize("route", [BY_LIST, OPEN, CLOSED])
+def test_an_answer_that_ends_the_wait_itself_because_the_time_is_up_is_a_late_one(
+    kept: Books, at: AskedLane, route: Route, heard: Verdict
+) -> None:
+    scan = at.scan(route)
+    at.now_ms += route.deadline_ms
+    at.answer(scan, heard)
+    if route is not CLOSED:
+        at.walk()
+    kept.store(at.gate)
+    result = ("accepted", "") if heard.admits else ("refused", "blocked")
+    assert work(kept) == [("done", *result)]
+    assert claim(kept, LATER_MS) == []
+
+
+def test_a_refusal_then_that_may_be_about_an_ask_of_our_own_leaves_the_doubt(
+    kept: Books, at: AskedLane
+) -> None:
+    scan = at.scan(OPEN)
+    at.now_ms += OPEN.deadline_ms
+    at.answer(scan, Verdict.CALL_STAFF, doubt=True)
+    at.walk()
+    kept.store(at.gate)
+    assert [one.told.doubt for one in claim(kept)] == [True]
 
 
 def test_a_late_answer_comes_too_late_for_what_the_vendor_was_told(kept: Books, at: AskedLane) -> None:
@@ -297,6 +399,38 @@ def test_a_vendor_that_hears_no_exits_online_is_told_of_them(kept: Books) -> Non
         at.silence()  # and nobody walked, which settles it
         ledger.store(at.gate.name, at.gate.batch(), NOON_MS)
         assert len(claim(kept)) == count
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_way_out_that_was_looked_up_too_late_is_told_all_the_same(kept: Books, settled: bool) -> None:
+    asked = Ledger(kept.database, VENUE, ACCOUNTS, exits=("acme",))
+    at = AskedLane(ModelGate())
+    scan = at.scan(BY_LIST, direction=OUT)
+    at.silence()  # policy opens
+    for _ in range(2 * settled):
+        at.silence()
+    at.answer(scan, opened=True, direction=OUT)
+    for _ in range(2 * (not settled)):
+        at.silence()
+    asked.store(at.gate.name, at.gate.batch(), NOON_MS)
+    assert [(one.told.direction, one.told.doubt) for one in claim(kept)] == [(OUT, False)]
+
+
+def test_a_credit_that_let_somebody_in_is_the_vendors_yes_whatever_it_says_to_the_second_ask(
+    kept: Books, at: AskedLane
+) -> None:
+    first = at.scan()
+    for _ in range(2):  # of the vendor, and then the lane shows nothing any more
+        at.silence()
+    second = at.scan()
+    at.answer(first)
+    at.now_ms += 10_000  # the deadline is over when the word is handed over
+    at.answer(second, Verdict.USED)
+    at.walk()
+    kept.store(at.gate)
+    (line,) = [line for line in kept.lines(schema.admission) if line.state == "settled"]
+    assert (line.verdict, line.decided) == (Verdict.ADMITTED_CREDIT, "vendor")
+    assert ("done", "refused", Verdict.USED) not in work(kept)
 
 
 def test_a_movement_within_the_house_is_told_only_to_who_knows_inner_lanes(kept: Books) -> None:

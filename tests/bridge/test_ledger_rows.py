@@ -10,6 +10,7 @@ from firmware.bridge import schema
 from firmware.bridge.database import ForeignLedger
 from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import LOOSE_MS_MAX, Ledger, check
+from firmware.bridge.vendor import Accepted
 from firmware.core.movements import Act
 from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import ACCOUNTS, VENUE, Books, ModelGate, books
@@ -248,6 +249,58 @@ def test_a_gap_closes_when_the_missing_rows_come_after_all(kept: Books) -> None:
     settled = [line.row for line in kept.lines(schema.admission) if line.state == "settled"]
     assert spanning.number in settled
     assert len(kept.lines(schema.work)) == len(settled) == len(kept.lines(schema.admission))
+
+
+@pytest.mark.parametrize("tried", [False, True], ids=["not told yet", "told"])
+@pytest.mark.parametrize("late", [False, True], ids=["walked before", "walked after"])
+def test_a_gap_that_closes_shows_that_another_journals_admission_was_settled_by_a_guess(
+    kept: Books, tried: bool, late: bool
+) -> None:
+    one, other = ModelGate(), ModelGate()
+    first, second = one.admit("acme:t"), other.admit("acme:t")
+    assert first.number == second.number
+    other.write_bytes(b"lost for a while")
+    other.settle(second)
+    kept.store(one)
+    kept.store(other, 3, cursor=3)
+    (guessed,) = kept.lines(schema.work)
+    assert {line.digest for line in kept.lines(schema.admission) if line.id == guessed.admission} == {
+        first.digest
+    }
+    if tried:
+        (claimed,) = kept.ledger.claim("acme", "worker", NOON_MS, 1, 1000)
+        kept.ledger.finish([(claimed, Accepted())], NOON_MS)
+    one.settle(first)
+    if not late:
+        kept.store(one, 2)
+    assert kept.store(other, 0, 3).receipt == other.receipt()
+    if late:
+        kept.store(one, 2)
+    admissions = {line.id: line for line in kept.lines(schema.admission)}
+    assert {line.state for line in admissions.values()} == {"settled"}
+    works = {admissions[line.admission].digest: line for line in kept.lines(schema.work)}
+    assert works.keys() == {first.digest, second.digest}, "each of the two walks counts once"
+    assert works[second.digest].id == guessed.id, "its own walk settled it"
+    assert works[second.digest].state == ("done" if tried else "due")
+    assert works[first.digest].state == "due"
+
+
+@pytest.mark.parametrize("order", [(5, 8), (8, 5)])
+def test_two_gaps_that_close_at_once_leave_no_admission_open(kept: Books, order: tuple[int, int]) -> None:
+    gate = gate_with(5)
+    first = gate.admit("acme:first")
+    gate.person("acme:between")
+    second = gate.admit("acme:second")
+    gate.settle(first)
+    gate.settle(second)
+    kept.store(gate, 0, 5)
+    kept.store(gate, 6, 8, cursor=6)
+    kept.store(gate, 9, cursor=9)
+    assert len(kept.lines(schema.tip)) == 3
+    kept.ledger.store_many([("east", gate.batch(row, row + 1)) for row in order], NOON_MS)
+    assert len(kept.lines(schema.tip)) == 1
+    assert {line.state for line in kept.lines(schema.admission)} == {"settled"}
+    assert len(kept.lines(schema.work)) == len(kept.lines(schema.admission)) == 5
 
 
 def test_a_batch_that_reaches_across_the_end_of_a_gap_leaves_no_row_behind(kept: Books) -> None:

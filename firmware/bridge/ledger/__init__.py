@@ -4,7 +4,7 @@
 grows, indexes included: `journal_row` with every row (its body and 110 bytes), `movement` with every movement
 (105 bytes), `admission` with every admission (180), `work` with each that a vendor is told of (130). Nothing
 is dropped: it is the venue's record. A night of 100,000 people who enter takes 135 MB. `report`, `epoch` and
-`tip` grow with what goes wrong and with starts; `loose` empties itself.
+`tip` grow with what goes wrong and with starts; `loose` and `credit` empty themselves.
 
 Each gate also sends up what it noted of the others, as rows of its own, kept whole: with many gates those
 are most of it. 50 gates with 200,000 movements a night make 9.8 million such rows: 2 GB.
@@ -20,7 +20,9 @@ from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
 from firmware.bridge.ledger import tally, telling
 from firmware.bridge.ledger.chains import Chains, Stretch, TooMany, chains_of, check, write
-from firmware.bridge.ledger.derive import Accounts, Derivation
+from firmware.bridge.ledger.credits import report_unused
+from firmware.bridge.ledger.derive import Derivation
+from firmware.bridge.ledger.facts import Accounts
 from firmware.bridge.ledger.reports import Report, Reports, read_reports
 from firmware.bridge.ledger.telling import Claimed
 from firmware.bridge.ledger.untimed import UNTIMED_MS_MAX, release_untimed
@@ -82,7 +84,7 @@ class Ledger:
     ) -> None:
         """`accounts` are the names of the vendor accounts that are told of admissions.
 
-        Those in `refusals` are told of refused scans of their tickets too, those in `inner` of movements that
+        Those in `refusals` are told of refused scans too, those in `inner` of movements that
         pass no outer lane, those in `exits` also of exits that they were asked about. Raises `ForeignLedger`
         for a database that is another venue's, and `LedgerLost`.
         """
@@ -126,6 +128,13 @@ class Ledger:
         with self._database.transaction() as connection:
             reports = Reports(connection, now_utc_ms)
             release_untimed(connection, reports, now_utc_ms)
+        return tuple(reports.new)
+
+    def report_unused(self, now_utc_ms: int) -> tuple[str, ...]:
+        """Report late yeses that nobody used while they were good; the texts of new reports."""
+        with self._database.transaction() as connection:
+            reports = Reports(connection, now_utc_ms)
+            report_unused(connection, reports, now_utc_ms)
         return tuple(reports.new)
 
     def release_loose(self, now_utc_ms: int) -> tuple[str, ...]:

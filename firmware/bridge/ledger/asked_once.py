@@ -6,12 +6,14 @@ with the connection, whose session is never kept. To write each ask to the file 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import delete
 
 from firmware import wire
 from firmware.bridge import schema
 from firmware.bridge.database import Database, insert_new
+from firmware.bridge.in_time import InTime
 
 KEPT_MS = 3_600_000  # a gate sends an ask again for seconds
 FORGET_EVERY_MS = 600_000  # a look for older ones
@@ -24,11 +26,15 @@ class AskedOnce:
         self._database = database
         self._now_utc_ms = now_utc_ms
         self._forgotten_ms = now_utc_ms()
+        self._in_time = InTime()
 
     def first(self, gate: str, ask: wire.Ask) -> bool:
         """Whether no other bridge has sent this ask; from now on we have. Alone, nobody needs to be asked."""
         if not self._database.shared:
             return True
+        return self._in_time.run(partial(self._first, gate, ask))
+
+    def _first(self, gate: str, ask: wire.Ask) -> bool:
         now_ms = self._now_utc_ms()
         line = {"gate": gate, "scan": ask.scan, "digest": ask.digest, "at_ms": now_ms}
         with self._database.brief() as connection:

@@ -7,7 +7,7 @@ another one follows already is a fork: it gets a branch of its own.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -66,6 +66,25 @@ class Joined(NamedTuple):
     link: Link
 
 
+class Placed(Protocol):
+    """What came of a row: where that is, and the ticket that it is about."""
+
+    @property
+    def branch(self) -> int:
+        """The row's."""
+
+    @property
+    def row(self) -> int:
+        """Its number, which a row of another journal may have as well."""
+
+    @property
+    def subject(self) -> str:
+        """As in a movement."""
+
+
+P = TypeVar("P", bound=Placed)
+
+
 class Chains:
     """The rows of one gate in one transaction, which holds the lock on the gate."""
 
@@ -111,6 +130,15 @@ class Chains:
                 return False
             tip = self.tips[tip.parent]
         return True
+
+    def meant(self, found: Sequence[P], subject: str, branch: int) -> list[P]:
+        """Those that a row of this branch can speak of: in front of it, or the only one before a gap."""
+        there = [each for each in found if self.is_before(each.branch, each.row, branch)]
+        if there:
+            return there
+        began_row, _ = self.tips[self.ancestry(branch)[-1]].began
+        fitting = [each for each in found if each.row <= began_row and each.subject == subject]
+        return fitting if len(fitting) == 1 else []
 
     def ancestry(self, branch: int) -> list[int]:
         """The branch, the one that it forked off, and so on."""
@@ -324,6 +352,9 @@ class Chains:
         for other in self.tips.values():
             if other.parent == later.id:
                 other.parent = tip.id
+        for other in self.merged:
+            if other.id == later.id:
+                other.id = tip.id
         self.joined = [
             Joined(tip.id, link) if id == later.id else Joined(id, link) for id, link in self.joined
         ]

@@ -4,28 +4,32 @@ Everything happens in the transaction that lets the rows join, in the order of e
 release cannot read derives nothing; it stays where it is, and holds up no other.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from firmware.bridge import schema
 from firmware.bridge.database import insert_many, insert_new, take_numbers
+from firmware.bridge.ledger.across import SETTLING, settled_across
 from firmware.bridge.ledger.ask_rows import ask_of
 from firmware.bridge.ledger.chains import Chains
+from firmware.bridge.ledger.credits import remember
 from firmware.bridge.ledger.doubles import report_doubles
 from firmware.bridge.ledger.facts import (
     DOUBT,
     GATE,
     KIND_CHARACTERS_MAX,
     VENDOR,
+    Accounts,
     AskEnded,
     Facts,
     Read,
     Refusal,
     account_of,
     facts_of,
+    hearer_of,
     kind_of,
     late_of,
     movement_of,
@@ -45,25 +49,8 @@ from firmware.row import SEQ_MAX, Unreadable, epoch_and_seq, name_of, row_id
 UNANSWERED_MS = 60_000  # before an ask without an answer is looked up: its answer may still be on the way
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
 
-SETTLING = {
-    Act.PASSED: "settled",
-    Act.SETTLED: "settled",
-    Act.LAPSED: "dropped",
-    Act.VOIDED: "dropped",
-}
-
-
-class Accounts(NamedTuple):
-    """Whom the ledger tells of what.
-
-    `names` are told of admissions, `refusals` among them of refused scans of their tickets too. `inner` know
-    inner lanes. `exits` are told of those also which they were asked about.
-    """
-
-    names: frozenset[str]
-    refusals: frozenset[str] = frozenset()
-    inner: frozenset[str] = frozenset()
-    exits: frozenset[str] = frozenset()
+Place = tuple[int, int]  # a gate, and a row or an epoch of it
+EPOCH = [schema.epoch.c[name] for name in ("id", "epoch", "random", "branch", "offset_ms", "over")]
 
 
 @dataclass(slots=True)
@@ -83,6 +70,7 @@ class Admission:
     """An admission while its rows are looked at. `stored`: its line is in the database."""
 
     id: int
+    row: int
     branch: int
     epoch: int
     account: str
@@ -123,8 +111,8 @@ class Derivation:
         self._exits = accounts.exits
         self._now_utc_ms = now_utc_ms
         self._reports = reports
-        self._admissions: dict[tuple[int, int], list[Admission]] = {}  # by gate and row
-        self._epochs: dict[tuple[int, int], list[Epoch]] = {}  # by gate and number
+        self._admissions: dict[Place, list[Admission]] = {}  # by gate and row
+        self._epochs: dict[Place, list[Epoch]] = {}  # by gate and number
         self._new: list[Admission] = []
         self._changed: list[Admission] = []
         self._works: list[dict[str, Any]] = []
@@ -141,12 +129,12 @@ class Derivation:
             first = take_numbers(self._connection, count)
             self.upto = first + count - 1
             numbers = iter(range(first, first + count))
+        self._load(read)
         for chains, rows in read:
-            self._load(chains, rows)
             for each in rows:
                 self._derive(chains, each, numbers)
-            self._flush()
             for tip in chains.merged:
+                self._flush()
                 self._settle_across(chains, tip.id, tip.began[0])
         self._flush()
         report_doubles(self._connection, self._reports, gates, self._subjects, self._settled)
@@ -173,7 +161,7 @@ class Derivation:
             return None
         if found is None or (found.facts.asked and row.verdict is Verdict.TOO_SOON):
             return None  # the echo of an admission, for which a vendor is not asked once more
-        return found if account_of(found.subject, found.facts.vendor, self._refusals) else None
+        return found if hearer_of(found, self._accounts, self._refusals) else None
 
     def _unreadable(self, chains: Chains, number: int, kind: str, error: Unreadable) -> None:
         kind = kind[:KIND_CHARACTERS_MAX]
@@ -186,37 +174,45 @@ class Derivation:
             chains.name,
         )
 
-    def _load(self, chains: Chains, rows: Sequence[_Read]) -> None:
+    def _load(self, read: Iterable[tuple[Chains, Sequence[_Read]]]) -> None:
         """Fetch the epochs and admissions that these rows speak of, with a query for each kind."""
-        epochs = sorted({epoch_and_seq(each.number)[0] for each in rows})
+        epochs, admissions = set[Place](), set[Place]()
+        for chains, rows in read:
+            epochs |= {(chains.gate, epoch_and_seq(each.number)[0]) for each in rows}
+            moved = [each.movement for each in rows if each.movement]
+            wanted = {movement.row for movement in moved if movement.act in SETTLING}
+            if len(chains.tips) == 1:
+                wanted -= {movement.row for movement in moved if movement.act is Act.OPENED}
+            admissions |= {(chains.gate, row) for row in wanted}
         columns = schema.epoch.c
-        query = select(
-            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
-        ).where(columns.gate == chains.gate)
-        for some in _parts(epochs):
-            for line in self._connection.execute(query.where(columns.epoch.in_(some))):
-                self._epochs.setdefault((chains.gate, line.epoch), []).append(Epoch(*line))
-        opened = {each.movement.row for each in rows if each.movement and each.movement.act is Act.OPENED}
-        wanted = {each.movement.row for each in rows if each.movement and each.movement.act in SETTLING}
-        several = len(chains.tips) > 1
-        self._load_admissions(chains.gate, sorted(wanted if several else wanted - opened))
+        for line in self._there(select(columns.gate, columns.epoch, *EPOCH), epochs):
+            self._epochs.setdefault((line[0], line[1]), []).append(Epoch(*line[2:]))
+        self._load_admissions(admissions)
 
-    def _load_admissions(self, gate: int, rows: Sequence[int]) -> None:
+    def _load_admissions(self, places: Collection[Place]) -> None:
         columns = schema.admission.c
         query = select(
-            columns.id, columns.row, columns.branch, columns.epoch, columns.account, columns.subject,
-            columns.monotonic_ms, columns.utc_ms, columns.trusted, columns.state, columns.perimeters,
-            columns.decided,
-        ).where(columns.gate == gate)  # fmt: skip
-        for some in _parts(rows):
-            for line in self._connection.execute(query.where(columns.row.in_(some))):
-                moment = Moment(line.monotonic_ms, line.utc_ms, line.trusted)
-                self._admissions.setdefault((gate, line.row), []).append(
-                    Admission(
-                        line.id, line.branch, line.epoch, line.account, line.subject, moment, line.state,
-                        Perimeter.OUTER in line.perimeters, line.decided, stored=True, line={},
-                    )
-                )  # fmt: skip
+            columns.gate, columns.row, columns.id, columns.branch, columns.epoch, columns.account,
+            columns.subject, columns.monotonic_ms, columns.utc_ms, columns.trusted, columns.state,
+            columns.perimeters, columns.decided,
+        )  # fmt: skip
+        for line in self._there(query, places):
+            moment = Moment(line.monotonic_ms, line.utc_ms, line.trusted)
+            self._admissions.setdefault((line.gate, line.row), []).append(
+                Admission(
+                    line.id, line.row, line.branch, line.epoch, line.account, line.subject, moment,
+                    line.state, Perimeter.OUTER in line.perimeters, line.decided, stored=True, line={},
+                )
+            )  # fmt: skip
+
+    def _there(self, query: Select[Any], places: Collection[Place]) -> Iterator[Any]:
+        """The lines at these places. Of many gates at once, which finds places of the one at another too."""
+        gate, at, *_ = query.selected_columns
+        gates, values = {place[0] for place in places}, sorted({place[1] for place in places})
+        for first in range(0, len(values), ASKED_AT_ONCE):
+            some = at.in_(values[first : first + ASKED_AT_ONCE])
+            found = self._connection.execute(query.where(gate.in_(gates), some))
+            yield from (line for line in found if (line[0], line[1]) in places)
 
     # --- one row ---------------------------------------------------------------------------------
 
@@ -247,7 +243,7 @@ class Derivation:
         elif movement.act is Act.UNSURE:
             self._doubt(chains, each, movement, epoch, number)
         elif (ended := late_of(each.row)) is not None:
-            self._end(chains, each.number, ended)
+            self._end(chains, each, ended)
 
     def _open(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
         row = each.row
@@ -275,7 +271,8 @@ class Derivation:
     def _doubt(self, chains: Chains, each: _Read, movement: Movement, epoch: Epoch, number: int) -> None:
         """An ask without an answer let nobody in, and the vendor may have spent the ticket all the same."""
         try:
-            facts = facts_of(ask_of(self._connection, chains.gate, each.row).row or each.row)
+            ask = ask_of(self._connection, chains, each.row, movement.subject, each.branch)
+            facts = facts_of(ask.read or each.row)
         except Unreadable as error:
             self._unreadable(chains, each.number, each.row.kind, error)
             return
@@ -286,18 +283,28 @@ class Derivation:
             admission = self._admit(chains, each, epoch, number, account, scan, perimeters, "unanswered")
             self._work(chains, admission, each.number, number, told=True)
 
-    def _end(self, chains: Chains, number: int, ended: AskEnded) -> None:
+    def _end(self, chains: Chains, each: _Read, ended: AskEnded) -> None:
         """The vendor's word came after the decision: nobody need look, and it is told nothing of that."""
         self._flush()
         columns, work = schema.admission.c, schema.work.c
-        decided = VENDOR if ended.verdict.admits else ended.verdict.value
-        query = select(columns.id, columns.row).where(
+        admits = ended.verdict.admits
+        query = select(schema.admission).where(
             columns.gate == chains.gate,
             columns.row >= ended.scan,
-            columns.row <= number,
+            columns.row <= each.number,
             columns.scan == ended.scan,
         )
-        for line in self._connection.execute(query).all():
+        found: Sequence[Any] = self._connection.execute(query).all()
+        for line in chains.meant(found, ended.subject, each.branch):
+            if line.verdict == Verdict.ADMITTED_CREDIT and not admits:
+                continue  # the vendor's own yes to an earlier ask, which is why it refused this one
+            decided = VENDOR if admits else ended.verdict.value
+            said = self._word(decided, ended.text)
+            left = line.direction == Direction.OUT and line.state != "unanswered"
+            if admits and left and line.account in self._exits:  # it was looked up, and nothing else
+                decided, said = GATE, {"doubt": False}
+            if ended.good_ms is not None and line.state == "unanswered" and line.account:
+                remember(self._connection, line.id, ended.good_ms, self._now_utc_ms)
             for known in self._admissions.get((chains.gate, line.row), ()):
                 if known.id == line.id:
                     known.decided = decided
@@ -307,7 +314,7 @@ class Derivation:
             self._connection.execute(
                 update(schema.work)
                 .where(work.admission == line.id, work.state.in_(("untimed", "due")))
-                .values(**self._word(decided, ended.text))
+                .values(**said)
             )
 
     def _word(self, decided: str, text: str = "") -> dict[str, Any]:
@@ -320,8 +327,8 @@ class Derivation:
         }  # fmt: skip
 
     def _refuse(self, chains: Chains, each: _Read, refusal: Refusal, epoch: Epoch, number: int) -> None:
-        """A vendor is told that this ticket was refused. The gate that did it need not hear of that."""
-        account = account_of(refusal.subject, refusal.facts.vendor, self._refusals)
+        """A vendor is told that this code was refused. The gate that did it need not hear of that."""
+        account = hearer_of(refusal, self._accounts, self._refusals)
         admission = self._admit(chains, each, epoch, number, account, refusal, "", "refused")
         self._work(chains, admission, each.number, number, told=True)
 
@@ -331,6 +338,7 @@ class Derivation:
     ) -> Admission:  # fmt: skip
         """A scan's line in the table of admissions."""
         row, facts = each.row, scan.facts
+        code = each.code or ask_of(self._connection, chains, row, scan.subject, each.branch).code
         moment = row.moment
         # A scan that the vendor was asked about has the time of that ask, so that both books have the same.
         # Of an ask before a restart only where it is certain: its monotonic clock was another one.
@@ -339,15 +347,14 @@ class Derivation:
         line = {
             "id": number, "gate": chains.gate, "row": each.number, "digest": each.digest,
             "branch": each.branch, "epoch": epoch.id, "lane": row.lane, "subject": scan.subject,
-            "account": account, "code": each.code or ask_of(self._connection, chains.gate, row).code,
-            "event": facts.event, "session": facts.session,
+            "account": account, "code": code, "event": facts.event, "session": facts.session,
             "direction": scan.direction.value, "perimeters": perimeters,
             "verdict": row.verdict.value if row.verdict else "", "reentry": facts.reentry,
             "monotonic_ms": moment.monotonic_ms, "utc_ms": moment.utc_ms,
             "trusted": moment.trusted, "state": state, "scan": row.scan, "decided": facts.decided,
         }  # fmt: skip
         admission = Admission(
-            number, each.branch, epoch.id, account, scan.subject, moment, state,
+            number, each.number, each.branch, epoch.id, account, scan.subject, moment, state,
             Perimeter.OUTER in perimeters, facts.decided, stored=False, line=line,
         )  # fmt: skip
         self._new.append(admission)
@@ -368,8 +375,7 @@ class Derivation:
     def _settle(self, chains: Chains, row: int, branch: int, movement: Movement, number: int) -> None:
         admission_row, state = movement.row, SETTLING[movement.act]
         known = self._admissions.get((chains.gate, admission_row), [])
-        if len(chains.tips) > 1:
-            known = _settled_there(chains, known, movement, branch)
+        known = chains.meant(known, movement.subject, branch)
         if not known:
             if state == "settled":
                 self._reports.say(
@@ -427,30 +433,14 @@ class Derivation:
 
     def _settle_across(self, chains: Chains, branch: int, row: int) -> None:
         """Settle what was admitted before a gap that is closed now, and settled after it."""
-        columns, admissions = schema.movement.c, schema.admission.c
-        query = (
-            select(columns.number, columns.row, columns.admission, columns.act, columns.subject)
-            .join(schema.row, (schema.row.c.gate == columns.gate) & (schema.row.c.row == columns.row)
-                  & (schema.row.c.digest == columns.digest))
-            .join(schema.admission, (admissions.gate == columns.gate) & (admissions.row == columns.admission))
-            .where(
-                columns.gate == chains.gate,
-                columns.admission <= row,
-                columns.row > row,
-                columns.act.in_([act.value for act in SETTLING]),
-                schema.row.c.branch == branch,
-                admissions.state == "open",
-            )
-            .order_by(columns.number)
-        )  # fmt: skip
-        found = self._connection.execute(query).all()
-        fresh = {each.admission for each in found}
-        for at in fresh:
-            self._admissions.pop((chains.gate, at), None)
-        self._load_admissions(chains.gate, sorted(fresh))
+        found = settled_across(self._connection, chains, branch, row)
+        places = {(chains.gate, each.admission) for each in found}
+        for place in places:
+            self._admissions.pop(place, None)
+        self._load_admissions(places)
         for each in found:
             movement = Movement(Act(each.act), each.subject, each.admission, Direction.IN, (), 0)
-            self._settle(chains, each.row, branch, movement, each.number)
+            self._settle(chains, each.row, each.branch, movement, each.number)
 
     # --- epochs ----------------------------------------------------------------------------------
 
@@ -502,10 +492,7 @@ class Derivation:
         for epoch in self._epochs.get((chains.gate, number), ()):
             if epoch.id == id:
                 return epoch
-        columns = schema.epoch.c
-        query = select(
-            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
-        ).where(columns.id == id)
+        query = select(*EPOCH).where(schema.epoch.c.id == id)
         found = Epoch(*self._connection.execute(query).one())
         self._epochs.setdefault((chains.gate, number), []).append(found)
         return found
@@ -540,9 +527,7 @@ class Derivation:
         """A new epoch begins: nothing more will become known of the clock in those before it."""
         self._flush()
         columns, work = schema.epoch.c, schema.work.c
-        query = select(
-            columns.id, columns.epoch, columns.random, columns.branch, columns.offset_ms, columns.over
-        ).where(
+        query = select(*EPOCH).where(
             columns.gate == chains.gate,
             columns.branch == branch,
             columns.epoch < number,
@@ -579,20 +564,3 @@ class Derivation:
         insert_many(self._connection, schema.work, self._works)
         insert_many(self._connection, schema.movement, self._movements)
         self._works, self._movements = [], []
-
-
-def _settled_there(
-    chains: Chains, known: Sequence[Admission], movement: Movement, branch: int
-) -> list[Admission]:
-    """Which of several admissions of one number is meant: the one in front, or the only one before a gap."""
-    found = [each for each in known if chains.is_before(each.branch, movement.row, branch)]
-    if found:
-        return found
-    began_row, _ = chains.tips[chains.ancestry(branch)[-1]].began
-    fitting = [each for each in known if each.subject == movement.subject and movement.row <= began_row]
-    return fitting if len(fitting) == 1 else []
-
-
-def _parts(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    for at in range(0, len(values), ASKED_AT_ONCE):
-        yield values[at : at + ASKED_AT_ONCE]

@@ -1,6 +1,6 @@
 """What a row says that the ledger has to know, checked so that a database can hold it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -21,9 +21,10 @@ KIND_CHARACTERS_MAX = 32  # of a kind in a report
 NAME_CHARACTERS_MAX = 256
 
 
-# Verdicts about a ticket; the others are about the lane, the reader or the network.
-ABOUT_A_TICKET = frozenset(
+# Verdicts about a code; the others are about the lane, the reader or the network.
+ABOUT_A_CODE = frozenset(
     {
+        Verdict.UNKNOWN,
         *(Verdict.CANCELLED, Verdict.REFUNDED, Verdict.BLOCKED, Verdict.NOT_SOLD, Verdict.WRONG_EVENT),
         *(Verdict.WRONG_SESSION, Verdict.WRONG_SECTOR, Verdict.WRONG_GATE, Verdict.WRONG_TYPE),
         *(Verdict.TOO_EARLY, Verdict.TOO_LATE, Verdict.TOO_SOON, Verdict.USED, Verdict.NOT_INSIDE),
@@ -50,16 +51,31 @@ class Facts(NamedTuple):
     asked_at: Moment | None = None  # the scan's own time, which is the one that the vendor was told
 
 
+class Accounts(NamedTuple):
+    """Whom the ledger tells of what.
+
+    `names` are told of admissions, `refusals` among them of refused scans too. `inner` know
+    inner lanes. `exits` are told of those also which they were asked about.
+    """
+
+    names: frozenset[str]
+    refusals: frozenset[str] = frozenset()
+    inner: frozenset[str] = frozenset()
+    exits: frozenset[str] = frozenset()
+
+
 class AskEnded(NamedTuple):
     """What became known of an ask that had let nobody in, or that policy had let in."""
 
     scan: int
+    subject: str
     verdict: Verdict
     text: str
+    good_ms: int | None  # how long a yes lets somebody in; `None` where nobody is missing
 
 
 class Refusal(NamedTuple):
-    """A ticket that a gate knew and did not let through."""
+    """A code that a gate did not let through; `subject` is its digest where it is in no list."""
 
     subject: str
     direction: Direction
@@ -167,7 +183,10 @@ def late_of(row: Read) -> AskEnded | None:
     movement = row.movement
     if row.kind != Kind.LATE.value or movement is None or row.verdict is None:
         return None
-    return AskEnded(row.scan, row.verdict, row.text) if movement.act in (Act.CREDITED, Act.SURE) else None
+    if movement.act not in (Act.CREDITED, Act.SURE):
+        return None
+    good_ms = max(0, movement.until_utc_ms - movement.utc_ms) if movement.act is Act.CREDITED else None
+    return AskEnded(row.scan, movement.subject, row.verdict, row.text, good_ms)
 
 
 def _decided(row: Read) -> str:
@@ -179,22 +198,36 @@ def _decided(row: Read) -> str:
     last = event_of(read(bytes(row.story), _stories_whole.decode, msgspec.msgpack.decode, Story).events[-1])
     if not isinstance(last, Answered):
         return DOUBT
-    if last.verdict is not Verdict.NO_ANSWER:
-        return VENDOR
-    return DOUBT if last.doubt else GATE
+    if last.verdict is Verdict.NO_ANSWER:
+        return DOUBT if last.doubt else GATE
+    return VENDOR if last.verdict.admits else DOUBT  # a refusal that came when the time was up
 
 
 def refusal_of(row: Read) -> Refusal | None:
-    """The refusal of a known ticket, `None` for any other row. Raises `Unreadable`."""
-    if row.kind != Kind.SCAN.value or row.movement is not None or row.verdict not in ABOUT_A_TICKET:
+    """The refusal of a code, `None` for any other row. Raises `Unreadable`.
+
+    A ticket of another event than the gate's is refused for its own.
+    """
+    if row.kind != Kind.SCAN.value or row.movement is not None or row.verdict not in ABOUT_A_CODE:
         return None
     scan = _scan_of(row)
-    if scan is None or scan.ticket is None:
+    if scan is None:
         return None
     if len(scan.subject) > SUBJECT_CHARACTERS_MAX:
         raise Unreadable(f"a ticket id longer than {SUBJECT_CHARACTERS_MAX} characters")
-    _check_names([scan.subject])
-    return Refusal(scan.subject, scan.direction, _facts(scan))
+    facts = _facts(scan)
+    own = scan.ticket.event if scan.ticket is not None else ""
+    _check_names([scan.subject, own])
+    return Refusal(scan.subject, scan.direction, facts._replace(event=own or facts.event))
+
+
+def subject_of(row: Read) -> str:
+    """The ticket of the scan that a row is about; "" where it has none that can be read."""
+    try:
+        scan = _scan_of(row)
+    except Unreadable:
+        return ""
+    return scan.subject if scan else ""
 
 
 def _facts(scan: Scanned) -> Facts:
@@ -251,6 +284,12 @@ def account_of(subject: str, vendor: str, accounts: Iterable[str]) -> str:
     front, colon, _ = subject.partition(":")
     account = front if colon else vendor
     return account if account in accounts else ""
+
+
+def hearer_of(refusal: Refusal, accounts: Collection[str], hearers: Collection[str]) -> str:
+    """The account that is told, "" for none. The only one there is has codes of no list and no route."""
+    only = next(iter(accounts)) if len(accounts) == 1 else ""
+    return account_of(refusal.subject, refusal.facts.vendor or only, hearers)
 
 
 def movement_of(row: Read) -> Movement | None:

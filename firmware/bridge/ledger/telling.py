@@ -108,7 +108,7 @@ _FACTS = (
         schema.admission.c.id, schema.admission.c.row, schema.admission.c.digest, schema.admission.c.subject,
         schema.admission.c.code, schema.admission.c.event, schema.admission.c.session,
         schema.admission.c.direction, schema.gate.c.name, schema.admission.c.state,
-        schema.admission.c.perimeters,
+        schema.admission.c.perimeters, schema.admission.c.trusted,
         exists(
             select(_EARLIER.c.id)
             .join(_ENTRY, _ENTRY.c.id == _EARLIER.c.admission)
@@ -191,6 +191,7 @@ def _take(
             Direction(of.direction), line.at_utc_ms, of.name, line.doubt or line.state == "claimed",
             of.state == "refused", Perimeter(of.perimeters.partition(",")[0] or Perimeter.OUTER),
             of.state == "unanswered", note=line.text, entered=of.entered,
+            untrusted=not of.trusted,
         )  # fmt: skip
         found.append(Claimed(line.id, told, of.row, of.digest, worker, line.attempts + 1))
     connection.execute(

@@ -15,10 +15,15 @@ MEND = (
 
 def unused(reports: Reports, work: int, gate: str, row: int, subject: str, now_utc_ms: int) -> dict[str, Any]:
     """Columns of the work: done, for a person to look at, who is told. No vendor's entry is undone by us."""
-    _, _, ticket_id = subject.partition(":")
-    named = f"gate {gate}, row {name_of(row)}, ticket {ticket_id or 'without an id'}"
-    reports.say(UNCERTAIN, str(work), f"{named}: {UNUSED}. {MEND}")
+    say_unused(reports, work, gate, row, subject)
     return {
         "state": "done", "result": UNCERTAIN, "verdict": "", "text": UNUSED[:TEXT_CHARACTERS_MAX],
         "finished_ms": now_utc_ms, "told": True,
     }  # fmt: skip
+
+
+def say_unused(reports: Reports, work: int, gate: str, row: int, subject: str) -> None:
+    """Report it, once."""
+    _, _, ticket_id = subject.partition(":")
+    named = f"gate {gate}, row {name_of(row)}, ticket {ticket_id or 'without an id'}"
+    reports.say(UNCERTAIN, str(work), f"{named}: {UNUSED}. {MEND}")
