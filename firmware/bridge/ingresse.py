@@ -12,29 +12,31 @@ no default, because nobody but the operator can choose: with `admit` they go dow
 own policy decides and records it; with `refuse` they go down as blocked, and no gate lets one in, however it
 is set.
 
-What is sent to Ingresse is in `firmware.bridge.ingresse_requests`, and what its replies mean in
-`firmware.bridge.ingresse_replies`.
+How the lists are read is in `firmware.bridge.ingresse_list`, what is sent to Ingresse in
+`firmware.bridge.ingresse_requests`, and what its replies mean in `firmware.bridge.ingresse_replies`.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from firmware.bridge import ingresse_replies as replies
+from firmware.bridge.ingresse_list import GuestLists, some
 from firmware.bridge.ingresse_login import Logins
 from firmware.bridge.ingresse_replies import (
+    Barred,
     Entry,
     Failed,
     Missing,
     Move,
     NotFound,
+    Nothing,
+    NoTicket,
     Rejected,
     Said,
     Stand,
 )
 from firmware.bridge.ingresse_requests import SEARCH, SEARCH_SIZE, IngresseSettings, Requests, check
-from firmware.bridge.lenient import is_ms
 from firmware.bridge.vendor import (
     LATE_S,
     NOTHING_KEPT,
@@ -48,7 +50,6 @@ from firmware.bridge.vendor import (
     Misconfigured,
     Outage,
     Outcome,
-    Page,
     Question,
     Refused,
     Told,
@@ -56,13 +57,11 @@ from firmware.bridge.vendor import (
 )
 from firmware.core.ticket import Direction, Perimeter, Verdict
 
-PAGES_MAX = 10_000  # of one session: fifteen million tickets
-PASSES_MAX = 3  # through one session's list or changes, where rows moved between pages meanwhile
 PROBE_SIZE = 20  # rows of a list that a probe looks at: one alone may be the exception
 SEARCH_PAGES_MAX = 20  # a producer with a thousand events
 TRIAL_CODE = "gatepost"  # no code of theirs looks so
-NAMED_MAX = 20  # known events or sessions in an error's text
 LOOKS_FAILED_MAX = 2  # in a row: then the vendor is down, and twenty of them would take a minute
+REJECTED = "Ingresse rejects the request"
 
 __all__ = ["Ingresse", "IngresseSettings"]
 
@@ -76,9 +75,8 @@ class Ingresse:
         self._set = settings
         self._requests = Requests(settings)
         self._logins = Logins(settings, self._requests)
-        self._shared: dict[str, str] = {}  # as in the last whole run
+        self._lists = GuestLists(settings, self._requests, self._logins)
         self._echoes: bool | None = None  # whether it keeps the time that we send, by its last answer
-        self._unfound: dict[str, str] = {}  # by session: what the producer search has instead
         self.batch_max = settings.batch_size
         self.asks = True
         self.devices = False
@@ -90,10 +88,7 @@ class Ingresse:
 
     def secrets(self) -> Sequence[str]:
         """Key, tokens, password and e-mail; of tokens also the last few that were replaced."""
-        settings = self._set
-        given = (settings.key, settings.token, settings.jwt, settings.password, settings.email)
-        known = (*given, *self._logins.tokens())
-        return tuple(text for text in known if text)
+        return self._logins.secrets()
 
     # --- what is there -----------------------------------------------------------------------------
 
@@ -103,7 +98,7 @@ class Ingresse:
         tickets, odd = 0, set[str]()
         for event, sessions in self._set.events:
             for session in sessions:
-                page = yield from self._page(event, session, 1, PROBE_SIZE, 0, [])
+                page = yield from self._lists.page(event, session, 1, PROBE_SIZE, 0, [])
                 tickets += page.total if page.total is not None else len(page.rows)
                 odd |= replies.oddities(page.rows)
         played = sum(len(sessions) for _, sessions in self._set.events)
@@ -116,7 +111,7 @@ class Ingresse:
         No trouble of it keeps any list from being read: the list itself says where an event or session is
         not to be had.
         """
-        login = self._logins.now or (yield from self._logins.log_in(None))
+        login = self._logins.now or (yield from self._logins.log_in())
         if login is None or not login.jwt:
             return ("no JWT, so the producer search was left out",)
         try:
@@ -125,8 +120,8 @@ class Ingresse:
             raise
         except (Outage, Misconfigured) as error:
             return (f"events and sessions were not compared: {error}",)
-        self._unfound = dict(self._compare(found))
-        return tuple(dict.fromkeys(self._unfound.values()))  # an event once, whatever its sessions
+        self._lists.unfound = dict(self._compare(found))
+        return tuple(dict.fromkeys(self._lists.unfound.values()))  # an event once, whatever its sessions
 
     def _found_events(self) -> Flow[dict[str, frozenset[str]]]:
         """Sessions by event, as far as needed to find those that are set."""
@@ -145,117 +140,17 @@ class Ingresse:
         for event, sessions in self._set.events:
             for session in sessions:
                 if event not in found:
-                    yield session, f"the producer search has no event {event}, but {_some(found)}"
+                    yield session, f"the producer search has no event {event}, but {some(found)}"
                 elif session not in found[event]:
-                    known = _some(found[event])
+                    known = some(found[event])
                     yield (
                         session,
                         f"the producer search has no session {session} of event {event}, but {known}",
                     )
 
-    # --- the list ------------------------------------------------------------------------------------
-
     def tickets(self, since: str) -> Flow[Listing]:
-        """List all sessions; with the `since` of an earlier run only what changed.
-
-        `since` is the vendor's own time before that run began, less the overlap, and a mark of the settings:
-        after a change of events or of `unsold` the whole list is read.
-        """
-        stamp, _, mark = since.partition(" ")
-        run = _Run(int(stamp) if mark == self._mark() and is_ms(stamp) else 0)
-        for event, sessions in self._set.events:
-            for session in sessions:
-                yield from self._session(run, event, session)
-        if not run.from_ms:
-            self._shared = run.shared
-            if run.shared:
-                run.odd.append(
-                    f"{len(run.shared)} tickets are in lists of several sessions, and count in the first: "
-                    + _some(frozenset(f"{ticket} in {first}" for ticket, first in run.shared.items()))
-                )
-        start_ms = next((stamp_ms for stamp_ms in run.stamps_ms if stamp_ms), 0)
-        until = f"{start_ms - self._set.overlap_s * 1000} {self._mark()}" if start_ms else ""
-        if run.from_ms and (not until or not run.whole):
-            until = since  # no clock was heard, or rows are missing: the next run begins where this one did
-        return Listing(until, run.whole and not run.from_ms, sum(run.skipped.values()), "; ".join(run.odd))
-
-    def _session(self, run: "_Run", event: str, session: str) -> Flow[None]:
-        """All pages of a session; once more where rows moved between pages meanwhile."""
-        seen = run.seen[session] = set()
-        readings = 0
-        while readings < PASSES_MAX:
-            readings += 1
-            before = len(seen)
-            total = yield from self._pages(run, event, session, seen)
-            if not run.from_ms and not seen and session in self._unfound:
-                run.odd.append(f"session {session} has no tickets, and {self._unfound[session]}")
-            if total is None or len(seen) >= total:
-                return
-            if before and len(seen) == before:
-                break  # it stands still, and still lacks some: another look in a moment finds no more
-        run.whole = False
-        run.odd.append(f"session {session}: {len(seen)} of {total} rows, read {readings} times")
-
-    def _pages(self, run: "_Run", event: str, session: str, seen: set[int]) -> Flow[int | None]:
-        """One reading; how many rows there should be, the most that any page said."""
-        size, filled, totals = self._set.page_size, 0, list[int]()
-        here: set[int] = set()  # this reading's, where nothing else tells the last page
-        run.skipped[session] = 0
-        for number in range(1, PAGES_MAX + 1):
-            page = yield from self._page(event, session, number, size, run.from_ms, run.stamps_ms)
-            if page.total is not None:
-                totals.append(page.total)
-            if page.last is None:  # a short page may be the server's own limit: the end is one without news
-                rows = {hash(replies.row_id(row)) for row in page.rows}
-                if rows <= here:
-                    break
-                here |= rows
-            if page.rows and page.current not in (None, number):
-                raise Outage(f"{self._set.name}: page {number} of session {session} came as {page.current}")
-            filled += bool(page.rows)
-            skipped = run.skipped[session]
-            tickets = []
-            for row in page.rows:
-                ticket = replies.ticket(row, event, session, self._set.unsold)
-                if ticket is None:
-                    run.skipped[session] += 1
-                    seen.add(-run.skipped[session])
-                    continue
-                seen.add(hash(ticket.ticket_id))
-                if self._first(run, ticket.ticket_id, session) == session:
-                    tickets.append(ticket)
-            if page.rows:
-                yield Page(tuple(tickets), run.skipped[session] - skipped)
-            if page.last is not None and page.last <= number:
-                break
-        else:
-            raise Outage(f"{self._set.name}: session {session} has more than {PAGES_MAX} pages")
-        total = max(totals, default=None)
-        if run.from_ms and (filled <= 1 or (total and page.last is not None and total > page.last * size)):
-            return None  # of one page no row can move to another; or the whole list is counted, not this
-        return total
-
-    def _first(self, run: "_Run", ticket_id: str, session: str) -> str:
-        """The session in whose list a ticket counts: the first, or it would change with every look."""
-        first = self._shared.get(ticket_id) if run.from_ms else None
-        key = hash(ticket_id)
-        if first is None:
-            first = next((other for other, ids in run.seen.items() if key in ids), session)
-        if first != session:
-            run.shared[ticket_id] = first
-        return first
-
-    def _page(
-        self, event: str, session: str, number: int, size: int, from_ms: int, stamps_ms: list[int]
-    ) -> Flow[replies.GuestList]:
-        what = f"guest list of event {event}, session {session}, page {number}"
-        build = partial(self._requests.list, what, event, session, number, size, from_ms)
-        return replies.guest_list((yield from self._logins.ask(build, what, stamps_ms)), what)
-
-    def _mark(self) -> str:
-        """Of the settings that a delta relies on."""
-        served = (self._set.api_url, self._set.events, str(self._set.unsold))
-        return hashlib.sha256(repr(served).encode()).hexdigest()[:12]
+        """List what changed since then; with "" everything."""
+        return self._lists.tickets(since)
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -269,7 +164,10 @@ class Ingresse:
         told = self._told(question)
         if why := self._requests.unfit(told):
             return Refused(Verdict.UNLISTED, why)
-        call = _Call([told])
+        unsaid, self._logins.unsaid = self._logins.unsaid, None
+        if unsaid is not None:
+            raise unsaid
+        call = _Call([told], asks=True)
         inner = question.perimeter is Perimeter.INNER
         if inner and question.direction is Direction.OUT:
             return (yield from self._inside(told))
@@ -283,14 +181,22 @@ class Ingresse:
         )
         stamps_ms: list[int] = []
         try:
-            entries = replies.updated((yield from self._logins.ask(build, what, stamps_ms)), what)
+            body = yield from self._logins.ask(build, what, stamps_ms, [told.code])
+            entries = replies.updated(body, what)
+            if told.code not in entries:
+                raise Said(f"{self._set.name}: {what}: no answer for it")
+        except Nothing:
+            return self._no_ticket()
         except Rejected as error:
-            return Refused(Verdict.REFUSED, "Ingresse rejects the request", str(error))
+            return Refused(Verdict.REFUSED, REJECTED, str(error))
+        except Said as error:
+            return (yield from self._after_error(call, told, error))
         except Lost as error:
             return (yield from self._after(call, told, error))
-        if told.code not in entries:
-            raise Lost(f"{self._set.name}: {what}: no answer for it")
         entry = entries[told.code]
+        if entry.status is None:  # like any other that is not known, but it may have been carried out
+            fault = f"{self._set.name}: {what}: its status cannot be read"
+            return Refused(Verdict.CALL_STAFF, "its status cannot be read", fault, doubt=True)
         if inner and entry.status == 3:
             return Accepted("status 3: it is inside")
         if entry.status == 0:  # nothing was carried out, and another scan may do
@@ -300,16 +206,15 @@ class Ingresse:
         if isinstance(outcome, Accepted) or (isinstance(outcome, Refused) and not echo):
             return outcome
         why = outcome.text if isinstance(outcome, Refused) else outcome.why
-        if entry.status is None:
-            raise Lost(f"{self._set.name}: {what}: {why}")
         verdict = Verdict.USED if told.direction is Direction.IN else Verdict.NOT_INSIDE
-        return Refused(Verdict.CALL_STAFF if echo else verdict, why, doubt=echo)
+        return Refused(Verdict.CALL_STAFF if echo else verdict, why, call.fault, doubt=echo)
 
     def _told(self, question: Question) -> Told:
-        """The question as a movement."""
+        """The question as a movement, at a time that is true, whatever the gate's clock says."""
+        at_utc_ms = question.at_utc_ms if question.true_utc_ms is None else question.true_utc_ms
         told = Told(
             question.ticket_id, question.code, question.event, question.session, question.direction,
-            question.at_utc_ms, question.gate, question.again,
+            at_utc_ms, question.gate, question.again,
         )  # fmt: skip
         return self._requests.placed(told)
 
@@ -326,14 +231,34 @@ class Ingresse:
             raise Outage(f"{lost}; a look shows that it was not carried out", lost.retry_after_s)
         raise lost
 
+    def _after_error(self, call: "_Call", told: Told, said: Said) -> Flow[Accepted | Refused]:
+        """It answered, with an error, which is no outage: refused, unless a look finds it carried out.
+
+        Where no look settles that, staff sees to the person, and it is looked up once more later.
+        """
+        found = yield from self._look(call, told._replace(doubt=True))
+        if isinstance(found, Accepted):
+            return found
+        sure = found in (Stand.BEFORE, Stand.THERE)
+        verdict = Verdict.REFUSED if sure else Verdict.CALL_STAFF
+        fault = "; ".join(filter(None, (str(said), call.fault)))
+        return Refused(verdict, "Ingresse answers with an error", fault, doubt=not sure)
+
+    def _no_ticket(self) -> Refused:
+        """As status 2 of an update."""
+        return Refused(self._set.status_map.get(2, Verdict.UNKNOWN), "Ingresse has no such ticket")
+
     def _inside(self, told: Told) -> Flow[Accepted | Refused]:
         """Whether Ingresse has it inside, which changes nothing."""
         what = "look-up of a ticket"
         build = partial(self._requests.look, what, told.code)
         try:
-            last = replies.looked((yield from self._logins.ask(build, what, [])), told.session, what)
-        except (Missing, Rejected) as error:
-            return Refused(Verdict.UNKNOWN, str(error))
+            body = yield from self._logins.ask(build, what, [], [told.code])
+            last = replies.looked(body, told.session, what)
+        except (Missing, NotFound):
+            return self._no_ticket()
+        except (Rejected, Said) as error:
+            return Refused(Verdict.REFUSED, REJECTED, str(error))
         if last is None or last.direction is Direction.OUT:
             return Refused(Verdict.NOT_INSIDE, "not inside, as Ingresse has it")
         return Accepted("inside, as Ingresse has it")
@@ -391,16 +316,21 @@ class Ingresse:
         while batches:
             event, batch = batches.popleft()
             what = f"update of {len(batch)} tickets of event {event}"
-            build = partial(self._requests.update, what, event, [call.movements[index] for index in batch])
+            movements = [call.movements[index] for index in batch]
+            build = partial(self._requests.update, what, event, movements)
+            codes = [told.code for told in movements]
             stamps_ms: list[int] = []
             try:
-                entries = replies.updated((yield from self._logins.ask(build, what, stamps_ms)), what)
+                entries = replies.updated((yield from self._logins.ask(build, what, stamps_ms, codes)), what)
             except Rejected as error:
                 if len(batch) > 1:  # one of them may be to blame: each for itself
                     batches.extendleft((event, [index]) for index in reversed(batch))
                     continue
+                if isinstance(error, NoTicket):
+                    call.outcomes[batch[0]] = self._no_ticket()
+                    continue
                 call.rejected = error
-                call.outcomes[batch[0]] = Again(str(error))
+                call.outcomes[batch[0]] = Again(str(error), unsent=isinstance(error, Barred))
             except Lost as error:
                 call.sent = True
                 call.outcomes.update((index, Again(str(error), doubt=True)) for index in batch)
@@ -427,9 +357,10 @@ class Ingresse:
         if why := self._requests.unfit(told):
             return Refused(Verdict.UNLISTED, why)
         found = yield from self._look(call, told._replace(doubt=True))
-        if isinstance(found, Accepted):
+        if isinstance(found, Accepted) or found is Stand.UNCLEAR:
+            perhaps = ", maybe for us" if found is Stand.UNCLEAR else ""
             return Unsure(
-                "it was asked, no answer came, nobody was let in, and Ingresse has moved the ticket"
+                "it was asked, no answer came, nobody was let in, and Ingresse has moved the ticket" + perhaps
             )
         if isinstance(found, Stand):
             return Refused(Verdict.NO_ANSWER, "it was asked, and a look shows that it was not carried out")
@@ -505,7 +436,8 @@ class Ingresse:
     def _look(self, call: "_Call", told: Told) -> Flow["Outcome | Stand"]:
         """Ask where a ticket is, which changes nothing: an outcome where it settles the matter.
 
-        A look-up that fails is `Again` with doubt; after some in a row no more are sent.
+        A look-up that fails is `Again` with doubt; after some in a row no more are sent. One that we may not
+        make at all says nothing of updates: neither that they are barred, nor what became of one.
         """
         if call.failed >= LOOKS_FAILED_MAX:
             return Again("look-ups are out of order", doubt=True)
@@ -513,7 +445,8 @@ class Ingresse:
         build = partial(self._requests.look, what, told.code)
         stamps_ms: list[int] = []
         try:
-            last = replies.looked((yield from self._logins.ask(build, what, stamps_ms)), told.session, what)
+            body = yield from self._logins.ask(build, what, stamps_ms, [told.code])
+            last = replies.looked(body, told.session, what)
         except (Missing, NotFound):  # nor would a code that was changed since be found, or what it did before
             return Unsure("Ingresse does not know this code, or not any more, so it does not say what it did")
         except (Failed, Rejected) as error:  # of this one code; others may do
@@ -521,6 +454,14 @@ class Ingresse:
         except Outage as error:
             call.failed += 1
             call.down = Outage(str(error), error.retry_after_s)
+            return Again(str(error), doubt=True)
+        except Misconfigured as error:
+            if isinstance(error, LogInRefused):
+                if not call.asks:
+                    raise
+                self._logins.unsaid = error
+            call.failed += 1
+            call.rejected = error
             return Again(str(error), doubt=True)
         call.failed = 0
         call.down = None
@@ -545,32 +486,25 @@ class Ingresse:
         return last is not None and replies.is_us(last.operator, self._logins.now, self._set.email) is False
 
 
-class _Run:
-    """One run through the list."""
-
-    def __init__(self, from_ms: int) -> None:
-        self.from_ms = from_ms
-        self.stamps_ms: list[int] = []
-        self.whole = True
-        self.seen: dict[str, set[int]] = {}  # by session, hashes of ids: a million of them in some 70 MB
-        self.shared: dict[str, str] = {}  # tickets of several sessions, with the first
-        self.skipped: dict[str, int] = {}  # by session, in the last reading
-        self.odd: list[str] = []
-
-
 class _Call:
-    """One call of `tell`: what is settled of it so far."""
+    """One call of `tell`, or of an ask: what is settled of it so far."""
 
-    def __init__(self, movements: Sequence[Told]) -> None:
+    def __init__(self, movements: Sequence[Told], *, asks: bool = False) -> None:
         self.movements = movements
+        self.asks = asks
         self.outcomes: dict[int, Outcome] = {}
         self.cleared: set[int] = set()  # looked up, and free to be sent
         self.sent = False
         self.failed = 0  # look-ups in a row
         self.down: Outage | None = None
-        self.rejected: Rejected | None = None
+        self.rejected: Misconfigured | None = None
         self.last: Move | None = None  # the newest that Ingresse has told of
         self.why = ""
+
+    @property
+    def fault(self) -> str:
+        """What a person has to mend; "" for nothing."""
+        return str(self.rejected or "")
 
     def settled(self) -> bool:
         """Whether there is anything to say: else the caller had better hear of the trouble itself."""
@@ -587,10 +521,3 @@ class _Call:
             self.outcomes.get(index) or Again(self.why, told.doubt and index not in self.cleared)
             for index, told in enumerate(self.movements)
         )
-
-
-def _some(names: Mapping[str, object] | frozenset[str]) -> str:
-    """Some names for an error's text."""
-    listed = sorted(names)
-    more = f" and {len(listed) - NAMED_MAX} more" if len(listed) > NAMED_MAX else ""
-    return (", ".join(listed[:NAMED_MAX]) or "none") + more

@@ -4,6 +4,7 @@ Pure: replies in, plain values out. Only `firmware.bridge.ingresse` uses it. Wha
 (names, e-mail, documents) ends here: no value below has a place for it.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
@@ -25,9 +26,32 @@ from firmware.bridge.vendor import Lost, Misconfigured, Outage, Told, VendorTick
 from firmware.core.ticket import Choice, Direction, Status
 
 EXCEPTION_MARK = "[Ingresse Exception Error]"  # in a string where an object should be
+ERROR_WORDS = ("message", "category", "details")
 EXPIRED_TEXT = "token expired"  # any case; what the clients look for
 EXPIRED_CODES = frozenset({"2006", "2012"})  # log in again; session expired
 EVENT_UNKNOWN = "3027"
+# No list of its errors is public, and those of v1 come with HTTP 200: what they are about stands in words.
+NOT_FOUND = re.compile(r"(?i)not[ _-]?found|no such|does not exist|n[ãa]o (foi )?encontrad|n[ãa]o existe")
+ONLY_NOT_FOUND = re.compile(r"(?i)not[ _-]?found(exception|error)?[.!]?|n[ãa]o encontrad[oa][.!]?")
+SUBJECT = re.compile(
+    r"(?i)(ticket|guest|ingresso)|event|session|sess[ãa]o|user|usu[áa]rio|key|chave|\bapi\b|applica|aplica"
+    r"|\bapp\b|company|empresa|method|m[ée]todo|route|\brota\b|endpoint"
+)
+# What Ingresse does not have it is told of no more, so that takes a whole sentence with the ticket as what is
+# not there. A code alone may be that of an error: it is the ticket's only as the subject, and no "code 404".
+AN_ID = r"(?=\S*\d)[^\s/]+"
+THE_TICKET = rf"(ticket|guest|ingresso)([ _-]?(code|id))?( (with|com) (code|id|c[óo]digo))?( {AN_ID})?"
+THE_CODE = rf"(code|c[óo]digo)( of the ticket| do ingresso)?( (?=\S{{8}}){AN_ID})?"
+IS_MISSING = (
+    r"((was |is )?not[ _-]?found(exception|error)?|does not exist|n[ãa]o (foi )?encontrado|n[ãa]o existe)"
+)
+SOMEWHERE = r"( (for|in|no|na|neste|nesta|para [oa]) ((the|this) )?(event|session|evento|sess[ãa]o)( \d+)?)?"
+NO_TICKET = re.compile(
+    rf"(?i)(((the|this|o|este|invalid) )*({THE_TICKET}|{THE_CODE}):?[ _-]*{IS_MISSING}"
+    rf"|no such (ticket([ _-]?code)?|code)){SOMEWHERE}[.!]?"
+)
+FORBIDDEN = re.compile(r"(?i)permission|permiss[ãa]o|forbidden|access denied|acesso negado")
+NO_RIGHT = "this user may not manage the event, or the key is wrong"
 OPERATIONS = {
     "checkin": Direction.IN,
     "check-in": Direction.IN,
@@ -51,7 +75,7 @@ class Failed(Lost):
 
 
 class Said(Failed):
-    """Ingresse answers this one request with an error, and HTTP 200."""
+    """Ingresse answers this one request with HTTP 200, but with an error, or not with what was asked."""
 
 
 class Missing(Exception):
@@ -62,8 +86,23 @@ class Rejected(Misconfigured):
     """Ingresse rejects this one request; nothing was carried out."""
 
 
+class Barred(Rejected):
+    """It rejects us, whatever the ticket: it has no such event or key, or our user may not manage it."""
+
+
 class NotFound(Rejected):
-    """It has nothing at this address (404): to a look-up the answer that nobody has the code."""
+    """It has nothing there (404, or in words): to a look-up the answer that nobody has the code."""
+
+
+class Nothing(NotFound):
+    """With HTTP 200 it says "not found" and no more: to an ask that there is no such ticket.
+
+    It refuses nobody who went in already, for it may as well be about all that is sent there.
+    """
+
+
+class NoTicket(Nothing):
+    """It has no such ticket, and names it as what is not there: as status 2 of one in an update."""
 
 
 class Login(NamedTuple):
@@ -117,14 +156,14 @@ def read(response: httpx.Response, what: str) -> object:
     Raises `Outage` where we were sent away, `Lost` or `Failed` where it may have been carried out,
     `Rejected` or `Misconfigured` where it was not and never will be.
     """
-    status = response.status_code
-    if status == 429:
-        raise Outage(f"{what}: too many requests (429)")
     try:
         body = read_json(response)
     except (ValueError, RecursionError):
-        body = None
+        body = response.text if EXCEPTION_MARK.encode() in response.content else None
     error = _error(body) if body is not None else None
+    status = (error.status if error and response.is_success else 0) or response.status_code
+    if status == 429:
+        raise Outage(f"{what}: too many requests (429)")
     if status == 401 or (error and error.code in EXPIRED_CODES):
         return EXPIRED
     if EXPIRED_TEXT.encode() in response.content.lower() and (
@@ -134,10 +173,10 @@ def read(response: httpx.Response, what: str) -> object:
     said = str(error) if error else f"answered {status}"
     if status >= 500 or status == 408:
         raise (Failed if status < 502 and status != 408 else Lost)(f"{what}: {said} ({status})")
-    if error and error.code == EVENT_UNKNOWN:
-        raise Rejected(f"{what}: no such event ({EVENT_UNKNOWN}): correct `events`")
     if status == 403:
-        raise Misconfigured(f"{what}: {said} (403): this user may not manage the event, or the key is wrong")
+        raise Misconfigured(f"{what}: {said} (403): {NO_RIGHT}")
+    if error:
+        _raise_what_it_names(error, what, found_path=status < 300)
     if status >= 400:
         kind = NotFound if status == 404 else Rejected
         raise kind(f"{what}: {said} ({status}): look at `api_url` and `events`")
@@ -154,8 +193,36 @@ class _Error(NamedTuple):
     code: str
     text: str
 
+    @property
+    def status(self) -> int:
+        """The HTTP status that stands in the body instead; 0 for none."""
+        number = number_of(self.code) or 0
+        return number if 400 <= number < 600 else 0
+
     def __str__(self) -> str:
         return f"error {self.code}: {self.text}" if self.code else f"error: {self.text}"
+
+
+def _raise_what_it_names(error: _Error, what: str, *, found_path: bool) -> None:
+    """Raise `Barred` where an error is about us, `NotFound` where it is about what we asked for.
+
+    What is not clearly the one or the other counts as neither, so that no movement is lost by it.
+    """
+    if error.code == EVENT_UNKNOWN:
+        raise Barred(f"{what}: no such event ({EVENT_UNKNOWN}): correct `events`")
+    if FORBIDDEN.search(str(error)):
+        raise Barred(f"{what}: {error}: {NO_RIGHT}")
+    parts = (part.rpartition(EXCEPTION_MARK)[2].strip() for part in (*error.text.split("; "), error.code))
+    clauses = [part for part in parts if part and not part.isdecimal()]
+    named = [clause for clause in clauses if NO_TICKET.fullmatch(clause)]
+    others = (SUBJECT.search(part) for part in clauses if part not in named and NOT_FOUND.search(part))
+    if any(subject and not subject[1] for subject in others):
+        raise Barred(f"{what}: {error}: look at `key`, `api_url` and `events`")
+    if named:
+        raise NoTicket(f"{what}: {error}")
+    only = bool(clauses) and all(map(ONLY_NOT_FOUND.fullmatch, clauses))
+    if only and found_path:  # with 404 the address may be wrong
+        raise Nothing(f"{what}: {error}")
 
 
 def _error(body: object) -> _Error | None:
@@ -165,9 +232,12 @@ def _error(body: object) -> _Error | None:
     if not isinstance(body, dict):
         return None
     data, error = body.get("responseData"), body.get("responseError")
+    also = body.get("data")  # where some of its clients look for what others find above
+    if isinstance(also, str) and EXCEPTION_MARK in also:
+        data = also
     if isinstance(data, str) or (error and isinstance(error, dict | str)):
         named = error if isinstance(error, dict) else {}
-        words = [text for text in (data, error, named.get("message"), named.get("category")) if text]
+        words = [text for text in (data, error, *map(named.get, ERROR_WORDS)) if text]
         text = "; ".join(word for word in words if isinstance(word, str)) or EXCEPTION_MARK
         return _Error(text_of(named.get("code")) or "", text[:TEXT_LENGTH_MAX])
     nothing = data is None and body.get("data") is None
@@ -340,7 +410,7 @@ def updated(body: object, what: str) -> dict[str, Entry]:
             rows = part
             break
     if not isinstance(rows, list):
-        raise Failed(f"{what}: the reply has no list of tickets")
+        raise Said(f"{what}: the reply has no list of tickets")
     entries: dict[str, Entry] = {}
     unclear = set()
     for row in rows:
@@ -356,7 +426,7 @@ def updated(body: object, what: str) -> dict[str, Entry]:
 def looked(body: object, session: str, what: str) -> Move | None:
     """The last movement of a code in this session; `None` for none.
 
-    Raises `Missing` where there is no such code, and `Failed` where it is no answer.
+    Raises `Missing` where there is no such code, and `Said` where it is no answer.
     """
     for part in _parts(body) if isinstance(body, dict) else ():
         if isinstance(part, list):
@@ -371,7 +441,7 @@ def looked(body: object, session: str, what: str) -> Move | None:
             if len(moves) > 1 or any(move is None for move in moves):
                 break
             return moves[0] if moves else None
-    raise Failed(f"{what}: the reply does not say where the ticket is")
+    raise Said(f"{what}: the reply does not say where the ticket is")
 
 
 def _session_id(about: object) -> str | None:
@@ -405,8 +475,9 @@ def ours(
     proves something only of a movement in doubt: one whose second is kept, or, where Ingresse is known to
     keep its own time (`echoes` false), one between our reading and now (`now_ms` by the same clock, 0 for not
     known). Then the operator has to be known as ours. As long as no answer has shown whose time is kept
-    (`echoes` is `None`), such a movement may as well be another gate's of the same user. What it did a little
-    earlier may be ours by a clock that goes after, or an entry before it.
+    (`echoes` is `None`), such a movement may as well be another gate's of the same user; so too where the
+    gate had no clock, whose ask was sent with the bridge's time. What it did a little earlier may be ours by
+    a clock that goes after, or an entry before it.
     """
     operator = is_us(move.operator, login, email)
     if operator is False or move.direction not in (None, told.direction):
@@ -420,7 +491,8 @@ def ours(
     if move.at_ms == told.at_utc_ms // 1000 * 1000:
         return operator
     until_ms = (now_ms or MS_MAX) + CLOCK_SLACK_MS
-    if echoes or not told.at_utc_ms - CLOCK_SLACK_MS <= move.at_ms <= until_ms:
+    echoed = bool(echoes) and not told.untrusted
+    if echoed or not told.at_utc_ms - CLOCK_SLACK_MS <= move.at_ms <= until_ms:
         return False
     return operator if move.at_ms >= told.at_utc_ms and echoes is False else None
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from firmware.bridge.ingresse import PASSES_MAX
+from firmware.bridge.ingresse_list import PASSES_MAX
 from firmware.bridge.ingresse_requests import IngresseSettings
 from firmware.bridge.vendor import (
     Accepted,

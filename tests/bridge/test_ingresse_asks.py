@@ -135,14 +135,27 @@ def test_trap_3_a_code_with_a_question_mark_is_looked_up_as_itself() -> None:
     "body",
     [
         {"responseData": "[Ingresse Exception Error]", "responseError": {"code": 1, "message": "no"}},
-        {"responseData": [{"code": CODE}]},
         {"responseData": []},
         {"responseData": [{"code": "another", "status": 1}]},
     ],
 )
-def test_trap_6_an_answer_without_a_status_is_no_answer(body: Any) -> None:
-    with pytest.raises(Lost):
-        asked(reply(body), NotSent("no time"))
+def test_trap_6_a_reply_without_an_answer_refuses_and_is_no_outage(body: Any) -> None:
+    talk = asked(reply(body), NotSent("no time"))
+    assert refusal(talk) is Verdict.CALL_STAFF
+    assert isinstance(talk.result, Refused)
+    assert talk.result.doubt, "it may have been carried out"
+    assert talk.result.fault
+    assert isinstance(asked(reply(body), looked(ENTERED)).result, Accepted)
+
+
+@pytest.mark.parametrize("status", [None, "", "executed", True, [1], 1.5])
+def test_trap_10_a_status_that_cannot_be_read_refuses_whatever_a_look_would_say(status: Any) -> None:
+    for answer in (entry(status, OURS), updated({"code": CODE})):
+        talk = asked(answer)
+        assert refusal(talk) is Verdict.CALL_STAFF
+        assert isinstance(talk.result, Refused)
+        assert talk.result.doubt, "it may have been carried out"
+        assert talk.result.fault
 
 
 # --- 7: already in that state ------------------------------------------------------------------------------
@@ -206,10 +219,9 @@ def test_trap_8_after_a_lost_reply_a_look_tells_and_the_update_is_never_sent_aga
     assert [request.method for request in talk.requests] == ["POST", "GET"]
 
 
-@pytest.mark.parametrize("failure", [reply({}, 500), NOT_FOUND, reply({})])
-def test_an_update_that_ingresse_failed_at_and_did_not_carry_out_leaves_no_doubt(failure: Reply) -> None:
+def test_an_update_that_ingresse_failed_at_and_did_not_carry_out_leaves_no_doubt() -> None:
     with pytest.raises(Outage) as down:
-        asked(failure, looked(None))
+        asked(reply({}, 500), looked(None))
     assert not isinstance(down.value, Lost)
 
 
@@ -223,6 +235,52 @@ def test_an_update_that_ingresse_said_nothing_to_may_still_be_carried_out_after_
 def test_without_a_look_the_doubt_stays(found: Reply) -> None:
     with pytest.raises(Lost):
         asked(Lost("cut"), found)
+
+
+BARRED = [[reply({"message": "no permission"}, 403)], [reply({}, 302)], [reply({}, 401), reply({}, 401)]]
+
+
+@pytest.mark.parametrize("look", BARRED)
+@pytest.mark.parametrize("lost", [Lost("cut"), reply({}, 500), reply({}, 502)])
+def test_whoever_may_update_and_not_look_keeps_the_doubt_of_a_lost_reply(
+    lost: Reply, look: list[Reply]
+) -> None:
+    with pytest.raises(Lost):
+        asked(lost, *look)
+
+
+@pytest.mark.parametrize("look", BARRED)
+def test_nor_is_an_error_with_http_200_a_sure_no_to_whoever_may_not_look(look: list[Reply]) -> None:
+    talk = asked(reply({"responseData": []}), *look)
+    assert refusal(talk) is Verdict.CALL_STAFF
+    assert isinstance(talk.result, Refused)
+    assert talk.result.doubt
+    assert "look-up" in talk.result.fault, "a person has to mend that"
+
+
+@pytest.mark.parametrize("look", BARRED)
+@pytest.mark.parametrize(("again", "verdict"), [(False, Verdict.USED), (True, Verdict.CALL_STAFF)])
+def test_trap_7_whose_status_3_is_stays_open_to_whoever_may_not_look(
+    again: bool, verdict: Verdict, look: list[Reply]
+) -> None:
+    talk = asked(entry(3), *look, again=again)
+    assert refusal(talk) is verdict
+    assert isinstance(talk.result, Refused)
+    assert talk.result.doubt is again
+    assert "look-up" in talk.result.fault
+
+
+def test_a_log_in_that_is_refused_to_a_look_is_what_the_next_ask_hears_and_tries_none() -> None:
+    vendor = ingresse(login="password", email="doors@example.com", password="secret-word")
+    logged_in, refused = reply({"status": True, "data": {"token": "77-one"}}), reply({"status": False})
+    assert isinstance(asked(logged_in, entry(1), vendor=vendor).result, Accepted)
+    expired = reply({}, 401)
+    with pytest.raises(Lost):
+        asked(Lost("cut"), expired, expired, refused, vendor=vendor)
+    with pytest.raises(LogInRefused):
+        asked(vendor=vendor)
+    asked(Lost("cut"), expired, expired, logged_in, looked(ENTERED), vendor=vendor)
+    assert isinstance(asked(entry(1), vendor=vendor).result, Accepted)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -337,6 +395,29 @@ def test_what_became_of_an_ask_without_an_answer_is_looked_up_and_never_sent() -
     assert spent.updates + clean.updates == []
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"timestamp": str(AT_MS // 1000)},
+        {"timestamp": None, "operator": {"id": "77"}},
+        {"timestamp": str(AT_MS + 300), "operator": {"id": "77"}},
+    ],
+)
+def test_and_where_the_look_does_not_say_whose_movement_it_is_a_person_looks(last: dict[str, Any]) -> None:
+    (outcome,) = Talk(
+        ingresse().tell([unanswered()]), in_turn(looked({"operation": "checkin", **last}))
+    ).result
+    assert isinstance(outcome, Unsure)
+    assert "maybe for us" in outcome.why
+
+
+def test_but_what_somebody_else_moved_was_not_moved_for_us() -> None:
+    theirs = looked({**THEIRS, "operation": "checkin"})
+    (outcome,) = Talk(ingresse().tell([unanswered()]), in_turn(theirs)).result
+    assert isinstance(outcome, Refused)
+    assert outcome.verdict is Verdict.NO_ANSWER
+
+
 def test_an_ask_for_a_ticket_of_no_list_is_looked_up_likewise_where_one_session_is_played() -> None:
     ask = unanswered(session="", event="")
     (spent,) = Talk(ingresse().tell([ask]), in_turn(looked(ENTERED))).result
@@ -345,6 +426,40 @@ def test_an_ask_for_a_ticket_of_no_list_is_looked_up_likewise_where_one_session_
     (unknown,) = Talk(two.tell([ask]), in_turn()).result
     assert isinstance(unknown, Refused)
     assert unknown.verdict is Verdict.UNLISTED
+
+
+# --- a gate without a clock --------------------------------------------------------------------------------
+
+YEARS_MS = 50 * 365 * 86_400_000  # behind: it shows 1970
+
+
+@pytest.mark.parametrize("behind_ms", [-3_600_000, 86_400_000, YEARS_MS - 365 * 86_400_000, YEARS_MS])
+def test_of_a_gate_without_a_clock_ingresse_hears_the_bridges_time(behind_ms: int) -> None:
+    talk = asked(entry(1), at_utc_ms=AT_MS - behind_ms, true_utc_ms=AT_MS)
+    assert isinstance(talk.result, Accepted)
+    assert talk.updates[0][0]["ticketTimestamp"] == str(AT_MS)
+    found = asked(Lost("cut"), looked(ENTERED), at_utc_ms=AT_MS - behind_ms, true_utc_ms=AT_MS)
+    assert isinstance(found.result, Accepted), "the look knows it by the time that was sent"
+
+
+@pytest.mark.parametrize("late_ms", [40, 2_000, 90_000])
+def test_what_such_an_ask_moved_may_be_what_a_later_look_finds(late_ms: int) -> None:
+    vendor = ingresse()
+    asked(entry(1, OURS), vendor=vendor)  # which shows that Ingresse keeps our time
+    moved = looked({**ENTERED, "timestamp": str(AT_MS + late_ms)})
+    (exact,) = Talk(vendor.tell([unanswered()]), in_turn(moved)).result
+    assert isinstance(exact, Refused), "the time of this ask is known, and it is another one"
+    (outcome,) = Talk(vendor.tell([unanswered(untrusted=True)]), in_turn(moved)).result
+    assert isinstance(outcome, Unsure)
+    let_in = told(doubt=True, untrusted=True)
+    (outcome,) = Talk(vendor.tell([let_in]), in_turn(moved, entry(3), moved)).result
+    assert isinstance(outcome, Unsure)
+
+
+def test_but_not_what_was_moved_before_it_or_by_somebody_else() -> None:
+    for last in ({**ENTERED, "timestamp": str(AT_MS - 600_000)}, {**THEIRS, "operation": "checkin"}):
+        (outcome,) = Talk(ingresse().tell([unanswered(untrusted=True)]), in_turn(looked(last))).result
+        assert isinstance(outcome, Refused)
 
 
 # --- against the sandbox -----------------------------------------------------------------------------------

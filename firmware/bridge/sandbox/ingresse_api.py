@@ -97,6 +97,8 @@ class Api:
         who = self.logins.caller(key, str(query["usertoken"]))
         if "expired" in due:
             raise self.logins.expired()
+        if said := due.get("said"):
+            raise Says(said.word or "as it was told to fail", code=said.value)
         return who
 
     def event(self, text: str) -> Event:
