@@ -41,6 +41,7 @@ from firmware.bridge.vendor import (
     Unsure,
     VendorTicket,
 )
+from firmware.bridge.vivenu_call import Call
 from firmware.bridge.vivenu_replies import Device, Missing, Rejected
 from firmware.bridge.vivenu_requests import DETAILS_REQUIRED, Requests, VivenuSettings, check
 from firmware.core.ticket import Choice, Direction, Perimeter, Status, Verdict
@@ -75,7 +76,7 @@ class Vivenu:
         self._requests = Requests(settings)
         self._device: Device | None = None  # as `/me` said last
         self._unlisted: frozenset[str] = frozenset()  # events that the last run through the list did not have
-        self._shaken = False  # an upload's reply was lost: the next one waits until vivenu answers a question
+        self._shaken = False  # a reply was lost: the next upload waits until vivenu answers a question
         self.batch_max = settings.batch_size
         self.asks = True
         self.devices = False
@@ -233,28 +234,33 @@ class Vivenu:
         """All pages; again where they do not hold as many tickets as vivenu counts. What is missing then.
 
         Only those count that were seen since vivenu's count last changed. A list that ends at one moment can
-        only lose tickets, so while its count stands still it is the same list.
+        only lose tickets, so while its count stands still it is the same list. Where vivenu does not count,
+        it is read until a pass finds no other.
         """
         readings = 0
         while readings < PASSES_MAX:
             readings += 1
             before = len(window.seen)
             settles = yield from self._reading(window, device)
-            if window.total is None or len(window.seen) + window.skipped >= window.total:
+            if window.total is None:
+                if window.pages <= 1 or before == len(window.seen):
+                    return ""
+                continue
+            if len(window.seen) + window.skipped >= window.total:
                 return ""
             if window.from_ms and settles:
                 return ""
             if before and before == len(window.seen):
                 break  # it stands still, and still lacks some: another look in a moment finds no more
-        return f"event {window.event}: {len(window.seen)} of {window.total} tickets, read {readings} times"
+        count = len(window.seen) if window.total is None else f"{len(window.seen)} of {window.total}"
+        return f"event {window.event}: {count} tickets, read {readings} times"
 
     def _reading(self, window: "_Window", device: Device) -> Flow[bool]:
         """One pass through the pages; whether one through changes needs no other.
 
         Each page begins after what came, however much that was.
         """
-        skip, filled = 0, 0
-        window.skipped = 0
+        skip, window.pages, window.skipped = 0, 0, 0
         for _ in range(PAGES_MAX):
             page = yield from self._page(window, skip, self._set.page_size)
             if page.total != window.total:
@@ -269,11 +275,11 @@ class Vivenu:
             if not window.until_ms:
                 window.newest_ms = max(window.newest_ms, *map(replies.changed_ms, page.rows), 0)
             skip += len(page.rows)
-            filled += bool(page.rows)
+            window.pages += bool(page.rows)
             if not page.rows or (page.total is not None and skip >= page.total):
                 # Where there is one page, no row can move to another; and what counts more than it lists up
                 # to an empty page counts something else, such as the whole list instead of what changed.
-                return filled <= 1 or not page.rows
+                return window.pages <= 1 or not page.rows
         raise Outage(f"{self._set.name}: event {window.event} has more than {PAGES_MAX} pages")
 
     def _page(self, window: "_Window", skip: int, size: int) -> Flow[replies.TicketPage]:
@@ -300,7 +306,7 @@ class Vivenu:
 
     # --- one ticket ----------------------------------------------------------------------------------
 
-    def ticket(self, code: str, event: str = "") -> Flow[VendorTicket]:
+    def ticket(self, code: str, event: str = "", *, aside: bool = False) -> Flow[VendorTicket]:
         """Look at one ticket, which changes nothing. Raises `Missing` where this access user has none.
 
         The list's rule is for a check-in that vivenu does not see. Here it need not say a status, and whether
@@ -310,7 +316,8 @@ class Vivenu:
         if not replies.fit_code(code):
             raise Missing(f"{what}: a barcode that is empty, too long, or no text")
         device = self._device or (yield from self._me())[0]
-        body, _ = yield from self._ask(self._requests.ticket(what, code, event), what)
+        request = self._requests.ticket(what, code, event, aside=aside)
+        body, _ = yield from self._ask(request, what, code)
         shown = device._replace(check_in=True)
         found = replies.ticket(body, event, (*self._set.admit, ""), self._set.slots, shown)
         if found is None:
@@ -325,45 +332,70 @@ class Vivenu:
         online scan has no direction. The way out is uploaded afterwards, and nobody is held inside for what
         a ticket may not do on its way in.
         """
-        event = question.event or (self._set.events[0] if len(self._set.events) == 1 else "")
+        played = self._played(question)
+        event = played[0] if len(played) == 1 else ""
         try:
             found = yield from self.ticket(question.code, event)
         except Missing as error:
-            return Refused(Verdict.UNKNOWN, str(error))
+            other = (yield from self._elsewhere(question.code, event)) if event else None
+            return other or Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
             return Refused(Verdict.REFUSED, "vivenu rejects the request", str(error))
         device = self._device
         assert device is not None, "the look-up asked for it"
-        if refusal := self._refusal(found, event, question, device):
+        if refusal := self._refusal(found, played, question, device):
             return refusal
         if _checks_in(question):
-            return (yield from self._scan(question))
+            return (yield from self._scan(question, played))
         if question.direction is Direction.IN and found.status in STANDING:
             return Refused(STANDING[found.status], f"vivenu's list has it as {found.status}")
         return Accepted("found: vivenu's online scan knows neither exits nor inner lanes")
 
-    def _refusal(self, found: VendorTicket, event: str, question: Question, device: Device) -> Refused | None:
-        """Why a ticket is not even scanned. A question without an event is of a gate that serves all."""
-        if found.event != event if event else found.event not in self._set.events:
-            return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
-        if device.refuses(found.event, found.type):
+    def _played(self, question: Question) -> Sequence[str]:
+        """The events that a ticket may be of: those of ours that the gate lets in, which may be several."""
+        let_in = (question.event,) if question.event else question.events
+        return let_in if len(let_in) == 1 else [e for e in self._set.events if not let_in or e in let_in]
+
+    def _elsewhere(self, code: str, event: str) -> Flow[Refused | None]:
+        """What is no ticket of this event may be one of another: staff should know, if that is had at once.
+
+        It is refused already: no trouble here is one of the ask.
+        """
+        try:
+            found = yield from self.ticket(code, aside=True)
+        except (Missing, Misconfigured, Outage):
+            return None
+        return _of_another(found) if found.event not in ("", event) else None
+
+    def _refusal(
+        self, found: VendorTicket, played: Sequence[str], question: Question, device: Device
+    ) -> Refused | None:
+        """Why a ticket is not even scanned."""
+        if found.event not in played:
+            return _of_another(found)
+        if question.direction is Direction.IN and device.refuses(found.event, found.type):
             return Refused(Verdict.WRONG_TYPE, "vivenu does not let this access user scan its type")
         if _checks_in(question) and not device.check_in:
             return Refused(Verdict.REFUSED, "vivenu allows this access user no check-in")
         return None
 
-    def _scan(self, question: Question) -> Flow[Accepted | Refused]:
-        """The scan itself. Where its reply is lost, nobody can find out what became of it."""
+    def _scan(self, question: Question, played: Sequence[str]) -> Flow[Accepted | Refused]:
+        """The scan itself, of a ticket of these events. What became of it nobody can find out later.
+
+        vivenu has spent what it granted: where that is a ticket of another event after all, a person looks.
+        """
         what = "scan of a ticket"
         request = self._requests.scan(what, question.code, self.deadline_ms / 1000 + LATE_S)
         try:
-            answer = replies.scanned((yield from self._send(request, what))[0])
+            answer = replies.scanned((yield from self._send(request, what, question.code))[0])
         except Missing as error:
             return Refused(Verdict.UNKNOWN, str(error))
         except Rejected as error:
             return Refused(Verdict.REFUSED, "vivenu rejects the request", str(error))
         if answer.granted is None:
             raise Lost(f"{self._set.name}: {what}: the answer is neither GRANTED nor DENIED")
+        if answer.granted and answer.event not in ("", *played):
+            return Refused(Verdict.CALL_STAFF, f"granted, for a ticket of event {answer.event}", doubt=True)
         if answer.granted:
             return Accepted("GRANTED")
         verdict, why = replies.denial(answer.status)
@@ -388,12 +420,11 @@ class Vivenu:
         An array's one word goes for all of it. One that is rejected is cut in halves until what vivenu does
         not take stands alone. Raises `Outage` and `Misconfigured` only where nothing at all was sent.
         """
-        call = _Call(movements)
+        call = Call(movements)
         try:
-            if self._device is None or self._shaken:
-                yield from self._me()  # a question that changes nothing: is anybody there?
-                self._shaken = False
+            yield from self._anybody()
             yield from self._settle_without(call)
+            yield from self._anybody()
             yield from self._upload(call)
         except (Outage, Misconfigured) as error:
             if not call.settled():
@@ -401,7 +432,13 @@ class Vivenu:
             call.why = str(error)
         return call.result()
 
-    def _settle_without(self, call: "_Call") -> Flow[None]:
+    def _anybody(self) -> Flow[None]:
+        """Nothing is uploaded to where nobody may be: a question that changes nothing tells."""
+        if self._device is None or self._shaken:
+            yield from self._me()
+            self._shaken = False
+
+    def _settle_without(self, call: Call) -> Flow[None]:
         """What is not to be uploaded, or not now; and the event of each that is."""
         device, looks = self._device, 0
         assert device is not None
@@ -411,7 +448,7 @@ class Vivenu:
             elif told.code in {other.code for other in call.movements[:index]}:
                 call.outcomes[index] = Again("another movement of this code goes first", told.doubt)
             elif event := self._known_event(told):
-                call.by_event.setdefault(event, []).append(index)
+                call.add(event, index)
             elif looks == LOOKS_MAX:
                 call.outcomes[index] = Again("the look-ups of other tickets go first", told.doubt)
             else:
@@ -422,8 +459,12 @@ class Vivenu:
                     call.outcomes[index] = Refused(Verdict.UNKNOWN, str(error))
                 except Rejected as error:
                     call.outcomes[index] = Refused(Verdict.REFUSED, str(error))
+                except Outage as error:  # of this one look perhaps: the others go on, if anybody is there
+                    self._shaken = True
+                    unsent = not (told.doubt or told.refused)  # a refused one is worth no week of tries
+                    call.outcomes[index] = Again(str(error), told.doubt, unsent=unsent)
                 else:
-                    call.by_event.setdefault(event, []).append(index)
+                    call.add(event, index)
 
     def _unfit(self, told: Told, device: Device) -> Outcome | None:
         """Why vivenu is not told of this; `None` where it is."""
@@ -442,22 +483,28 @@ class Vivenu:
         return Refused(Verdict.REFUSED, f"vivenu takes no {what} of this access user")
 
     def _known_event(self, told: Told) -> str:
-        """The event that a movement is uploaded to. A gate that had the ticket on its list knows it."""
-        return told.event or (self._set.events[0] if len(self._set.events) == 1 else "")
+        """The event that a movement is uploaded to. A gate that had the ticket on its list knows it.
 
-    def _upload(self, call: "_Call") -> Flow[None]:
+        For another code it names one that it lets in, which may be another account's: then it is looked up.
+        """
+        if told.event and (told.ticket_id or told.event in self._set.events):
+            return told.event
+        return self._set.events[0] if len(self._set.events) == 1 and not told.event else ""
+
+    def _upload(self, call: Call) -> Flow[None]:
         size = self._set.batch_size
         arrays = deque(
-            (event, indices[at : at + size])
-            for event, indices in call.by_event.items()
+            (event, strange, indices[at : at + size])
+            for (event, strange), indices in call.arrays.items()
             for at in range(0, len(indices), size)
         )
         while arrays:
-            event, batch = arrays.popleft()
+            event, strange, batch = arrays.popleft()
             what = f"upload of {len(batch)} scans of event {event}"
-            request = self._requests.upload(what, event, [call.movements[index] for index in batch])
+            scans = [call.movements[index] for index in batch]
+            request = self._requests.upload(what, event, scans)
             try:
-                body, _ = yield from self._send(request, what)
+                body, _ = yield from self._send(request, what, *(told.code for told in scans))
                 word = replies.uploaded(body, what)
             except Lost as error:
                 self._shaken = True
@@ -466,13 +513,18 @@ class Vivenu:
                     lost = _unsure(call.movements[index], f"{LOST}: {error}")
                     call.outcomes[index] = Again(str(error), doubt=True) if self._set.send_again else lost
                 return
-            except Missing as error:  # of this event; others may do
+            except Missing as error:
+                if strange:  # of the event or of a code, which is not published: nothing is lost with these
+                    call.outcomes.update(dict.fromkeys(batch, Refused(Verdict.UNKNOWN, str(error))))
+                    continue
                 call.misconfigured = Misconfigured(f"{error}: vivenu has no event {event}: correct the event")
-                call.outcomes.update(dict.fromkeys(batch, Again(str(call.misconfigured))))
+                for index in batch:  # others may do
+                    doubt = call.movements[index].doubt
+                    call.outcomes[index] = Again(str(call.misconfigured), doubt, unsent=not doubt)
             except Rejected as error:
                 half = len(batch) // 2
                 if half:  # one of them is to blame
-                    arrays.extendleft([(event, batch[half:]), (event, batch[:half])])
+                    arrays.extendleft([(event, strange, batch[half:]), (event, strange, batch[:half])])
                 else:
                     call.outcomes[batch[0]] = Refused(Verdict.REFUSED, str(error))
             else:
@@ -482,24 +534,29 @@ class Vivenu:
 
     # --- asking --------------------------------------------------------------------------------------
 
-    def _ask(self, request: httpx.Request, what: str) -> Flow[tuple[object, int]]:
+    def _ask(self, request: httpx.Request, what: str, *codes: str) -> Flow[tuple[object, int]]:
         """Send what has no effect: where its reply is lost, that is an outage and no doubt."""
         try:
-            return (yield from self._send(request, what))
+            return (yield from self._send(request, what, *codes))
         except Lost as error:
             why, retry_after_s = str(error), error.retry_after_s
         raise Outage(why, retry_after_s)
 
-    def _send(self, request: httpx.Request, what: str) -> Flow[tuple[object, int]]:
-        """What vivenu replies, and the time by its own clock."""
+    def _send(self, request: httpx.Request, what: str, *codes: str) -> Flow[tuple[object, int]]:
+        """What vivenu replies, and the time by its own clock. Its errors go on without these codes."""
         response = yield request
         assert isinstance(response, httpx.Response)
-        return replies.read(response, f"{self._set.name}: {what}"), date_ms(response)
+        hidden = (self._set.token, *codes)
+        return replies.read(response, f"{self._set.name}: {what}", hidden), date_ms(response)
 
 
 def _checks_in(question: Question) -> bool:
     """Whether it is a check-in as vivenu means it: an entry into the house."""
     return question.direction is Direction.IN and question.perimeter is Perimeter.OUTER
+
+
+def _of_another(found: VendorTicket) -> Refused:
+    return Refused(Verdict.WRONG_EVENT, f"a ticket of event {found.event}")
 
 
 def _unsure(told: Told, why: str) -> Unsure | Refused:
@@ -515,7 +572,8 @@ class _Window:
     """What is listed of an event: created or changed from then on, and before then; 0 is no bound.
 
     `seen` are hashes of ids, since `total` last changed: a million of them in some 70 MB. `skipped` could not
-    be read, in the last reading. `newest_ms` is the last change that was seen, where the end is open.
+    be read, in the last reading of so many `pages` with tickets. `newest_ms` is the last change that was
+    seen, where the end is open.
     """
 
     def __init__(self, event: str, from_ms: int, until_ms: int) -> None:
@@ -525,26 +583,5 @@ class _Window:
         self.seen: set[int] = set()
         self.total: int | None = None
         self.skipped = 0
+        self.pages = 0
         self.newest_ms = 0
-
-
-class _Call:
-    """One call of `tell`: what is settled of it so far."""
-
-    def __init__(self, movements: Sequence[Told]) -> None:
-        self.movements = movements
-        self.outcomes: dict[int, Outcome] = {}
-        self.by_event: dict[str, list[int]] = {}
-        self.misconfigured: Misconfigured | None = None
-        self.why = "not sent"
-
-    def settled(self) -> bool:
-        """Whether there is anything to say: else the caller had better hear of the trouble itself."""
-        return any(isinstance(one, Accepted | Refused | Unsure) for one in self.outcomes.values())
-
-    def result(self) -> tuple[Outcome, ...]:
-        """An outcome for each, in order; those that were not reached may go again."""
-        return tuple(
-            self.outcomes.get(index) or Again(self.why, told.doubt)
-            for index, told in enumerate(self.movements)
-        )

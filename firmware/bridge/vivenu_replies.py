@@ -31,6 +31,7 @@ from firmware.core.ticket import Choice, Status, Verdict
 CODE_CHARACTERS_MAX = 512
 CODE_BYTES_MAX = 2000  # once it is percent-encoded
 
+HIDDEN_LENGTH_MIN = 4  # a shorter text would be hidden in the midst of words
 REASONLESS = "denied without a reason: already used, or not allowed here"
 
 
@@ -101,10 +102,11 @@ class Scanned(NamedTuple):
 
     granted: bool | None
     status: str
+    event: str = ""
 
 
-def read(response: httpx.Response, what: str) -> object:
-    """The body of a good reply.
+def read(response: httpx.Response, what: str, hidden: Sequence[str] = ()) -> object:
+    """The body of a good reply. `hidden` is what the words of an error must not show: no book keeps them.
 
     Raises `Outage` where we were sent away, `Lost` where it may have been carried out, `Missing` where there
     is no such thing, `Rejected` or `Misconfigured` where it was not carried out and never will be.
@@ -114,7 +116,7 @@ def read(response: httpx.Response, what: str) -> object:
     except (ValueError, RecursionError):
         body = None
     status = _status(response, body)
-    said = _words(body) or f"answered {status}"
+    said = _words(body, hidden) or f"answered {status}"
     if status == 429:
         raise Outage(f"{what}: too many requests (429)")
     if status >= 500 or status == 408:
@@ -144,12 +146,18 @@ def _status(response: httpx.Response, body: object) -> int:
     return response.status_code
 
 
-def _words(body: object) -> str:
+def _words(body: object, hidden: Sequence[str]) -> str:
     """The words of an error."""
     if not isinstance(body, dict):
         return ""
     words = [body.get(name) for name in ("error", "message")]
-    return ": ".join(word for word in words if isinstance(word, str) and word)[:TEXT_LENGTH_MAX]
+    text = ": ".join(word for word in words if isinstance(word, str) and word)
+    for secret in sorted(
+        {form for each in hidden for form in (each, path_part(each))}, key=len, reverse=True
+    ):
+        if len(secret) >= HIDDEN_LENGTH_MIN:
+            text = text.replace(secret, "***")
+    return text[:TEXT_LENGTH_MAX]
 
 
 # --- who we are -------------------------------------------------------------------------------------------
@@ -306,7 +314,8 @@ def scanned(body: object) -> Scanned:
     if not isinstance(body, dict):
         return Scanned(None, "")
     access = {"GRANTED": True, "DENIED": False}.get(word_of(body.get("access")))
-    return Scanned(access, word_of(_part(body, "ticket").get("status")))
+    ticket = _part(body, "ticket")
+    return Scanned(access, word_of(ticket.get("status")), text_of(ticket.get("eventId")) or "")
 
 
 def denial(status: str) -> tuple[Verdict, str]:

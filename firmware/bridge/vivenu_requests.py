@@ -26,6 +26,9 @@ OVERLAP_S_MAX = 86_400  # a day: more is a whole list each time
 ONLINE_TIMEOUT_S = 3.0  # no figure is published; somebody may stand at a gate
 ONLINE_TIMEOUT_S_MAX = 5.0  # some of these have to fit into the time for which a batch is held
 ASK_DEADLINE_MS = 3000  # no figure is published; a person who waits longer scans again
+# For what staff should know of a ticket that is refused anyway: a part of the deadline, for the refusal waits
+# meanwhile. The whole of a reply may take twice as long.
+ASIDE_S_MAX, ASIDE_PARTS = 0.5, 6
 # Nobody waits at a gate for an upload, and a reply that is given up leaves each of its scans to a person. No
 # longer, because a few of them have to fit into the time for which a batch is held.
 UPLOAD_TIMEOUT_S, UPLOAD_TIMEOUT_S_MAX = 10.0, 30.0
@@ -81,11 +84,9 @@ class Requests:
             extensions=sent,
         )
 
-    def _ask(
-        self, what: str, path: str, query: Mapping[str, str] = MappingProxyType({}), tries: int = LIST_TRIES
-    ) -> httpx.Request:
+    def _ask(self, what: str, path: str, query: Mapping[str, str] = MappingProxyType({})) -> httpx.Request:
         """A short question. A batch may be held meanwhile, so it is over soon."""
-        return self._get(path, manner(what, self._set.online_timeout_s, tries), query)
+        return self._get(path, manner(what, self._set.online_timeout_s, LIST_TRIES), query)
 
     def me(self, what: str) -> httpx.Request:
         return self._ask(what, "me")
@@ -106,11 +107,16 @@ class Requests:
             {"top": str(size), "skip": str(skip), **named},
         )
 
-    def ticket(self, what: str, code: str, event: str) -> httpx.Request:
-        """One ticket, by its barcode; of this event only, where one is named."""
-        query = {"eventId": event} if event else {}
-        path = f"tickets/{path_part(code)}"
-        return self._ask(what, path, query, tries=1)
+    def ticket(self, what: str, code: str, event: str, *, aside: bool = False) -> httpx.Request:
+        """One ticket, by its barcode; of this event only, where one is named.
+
+        With `aside` it is for a text only: at once, soon over, or not at all.
+        """
+        sent = manner(what, self._set.online_timeout_s)
+        if aside:
+            soon_s = min(ASIDE_S_MAX, self._set.ask_deadline_ms / 1000 / ASIDE_PARTS)
+            sent = manner(what, min(soon_s, self._set.online_timeout_s), patience_s=0.0)
+        return self._get(f"tickets/{path_part(code)}", sent, {"eventId": event} if event else {})
 
     def scan(self, what: str, code: str, timeout_s: float) -> httpx.Request:
         """Check a ticket in. It has no body, no event and no key against sending it twice: one try."""

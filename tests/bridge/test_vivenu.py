@@ -333,11 +333,12 @@ def test_an_exit_and_an_inner_lane_are_looked_up_and_never_scanned() -> None:
 
 
 NO_CHECK_IN = me({"scanTypes": {"checkin": False, "checkout": True}})
+OTHER_TYPES = me({"events": [{"eventId": EVENT, "allowedTicketTypeIds": ["t2"]}]})
 
 
 @pytest.mark.parametrize("perimeter", list(Perimeter))
 @pytest.mark.parametrize("status", ["VALID", "INVALID", "DETAILSREQUIRED", "RESERVED", None])
-@pytest.mark.parametrize("first", [me(), NO_CHECK_IN, me({"checkTimeslots": True})])
+@pytest.mark.parametrize("first", [me(), NO_CHECK_IN, me({"checkTimeslots": True}), OTHER_TYPES])
 def test_nobody_is_held_inside_for_what_a_ticket_may_not_do_on_its_way_in(
     perimeter: Perimeter, status: str | None, first: httpx.Response
 ) -> None:

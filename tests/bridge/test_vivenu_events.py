@@ -5,17 +5,21 @@ from typing import Any
 import httpx
 import pytest
 
-from firmware.bridge.vendor import Misconfigured
+from firmware.bridge.vendor import Accepted, Misconfigured, NotSent, Refused
+from firmware.core.ticket import Verdict
 from tests.bridge.conversation import Talk, query
 from tests.bridge.vivenu_talk import (
     DATE_MS,
     EVENT,
     OTHER,
     answering,
+    asked,
     endpoint,
     me,
     no_such,
     page,
+    question,
+    reply,
     row,
     vivenu,
 )
@@ -68,3 +72,51 @@ def test_a_probe_counts_the_events_that_are_there_and_names_the_others() -> None
     assert "vivenu has no event e2 for this access user: correct [[vendor.event]]" in text
     with pytest.raises(Misconfigured, match="vivenu has no event e2"):
         Talk(vivenu(events=(OTHER, EVENT)).probe(), answering(**{**by_path, "list": no_such()}))
+
+
+@pytest.mark.parametrize(
+    ("let_in", "ours", "named", "verdict"),
+    [
+        ((EVENT, "e3"), (EVENT, OTHER, "e3"), {}, Verdict.WRONG_EVENT),
+        ((EVENT, "e9"), (EVENT, OTHER), {"eventId": EVENT}, Verdict.WRONG_EVENT),
+        ((EVENT, "e9"), (OTHER,), {}, Verdict.WRONG_EVENT),
+        (("e8", "e9"), (EVENT, OTHER), {}, Verdict.WRONG_EVENT),
+        ((EVENT, OTHER), (EVENT, OTHER, "e3"), {}, None),
+        ((OTHER, "e9"), (EVENT, OTHER), {"eventId": OTHER}, None),
+        ((), (EVENT, OTHER), {}, None),
+    ],
+)
+def test_a_gate_of_several_events_lets_in_those_and_no_other_of_the_accounts(
+    let_in: tuple[str, ...], ours: tuple[str, ...], named: dict[str, str], verdict: Verdict | None
+) -> None:
+    granted = reply({"access": "GRANTED", "ticket": row(eventId=OTHER)})
+    vendor = answering(ticket=reply(row(eventId=OTHER)), scan=granted)
+    talk = Talk(vivenu(events=ours).ask(question(event="", events=let_in), {}), vendor)
+    looked = next(request for request in talk.requests if endpoint(request) == "ticket")
+    assert query(looked) == named
+    if verdict is None:
+        assert isinstance(talk.result, Accepted)
+    else:
+        assert isinstance(talk.result, Refused)
+        assert talk.result.verdict is verdict
+        assert "scan" not in asked(talk.requests), "a ticket of another event that was scanned is burnt"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "verdict"),
+    [
+        (reply(row(eventId=OTHER)), Verdict.WRONG_EVENT),
+        (reply(row(eventId=None)), Verdict.UNKNOWN),
+        (no_such(), Verdict.UNKNOWN),
+        (reply({}, 503), Verdict.UNKNOWN),
+        (reply({}, 401), Verdict.UNKNOWN),
+        (NotSent("no time left"), Verdict.UNKNOWN),
+    ],
+    ids=repr,
+)
+def test_a_ticket_that_is_not_of_the_event_is_told_from_none_at_all(elsewhere: Any, verdict: Verdict) -> None:
+    vendor = answering(ticket=lambda request: no_such() if query(request) else elsewhere)
+    talk = Talk(vivenu().ask(question(), {}), vendor)
+    assert isinstance(talk.result, Refused)
+    assert talk.result.verdict is verdict
+    assert asked(talk.requests) == ["me", "ticket", "ticket"]

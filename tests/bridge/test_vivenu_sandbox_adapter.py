@@ -184,6 +184,23 @@ def test_refused_scans_are_kept_as_such_and_move_nobody() -> None:
         assert not sandbox.ticket(ticket.ticket_id).inside
 
 
+@pytest.mark.parametrize("kind", ["error", "lost", "cut"])
+def test_what_was_let_in_is_uploaded_while_look_ups_of_junk_fail(kind: str) -> None:
+    with Sandbox(tickets=80) as sandbox:
+        vendor, driver = account(sandbox)
+        with driver:
+            ticket = listed(sandbox, vendor, driver)[sandbox.ticket(sandbox.codes(1, valid=True)[0]).id]
+            scan = Told(ticket.ticket_id, ticket.code, ticket.event, "", Direction.IN, AT_MS, "gate")
+            junk = scan._replace(ticket_id="", code="junk", event="", refused=True)
+            sandbox.misbehave(kind, "ticket", chance=1.0)
+            first, second = driver.run(vendor.tell([junk, scan]))
+            assert isinstance(first, Again)
+            assert isinstance(second, Accepted)
+            sandbox.behave()
+            assert isinstance(tell(sandbox, vendor, driver, junk), Refused)
+        assert [change.what for change in sandbox.history()] == ["checkin"]
+
+
 def test_types_that_the_access_user_may_not_scan_are_blocked_as_soon_as_vivenu_says_so() -> None:
     with Sandbox(tickets=80) as sandbox:
         vendor, driver = account(sandbox)

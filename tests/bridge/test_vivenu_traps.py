@@ -17,7 +17,7 @@ from firmware.bridge.vendor import (
     Vendor,
 )
 from firmware.bridge.vivenu_requests import PAGE_SIZE
-from firmware.core.ticket import Direction, Status, Verdict
+from firmware.core.ticket import Direction, Perimeter, Status, Verdict
 from tests.bridge.conversation import Talk, in_turn, query
 from tests.bridge.vivenu_talk import (
     AT,
@@ -113,6 +113,26 @@ def test_trap_3_rows_that_were_missed_by_one_pass_come_in_the_next() -> None:
     talk = Talk(vivenu().tickets(""), answering(list=passes))
     assert talk.result.whole
     assert {ticket.ticket_id for ticket in talk.tickets} == {"1", "2"}
+
+
+def test_trap_3_a_list_that_counts_nothing_is_read_until_a_pass_finds_no_other() -> None:
+    # "9" leaves the list after the first page, so "2" moves to a place that was read already.
+    def uncounted(*rows: Any) -> httpx.Response:
+        return reply({"docs": rows})
+
+    later = [uncounted(row("1", "A"), row("2", "B")), uncounted(row("3", "C")), uncounted()]
+    passes = in_turn(
+        uncounted(row("9", "Z"), row("1", "A")), uncounted(row("3", "C")), uncounted(), *later * 2
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = passes(request) if "until" in query(request) else uncounted()
+        assert isinstance(found, httpx.Response)
+        return found
+
+    talk = Talk(vivenu(page_size=2).tickets(""), answering(list=answer))
+    assert {ticket.ticket_id for ticket in talk.tickets} == {"9", "1", "2", "3"}
+    assert (talk.result.whole, talk.result.text) == (True, "")
 
 
 def test_trap_3_what_was_counted_before_the_count_moved_proves_nothing() -> None:
@@ -251,13 +271,27 @@ def test_trap_7_of_one_event_it_is_known_without_being_named() -> None:
     assert query(talk.requests[1]) == {"eventId": EVENT}
 
 
+@pytest.mark.parametrize(
+    ("ticket", "admits"),
+    [(row(), True), ({}, True), (row(eventId=None), True), (None, True), (row(eventId=OTHER), False)],
+)
+def test_trap_7_what_is_granted_for_another_event_all_the_same_opens_nothing(
+    ticket: Any, admits: bool
+) -> None:
+    granted = reply({"access": "GRANTED", "ticket": ticket})
+    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), answering(ticket=reply(row()), scan=granted))
+    spent = Refused(Verdict.CALL_STAFF, "granted, for a ticket of event e2", doubt=True)
+    assert talk.result == (Accepted("GRANTED") if admits else spent)
+
+
 def test_trap_7_nor_is_a_type_scanned_that_vivenu_does_not_let_us_scan() -> None:
     rules = [{"eventId": EVENT, "allowedTicketTypeIds": ["t2"]}]
-    found = answering(me({"events": rules}), ticket=reply(row()))
-    talk = Talk(vivenu().ask(question(CODE, EVENT), {}), found)
-    assert isinstance(talk.result, Refused)
-    assert talk.result.verdict is Verdict.WRONG_TYPE
-    assert "scan" not in asked(talk.requests)
+    for perimeter in Perimeter:
+        found = answering(me({"events": rules}), ticket=reply(row()))
+        talk = Talk(vivenu().ask(question(CODE, EVENT, perimeter=perimeter), {}), found)
+        assert isinstance(talk.result, Refused)
+        assert talk.result.verdict is Verdict.WRONG_TYPE
+        assert "scan" not in asked(talk.requests)
 
 
 @pytest.mark.parametrize(
@@ -462,3 +496,23 @@ def test_trap_16_only_a_whole_list_says_that_what_it_lacks_is_gone() -> None:
     soon = me()
     soon.headers["Date"] = "Sun, 17 Mar 2030 17:46:50 GMT"
     assert not Talk(vendor.tickets(first.result.since), answering(soon, list=page([]))).result.whole
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+def test_a_code_in_the_words_of_an_error_is_in_no_text_of_ours(status: int) -> None:
+    # A gate's journal keeps what vivenu says for weeks, and a clear code only until its receipt.
+    code, parts = "4711/08 15", ("4711/08 15", "4711%2F08%2015", "token-of-ours")
+    echo = reply({"statusCode": status, "error": "So", "message": f"no {' '.join(parts)}"}, status)
+    vendor = vivenu()
+    flows: list[tuple[Any, dict[str, Any]]] = [
+        (vendor.ask(question(code), {}), {"ticket": echo}),
+        (vendor.ask(question(code), {}), {"ticket": reply(row(code=code)), "scan": echo}),
+        (vendor.tell([told(code)]), {"upload": echo}),
+    ]
+    for flow, by_path in flows:
+        try:
+            said = repr(Talk(flow, answering(**by_path)).result)
+        except (Outage, Misconfigured) as trouble:
+            said = repr(trouble)
+        assert "So: no *** *** ***" in said
+        assert not [part for part in parts if part in said]

@@ -88,7 +88,7 @@ def question(code: str = CODE, event: str = EVENT, **more: Any) -> Question:
 
 
 def answering(
-    first: httpx.Response | None = None, **by_path: Callable[[httpx.Request], Reply] | Reply
+    first: Reply | None = None, **by_path: Callable[[httpx.Request], Reply] | Reply
 ) -> Callable[[httpx.Request], Reply]:
     """A vendor that answers `/me`, and each endpoint (`list`, `upload`, `ticket`, `scan`) as named."""
 

@@ -31,7 +31,8 @@ TYPES = (("t-day", "Day"), ("t-weekend", "Weekend"), ("t-crew", "Crew"))
 NAMES = ("Alex Berg", "Bea Conrad", "Chris Daum", "Dana Ernst", "Eli Frank")
 AREAS = ("Front", "Field", "")
 
-# What a reply may look like besides, all of it harmless: optional fields left out, and ids as numbers.
+# What a reply may look like besides, all of it harmless: without optional fields, with strange ones, with
+# words in small letters.
 SHAPES = ("fewer", "more", "small")
 OPTIONAL = frozenset({"name", "area", "row", "seat", "entry", "categoryRef", "priceCategory", "discount"})
 
