@@ -7,7 +7,8 @@ before it may ask anything.
 Three things follow from what Presence does not have:
 
 - There is no list and no published way to check a code without it, so without Presence nobody is let in,
-  unless the operator chose to let people in unchecked and to upload that afterwards.
+  unless the operator chose to let people in unchecked and to upload that afterwards. That is for times when
+  Presence cannot be reached, and for nothing else: a 5xx, a 429 or silence keeps the lanes closed.
 - A scan has no key of its own but its time. Where the reply is lost it is sent again with the same time, and
   what Presence then says of a scan made before may be about our own: that is for staff to find out.
 - An upload is never refused, so it proves nothing, and there is no way to look whether it was carried out.
@@ -40,6 +41,7 @@ from firmware.bridge.vendor import (
     Question,
     Refused,
     Told,
+    Unreached,
     Unsure,
 )
 from firmware.core.ticket import Direction, Perimeter, Verdict
@@ -107,8 +109,16 @@ class Presence:
         return Listing("", True)
 
     def trial(self) -> Flow[None]:
-        """The same look, to hear whether Presence is there again: any answer will do."""
-        yield from self._harmless(self._requests.trial("trial"), "trial")
+        """The same look where scans are asked, to hear whether Presence is there again: any answer will do.
+
+        Where that is another service than the devices', its reply to a look says nothing of how it takes
+        scans. So there any reply at all will do, and the next scan shows the rest.
+        """
+        request = self._requests.trial("trial")
+        if self._set.ticket_url == self._set.device_url:
+            yield from self._harmless(request, "trial")
+        else:
+            yield request
 
     # --- devices -------------------------------------------------------------------------------------
 
@@ -159,9 +169,8 @@ class Presence:
 
     def _usable(self, kept: Mapping[str, str], gate: str, perimeter: Perimeter) -> bool:
         """Whether a device is configured as the settings have it now."""
-        named = all(kept.get(name) for name in ("id", "gateId", "gateName"))
         now = (self._set.venue, self._set.gate(gate, perimeter))
-        return named and (kept.get("venueId"), kept.get("gate")) == now
+        return _is_device(kept) and (kept.get("venueId"), kept.get("gate")) == now
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -184,7 +193,7 @@ class Presence:
             except Lost as error:
                 lost = error
             except NotSent as error:
-                unsent = unsent or error
+                unsent = error if isinstance(error, Unreached) else unsent or error
             except Outage:
                 if lost is None:
                     raise
@@ -201,7 +210,10 @@ class Presence:
     def _decided(self, said: Said, question: Question, *, again: bool) -> Accepted | Refused:
         """What the status means in this direction. `again`: our own scan may have been carried out before."""
         if said.status in self._set.accepts(question.direction, question.perimeter):
-            return Accepted(self._hidden(replies.accepted(said), question.code))
+            # "okay" is no word that any revision has: it lets people out, and nobody in.
+            if question.direction is Direction.OUT or said.raw == said.status:
+                return Accepted(self._hidden(replies.accepted(said), question.code))
+            said = said._replace(status=" ".join(said.raw.split()))
         meaning, text = said.meaning(), self._hidden(said.words(), question.code)
         echo = again and meaning.ours
         verdict = Verdict.CALL_STAFF if echo else meaning.verdict
@@ -288,7 +300,7 @@ class Presence:
             return Unsure("the code cannot be sent: it is empty, too long, or no text")
         if not is_ms(str(told.at_utc_ms)):
             return Unsure(f"{told.at_utc_ms} is no time in milliseconds")
-        if not self._usable(told.kept, told.gate, told.perimeter):
+        if not _is_device(told.kept):
             return Again("this gate is not configured at Presence yet", told.doubt)
         return None
 
@@ -319,6 +331,11 @@ class Presence:
         response = yield request
         assert isinstance(response, httpx.Response)
         return replies.read(response, f"{self._set.name}: {what}")
+
+
+def _is_device(kept: Mapping[str, str]) -> bool:
+    """Whether that names a device of some time: a scan goes up as that of the one that made it."""
+    return all(kept.get(name) for name in ("id", "gateId", "gateName", "venueId"))
 
 
 def _fit(code: str) -> bool:

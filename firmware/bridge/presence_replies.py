@@ -85,11 +85,12 @@ class Unavailable(Lost):
 
 
 class Said(NamedTuple):
-    """A reply: its status, its text, and what came beside them."""
+    """A reply: its status, its text, and what came beside them; `raw` is the status as it was spelt."""
 
     status: str
     text: str
     message: Mapping[str, Any]
+    raw: str
 
     def words(self) -> str:
         """The vendor's status and text, and ours in front where they need it."""
@@ -137,6 +138,7 @@ def read(response: httpx.Response, what: str) -> Said:
             status,
             "" if _status(said) == status else said,
             message if isinstance(message, dict) else {},
+            (text_of(result.get("status")) or "")[:STATUS_LENGTH_MAX],
         )
     words = _fault(part) or f"answered {number} with {status or 'no status'}"
     if number == 429:

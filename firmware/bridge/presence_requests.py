@@ -28,6 +28,8 @@ DEVICE_SYSTEMS = ("Printed", "printed")  # as the table has it, as the samples h
 OFFLINE = ("closed", "upload")
 ASK_DEADLINE_MS = 3000  # Presence's own limit
 ASK_DEADLINE_MS_MIN, ASK_DEADLINE_MS_MAX = 500, 10_000
+CONNECT_PART = 0.4  # of the deadline: where there is no way, two tries say so while the person stands there
+INIT_RETRY_MAX_S, INIT_RETRY_MAX_S_MAX = 30, 600  # nobody scans there meanwhile
 CONFIGURE_TIMEOUT_S = 5.0  # nobody stands at a gate; it is tried again
 # Nobody waits at a gate for an upload, and a reply that is given up leaves each of its scans to a person.
 UPLOAD_TIMEOUT_S, UPLOAD_TIMEOUT_S_MAX = 10.0, 30.0
@@ -74,6 +76,7 @@ class PresenceSettings(NamedTuple):
     accept_internal: tuple[str, ...] = (OKAY,)
     accept_exit: tuple[str, ...] = ACCEPT_EXIT
     ask_deadline_ms: int = ASK_DEADLINE_MS
+    init_retry_max_s: int = INIT_RETRY_MAX_S
     offline: str = "closed"
     upload_path: str = "ticket/upload"
     batch_size: int = BATCH_SIZE
@@ -124,16 +127,18 @@ class Requests:
         """Read a scanner's configuration back, by one of its two names and never by both."""
         by_id = self._set.look_parameter == "device" and device_id
         named = ("device", device_id) if by_id else ("mac", mac)
-        return self._look(named, manner(what, CONFIGURE_TIMEOUT_S, LOOK_TRIES))
+        return self._look(self._set.device_url, named, manner(what, CONFIGURE_TIMEOUT_S, LOOK_TRIES))
 
     def trial(self, what: str) -> httpx.Request:
-        """Look for a device that nobody has, as quickly as a person would have to be answered."""
-        return self._look(("mac", NOBODY), manner(what, self._set.ask_deadline_ms / 1000))
+        """Look for a device that nobody has, where scans go and in the time that one may take."""
+        return self._look(
+            self._set.ticket_url, ("mac", NOBODY), manner(what, self._set.ask_deadline_ms / 1000)
+        )
 
-    def _look(self, named: tuple[str, str], sent: dict[str, Any]) -> httpx.Request:
+    def _look(self, base: str, named: tuple[str, str], sent: dict[str, Any]) -> httpx.Request:
         return httpx.Request(
             "GET",
-            self._url(self._set.device_url, "device"),
+            self._url(base, "device"),
             params=[(self._set.venue_parameter, self._set.venue), named, ("apikey", self._set.key)],
             extensions=sent,
         )
@@ -143,20 +148,25 @@ class Requests:
         way = "exit"
         if scan.direction is Direction.IN:
             way = "enter" if perimeter is Perimeter.OUTER else self._set.internal_entry
-        return self._post(
+        deadline_s = self._set.ask_deadline_ms / 1000
+        request = self._post(
             self._set.ticket_url,
             f"ticket/{way}",
             self._entry(scan, kept),
             what,
-            self._set.ask_deadline_ms / 1000 + LATE_S,
-            self._set.ask_deadline_ms / 1000,
+            deadline_s + LATE_S,
+            deadline_s,
         )
+        request.extensions["timeout"]["connect"] = CONNECT_PART * deadline_s
+        return request
 
     def upload(self, what: str, batch: Sequence[Told]) -> httpx.Request:
         """Hand in scans that were let in without Presence.
 
         The one place that knows what an upload looks like. Ticketmaster gives its form to partners only: this
-        is an assumption, the objects of a scan with a direction each.
+        is an assumption, the objects of a scan with a direction each. Each names the device that it was made
+        with, whatever its gate has become since. Where that is not known (the scan is older than all that the
+        ledger has of the device) the oldest known one stands there.
         """
         body = [
             {
@@ -169,12 +179,12 @@ class Requests:
         return self._post(self._set.ticket_url, path, body, what, self._set.upload_timeout_s)
 
     def _entry(self, scan: Scan, kept: Mapping[str, str]) -> dict[str, object]:
-        """A scan as Presence wants it. Ids came as texts or numbers, and go as numbers."""
+        """A scan as Presence wants it, of that device. Ids come as texts or numbers, and go as numbers."""
         channel = {"channelId": self._set.channel} if self._set.channel else {}
         return {
             **channel,
             "token": scan.code,
-            "venueId": self._set.venue,
+            "venueId": kept["venueId"],
             "deviceId": _number(kept["id"]),
             "gateId": _number(kept["gateId"]),
             "gateName": kept["gateName"],
@@ -247,6 +257,10 @@ def check(settings: PresenceSettings) -> None:
         (
             not ASK_DEADLINE_MS_MIN <= settings.ask_deadline_ms <= ASK_DEADLINE_MS_MAX,
             f"ask_deadline_ms: {ASK_DEADLINE_MS_MIN} to {ASK_DEADLINE_MS_MAX}",
+        ),
+        (
+            not 1 <= settings.init_retry_max_s <= INIT_RETRY_MAX_S_MAX,
+            f"init_retry_max_s: 1 to {INIT_RETRY_MAX_S_MAX}",
         ),
         (settings.offline not in OFFLINE, "offline: closed or upload"),
         (

@@ -12,6 +12,7 @@ from firmware.bridge.presence_requests import (
     CHANNEL,
     DEVICE_SYSTEMS,
     GATE_PARAMETERS,
+    INIT_RETRY_MAX_S_MAX,
     INTERNAL_ENTRIES,
     LOOK_PARAMETERS,
     OFFLINE,
@@ -118,11 +119,18 @@ PRESENCE = Section(
             "counts for the next try.",
         ),
         Key(
+            "init_retry_max_s",
+            Number(1, INIT_RETRY_MAX_S_MAX, "nobody scans there meanwhile"),
+            DEFAULTS["init_retry_max_s"],
+            "The longest wait before a scanner that Presence did not take is configured again: the first is "
+            "about 1 s, and each twice the one before.",
+        ),
+        Key(
             "offline",
             OneOf(OFFLINE),
             DEFAULTS["offline"],
-            "What gates may do without Presence: `closed`, or `upload` what they let in unchecked by "
-            '`without_answer = "open_and_upload"`.',
+            "What gates may do where Presence cannot be reached: `closed`, or `upload` what they let in "
+            'unchecked by `without_answer = "open_and_upload"`. Where it fails or is silent, they are shut.',
         ),
         Key(
             "upload_path",
@@ -186,6 +194,7 @@ def presence(complaints: Complaints, vendor: Table) -> PresenceSettings | None:
         accept_internal=values["accept_internal"],
         accept_exit=values["accept_exit"],
         ask_deadline_ms=values["ask_deadline_ms"],
+        init_retry_max_s=values["init_retry_max_s"],
         offline=values["offline"],
         upload_path=values["upload_path"],
         batch_size=values["batch_size"],

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from firmware import wire
+from firmware.bridge.breaker import FAILURES_IN_A_ROW
 from firmware.bridge.presence import PresenceSettings
 from firmware.bridge.sandbox.presence import Sandbox
 from firmware.bridge.sandbox.presence_rules import GateRules
@@ -157,6 +158,32 @@ def test_nobody_is_asked_for_while_the_gates_clock_is_not_trusted(venue: Venue) 
         venue.send(wire.STATUS, BIRTH, retain=True)
         venue.until_configured(*BOTH)
         assert venue.ask(codes(venue, 1)[0]).word is wire.Word.ACCEPTED
+
+
+def test_only_where_presence_cannot_be_reached_gates_hear_that_they_may_pass_it_over(venue: Venue) -> None:
+    venue.send(wire.STATUS, BIRTH, retain=True)
+    with venue.bridge(offline="upload", init_retry_max_s=7) as bridge:
+        venue.until_configured(*BOTH)
+        assert bridge.asks._devices["hall"]._retry_s_max == 7
+        account = venue.account()
+        assert account is not None
+        assert (account.uploads, account.unreached_only, account.unreached) == (True, True, False)
+        code, other = codes(venue, 2)
+        for trouble in ("error", "limit", "lost"):
+            venue.sandbox.misbehave(trouble, "enter", chance=1.0)
+            answer = venue.ask(code)
+            assert (answer.word, answer.unreached) == (wire.Word.UNANSWERED, False), trouble
+            venue.sandbox.behave()
+        with venue.sandbox.refused():
+            answers = [venue.ask(other) for _ in range(FAILURES_IN_A_ROW + 1)]
+            assert {(each.word, each.doubt, each.unreached) for each in answers} == {
+                (wire.Word.UNANSWERED, False, True)
+            }
+            until(lambda: (found := venue.account()) is not None and not found.reachable)
+            account = venue.account()
+            assert account is not None
+            assert account.unreached
+        until(lambda: (found := venue.account()) is not None and found.reachable and not found.unreached)
 
 
 def test_a_device_that_presence_has_forgotten_is_configured_anew(venue: Venue) -> None:

@@ -106,3 +106,13 @@ def test_a_scan_that_presence_calls_malformed_is_a_report_with_its_mend(tmp_path
         (report,) = found.reports(UNCERTAIN)
     assert MEND in report
     assert "BAD_REQUEST" in report
+
+
+def test_each_scan_goes_up_as_that_of_the_device_that_made_it() -> None:
+    before = {**KEPT, "id": "7", "gateId": "8", "gateName": "Old gate", "gate": "Old gate"}
+    flow = presence(**UPLOADING).tell([told("A", kept=before), told("B", at_utc_ms=AT_MS + 1)])
+    talk = Talk(flow, in_turn(said("OKAY")))
+    assert [type(outcome) for outcome in talk.result] == [Accepted, Accepted]
+    old, new = body(talk.requests[0])
+    assert (old["deviceId"], old["gateId"], old["gateName"]) == (7, 8, "Old gate")
+    assert (new["deviceId"], new["gateId"], new["gateName"]) == (224, 274, "north-1")
