@@ -1,12 +1,18 @@
 """Which ticket of B.A.M. an id or a code is for. Pure.
 
-Whether a code's signature is right is for a gate to find out: here a code comes from B.A.M., or from a gate.
+Whether a code's signature is right is for a gate to find out, where the gate decides: then a code comes from
+B.A.M., or from a gate that let it in. Where gates ask, it is found out here.
 """
 
 import re
 from typing import NamedTuple
 
-from firmware.signed_code import payload_of
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from firmware.signed_code import payload_of, signature_of
 
 TICKET = re.compile(r"E([0-9]{1,18})TC([0-9]{1,18})T([0-9]{1,18})")
 
@@ -33,3 +39,17 @@ def ticket_of(code: str) -> TicketName | None:
     """The ticket that a code is for, whoever signed it; `None` where it is no such code."""
     payload = payload_of(code)
     return named(payload.ticket_id) if payload is not None else None
+
+
+def is_genuine(code: str, public_key: str) -> bool:
+    """Whether the owner of this key (PEM, of P-256) signed the code."""
+    payload, signature = payload_of(code), signature_of(code)
+    key = load_pem_public_key(public_key.encode())
+    assert isinstance(key, EllipticCurvePublicKey), "`public_key` has looked at it"
+    if payload is None or signature is None:
+        return False
+    try:
+        key.verify(signature, payload.signed, ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True

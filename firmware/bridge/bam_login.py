@@ -43,26 +43,32 @@ class Session:
         with self._lock:
             return tuple(filter(None, (*self._old, self._token)))
 
-    def send(self, build: Callable[[str], httpx.Request], what: str) -> Flow[object]:
+    def send(
+        self, build: Callable[[str], httpx.Request], what: str, heard: list[httpx.Response] | None = None
+    ) -> Flow[object]:
         """Send with a session. Where that has expired, renew it once and log in once; then a person must.
 
         A 401 comes before anything is carried out, so to send again is safe. Raises what `replies.read` does,
-        but never `Expired`.
+        but never `Expired`. The replies as they came are put into `heard`.
         """
         token = self._token or (yield from self._in_turn("", self._log_in))
         refused = ""
         for mend in (self._renew, self._log_in, None):
             try:
-                return (yield from self._once(build(token), what))
+                return (yield from self._once(build(token), what, heard))
             except Expired as error:
                 refused = str(error)
             if mend is not None:
                 token = yield from self._in_turn(token, mend)
         raise Misconfigured(f"{refused}: a fresh session is refused: has the validator expired?")
 
-    def _once(self, request: httpx.Request, what: str) -> Flow[object]:
+    def _once(
+        self, request: httpx.Request, what: str, heard: list[httpx.Response] | None = None
+    ) -> Flow[object]:
         response = yield request
         assert isinstance(response, httpx.Response)
+        if heard is not None:
+            heard.append(response)
         return replies.read(response, f"{self._set.name}: {what}")
 
     def _in_turn(self, before: str, mend: Callable[[str], Flow[str]]) -> Flow[str]:
@@ -80,7 +86,10 @@ class Session:
             self._turn.release()
 
     def _renew(self, before: str) -> Flow[str]:
-        """That session renewed, or one made anew: also where the answer is a good one without a session."""
+        """That session renewed, or one made anew: also where the answer is a good one without a session.
+
+        Some services fail over a session that is too old (5xx), and would do so each time.
+        """
         what = "renewal of the session"
         try:
             body = yield from self._open(self._requests.refresh(before), what)
@@ -111,7 +120,7 @@ class Session:
     def _open(self, request: httpx.Request, what: str) -> Flow[object]:
         """Send a request for a session: where its reply is lost, nothing else was carried out.
 
-        Raises `NoSession` where a reply came that is none of a failure, and cannot be read.
+        Raises `NoSession` where a reply came that has none in it, be it a failure of theirs (5xx).
         """
         try:
             return (yield from self._once(request, what))
@@ -119,7 +128,7 @@ class Session:
             raise
         except Lost as error:
             why, retry_after_s = str(error), error.retry_after_s
-            if isinstance(error, Failed) and not error.said:
+            if isinstance(error, Failed):
                 raise NoSession(why) from None
         raise Outage(why, retry_after_s)
 

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from firmware.bridge.bam_codes import TicketName, ticket_of
+from firmware.bridge.bam_codes import TicketName, named, ticket_of
 from firmware.bridge.bam_identity import DIGESTS, Identity
 from firmware.bridge.lenient import (
     CODE_LENGTH_MAX,
@@ -29,7 +29,9 @@ from firmware.bridge.lenient import (
 )
 from firmware.bridge.vendor import Lost, Misconfigured, Outage, VendorTicket, read_json
 from firmware.core.ticket import Status
+from firmware.signed_code import MARK
 
+POINT = re.compile(r"0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128}")  # of P-256, as SEC 1 writes one
 DIGEST = re.compile(r"[0-9a-fA-F]{64,128}")
 TOKEN_LENGTH_MAX = 8192
 JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -40,6 +42,9 @@ JWT_BEGINS = "eyJ"  # what the beginning of a JSON object is in base64: a host o
 WORDS = ("message", "msg", "error", "error_code", "reason", "info", "code", "detail", "errors", "data")
 WIDE = frozenset({"info", "detail", "errors"})
 WORDS_MAX = 8  # errors of one reply that are read
+# Of the words of a reply that are read; a chain puts a word for each peer in front of the one that matters.
+WORDS_LENGTH_MAX = 8192
+TAIL_LENGTH = 12  # of a text that is cut for people: the status at its end stays
 ERROR_CODE = "error_code"
 # What a refusal may call used or invalidated that is no ticket: a revoked validator must not make all tickets
 # used. "not" takes back what comes after it, too.
@@ -88,7 +93,7 @@ class Expired(Exception):
 
 
 class Said(Exception):
-    """A reply came, and is no good. `said` is the text in it, without our own words; "" where it has none."""
+    """A reply came, and is no good. `said` is all the text in it, without our own words; "" for none."""
 
     def __init__(self, why: str, said: str = "") -> None:
         super().__init__(why)
@@ -104,7 +109,11 @@ class Forbidden(Said, Misconfigured):
 
 
 class Rejected(Exception):
-    """B.A.M. says no to this request; it was not carried out. The text is its own."""
+    """B.A.M. says no to this request; it was not carried out. The text is its own, `said` is all of it."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(shown(said))
+        self.said = said
 
 
 class Failed(Said, Lost):
@@ -112,7 +121,7 @@ class Failed(Said, Lost):
 
 
 class NoSession(Outage):
-    """A reply came that is no failure of theirs, and it has no session in it."""
+    """A reply came, and it has no session in it."""
 
 
 class Done(NamedTuple):
@@ -144,24 +153,25 @@ def read(response: httpx.Response, what: str) -> object:
     except (ValueError, RecursionError):
         body = None
     status = response.status_code
-    said = words(body) or f"answered {status}"
+    whole = f"{words(_plain_text(response) if body is None else body) or 'answered'} ({status})"
+    said = shown(whole)
     if status == 429:
         raise Outage(f"{what}: too many requests (429)")
     if status == 408:
-        raise Lost(f"{what}: {said} ({status})")
+        raise Lost(f"{what}: {said}")
     if status >= 500:
-        raise Failed(f"{what}: {said} ({status})", f"{said} ({status})")
+        raise Failed(f"{what}: {said}", whole)
     if status == 401:
-        raise Expired(f"{what}: {said} (401)")
+        raise Expired(f"{what}: {said}")
     if status == 404:
-        raise Missing(f"{what}: {said} (404)", f"{said} (404)")
+        raise Missing(f"{what}: {said}", whole)
     if status == 403:
         mend = "the validator may not do this: make a new one in the dashboard, and use gatepost bam enrol"
-        raise Forbidden(f"{what}: {said} (403): {mend}", f"{said} (403)")
+        raise Forbidden(f"{what}: {said}: {mend}", whole)
     if status >= 400 and body is None and _is_cut(response):
         raise Failed(f"{what}: a refusal that was cut ({status})")
     if status >= 400:
-        raise Rejected(f"{said} ({status})")
+        raise Rejected(whole)
     if not response.is_success:
         raise Misconfigured(f"{what}: {said}, a redirect: correct `url` and `tenant_url`")
     if status == 204:
@@ -169,6 +179,12 @@ def read(response: httpx.Response, what: str) -> object:
     if body is None:
         raise Failed(f"{what}: the reply is no JSON, or was cut")
     return _payload(body)
+
+
+def _plain_text(response: httpx.Response) -> str:
+    """The text of a reply that is meant as one; "" for JSON that was cut."""
+    named = response.headers.get("content-type", "").lower()
+    return response.text if named.startswith("text/") else ""
 
 
 def _is_cut(response: httpx.Response) -> bool:
@@ -196,7 +212,7 @@ def words(body: object, *, wide: bool = True) -> str:
     What is no error has nothing but them looked at (`wide` is false), for the rest may be about persons.
     """
     found = map(_line, _said(body, DEEP_MAX, wide=wide))
-    return ": ".join(dict.fromkeys(filter(None, found)))[:TEXT_LENGTH_MAX]
+    return ": ".join(dict.fromkeys(filter(None, found)))[:WORDS_LENGTH_MAX]
 
 
 def _said(body: object, deep: int, *, wide: bool, each: bool = False) -> Iterator[str]:
@@ -260,7 +276,14 @@ def texts(body: object, *names: str, deep: int = DEEP_MAX) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:TEXT_LENGTH_MAX]
+    return " ".join(text[:WORDS_LENGTH_MAX].split())
+
+
+def shown(text: str) -> str:
+    """A text of theirs as people see it: cut in the middle where it is too long."""
+    if len(text) <= TEXT_LENGTH_MAX:
+        return text
+    return f"{text[: TEXT_LENGTH_MAX - TAIL_LENGTH - 1]}…{text[-TAIL_LENGTH:]}"
 
 
 # --- who we are ---------------------------------------------------------------------------------------------
@@ -326,24 +349,27 @@ def _anywhere(body: object, deep: int) -> Iterator[str]:
 
 
 def public_key(body: object, what: str) -> str:
-    """The event's key as PEM; it comes as PEM or as base64 of DER.
+    """The event's key as PEM. It comes as that, as DER in base64, or as a point of the curve in hexadecimal.
 
     Raises `Misconfigured` where it is no key of the curve that codes are of.
     """
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     for text in texts(body, "public_key"):
         try:
-            if "-----BEGIN" in text:
-                key = serialization.load_pem_public_key(text.encode())
-            else:
-                key = serialization.load_der_public_key(
-                    base64.b64decode("".join(text.split()), validate=True)
-                )
+            key = _key(text.replace("\\n", "\n").strip())
         except (ValueError, UnsupportedAlgorithm):
             continue
         if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
             return key.public_bytes(serialization.Encoding.PEM, form).decode()
     raise Misconfigured(f"{what}: the reply is no public key of the curve P-256: ask B.A.M.")
+
+
+def _key(text: str) -> object:
+    if "-----BEGIN" in text:
+        return serialization.load_pem_public_key(text.encode())
+    if POINT.fullmatch(text):
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), bytes.fromhex(text))
+    return serialization.load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
 
 
 def rows(body: object, what: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -379,7 +405,7 @@ def ticket(
     code = text_of(content.get("content")) if isinstance(content, dict) else None
     if code is None or len(code) > CODE_LENGTH_MAX:
         return None
-    name = ticket_of(code)
+    name = ticket_of(code) if MARK in code else _numbered(row, config, event)
     if name is None or str(name.event) != event:
         return None
     begins_ms, ends_ms = slot(row, config, margin_min) if margin_min is not None else (None, None)
@@ -395,6 +421,16 @@ def ticket(
         valid_from_ms=begins_ms,
         valid_until_ms=ends_ms,
     )
+
+
+def _numbered(row: Mapping[str, Any], config: Mapping[str, Any], event: str) -> TicketName | None:
+    """The ticket of a code that is no signed one: whether those of the wallet app are is not published."""
+    of = config.get("event")
+    of = of.get("id") if isinstance(of, dict) else config.get("event_id")
+    numbers = [
+        number_of(each) for each in (event if of is None else of, config.get("id"), row.get("seq_num"))
+    ]
+    return named("E{}TC{}T{}".format(*numbers))
 
 
 def standing(state: object, accept: Sequence[str]) -> Status:
@@ -477,11 +513,11 @@ def digest(body: object, what: str) -> str:
 
 
 def done(body: object) -> Done:
-    """What became of a transaction."""
+    """What became of a transaction. Its text is whole."""
     status = text_of(body.get("status")) if isinstance(body, dict) else None
     success = None if status is None else _succeeded(status)
     said = words(body, wide=success is False)
-    text = ": ".join(filter(None, (_line(status or ""), said)))[:TEXT_LENGTH_MAX]
+    text = ": ".join(filter(None, (_line(status or ""), said)))
     return Done(success, text or "the reply has no status", status or "")
 
 
@@ -513,6 +549,18 @@ def total(response: httpx.Response) -> int | None:
         if isinstance(paging, dict):
             return number_of(paging.get("total"))
     return None
+
+
+def part(response: httpx.Response, body: object, tickets: int) -> str:
+    """Why a list of codes is a part of one by its own words; "" where it is not.
+
+    It should have no pages. What a total would count, kinds or tickets, is not known: it is above both then.
+    """
+    there = total(response) or 0
+    kinds = len(body) if isinstance(body, list) else 0
+    return (
+        f"{tickets:,} codes came, and the list has {there:,} entries" if there > max(kinds, tickets) else ""
+    )
 
 
 def owned(body: object, what: str) -> tuple[Owned, ...]:

@@ -20,6 +20,8 @@ from firmware.bridge.vendor import manner
 # A chain writes in seconds; nothing is published. Three of these have to fit into the time for which a scan
 # is held by its teller.
 CHAIN_TIMEOUT_S, CHAIN_TIMEOUT_S_MAX = 20.0, 25.0
+# The same while somebody stands at a closed lane: three steps of a chain that is in no hurry.
+ASK_DEADLINE_MS, ASK_DEADLINE_MS_MIN, ASK_DEADLINE_MS_MAX = 8000, 500, 10_000
 SHORT_TIMEOUT_S = 5.0  # log-ins, a key, counters: nobody stands at a gate
 LIST_TIMEOUT_S = 60.0  # the whole list in one reply
 LIST_BYTES_MAX = 128 << 20  # some 350,000 tickets in one reply: there are no pages
@@ -29,7 +31,14 @@ MARGIN_MIN_MAX = 1440  # of a time slot: a day
 # What a ticket may be to be let in, as the operator sets it: the others are never sold, or used.
 ADMITTABLE = ("reserved", "confirmed", "issued", "activated")
 ACCEPT = ("issued", "activated")
-STATE_WORDS = ("is invalidated", "status invalidated")  # true of a ticket right after our own step, too
+# True of a ticket right after our own step, too.
+STATE_WORDS = (
+    "is invalidated",
+    "was invalidated",
+    "has been invalidated",
+    "status invalidated",
+    "state invalidated",
+)
 USED_WORDS = (
     "already invalidated",
     "already been invalidated",
@@ -49,7 +58,7 @@ class BamSettings(NamedTuple):
 
     `accept` are the states with which a ticket is let in. `margin_min` is by how much a time slot is longer
     here, on both sides; without `slots` they are not looked at. A refusal with one of `used_words` in it says
-    that the ticket is used already.
+    that the ticket is used already. Without `open_before_commit` gates ask, and open when the chain has it.
     """
 
     identity: Identity
@@ -62,6 +71,8 @@ class BamSettings(NamedTuple):
     slots: bool = True
     used_words: tuple[str, ...] = USED_WORDS
     chain_timeout_s: float = CHAIN_TIMEOUT_S
+    open_before_commit: bool = True
+    ask_deadline_ms: int = ASK_DEADLINE_MS
 
 
 class Requests:
@@ -117,26 +128,28 @@ class Requests:
 
     # --- the chain ------------------------------------------------------------------------------------
 
-    def propose(self, what: str, ticket: TicketName, at_utc_ms: int, token: str) -> httpx.Request:
+    def propose(
+        self, what: str, ticket: TicketName, at_utc_ms: int, token: str, timeout_s: float
+    ) -> httpx.Request:
         """The first step: what is to be done. Nothing is carried out by it."""
         body = {
             "fcn": "TICKET.INVALIDATE",
             "certificate": self._set.identity.certificate,
             "args": [argument(ticket, at_utc_ms)],
         }
-        return self._chain("proposal", body, what, token)
+        return self._chain("proposal", body, what, token, timeout_s)
 
-    def endorse(self, what: str, digest: str, signature: str, token: str) -> httpx.Request:
+    def endorse(self, what: str, digest: str, signature: str, token: str, timeout_s: float) -> httpx.Request:
         """The second: our signature of that. Nothing is carried out by it either."""
-        return self._chain(f"proposal/{path_part(digest)}", {"signature": signature}, what, token)
+        return self._chain(f"proposal/{path_part(digest)}", {"signature": signature}, what, token, timeout_s)
 
-    def commit(self, what: str, digest: str, signature: str, token: str) -> httpx.Request:
+    def commit(self, what: str, digest: str, signature: str, token: str, timeout_s: float) -> httpx.Request:
         """The third, which carries it out: one try."""
-        return self._chain(path_part(digest), {"signature": signature}, what, token)
+        return self._chain(path_part(digest), {"signature": signature}, what, token, timeout_s)
 
-    def _chain(self, path: str, body: object, what: str, token: str) -> httpx.Request:
+    def _chain(self, path: str, body: object, what: str, token: str, timeout_s: float) -> httpx.Request:
         url = f"{self._set.tenant_url.rstrip('/')}/blockchain/v1/transaction/{path}"
-        return post(url, body, what, self._set.chain_timeout_s, token)
+        return post(url, body, what, timeout_s, token)
 
 
 class Office:
@@ -236,6 +249,10 @@ def check(settings: BamSettings) -> None:
         (
             not 0.1 <= settings.chain_timeout_s <= CHAIN_TIMEOUT_S_MAX,
             f"chain_timeout_s: 0.1 to {CHAIN_TIMEOUT_S_MAX:g}",
+        ),
+        (
+            not ASK_DEADLINE_MS_MIN <= settings.ask_deadline_ms <= ASK_DEADLINE_MS_MAX,
+            f"ask_deadline_ms: {ASK_DEADLINE_MS_MIN} to {ASK_DEADLINE_MS_MAX}",
         ),
     )
     for wrong, text in faults:

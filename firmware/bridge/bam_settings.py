@@ -7,6 +7,8 @@ from typing import Any
 from firmware.bridge.bam_identity import Identity, IdentityUnusable, read
 from firmware.bridge.bam_requests import (
     ADMITTABLE,
+    ASK_DEADLINE_MS_MAX,
+    ASK_DEADLINE_MS_MIN,
     CHAIN_TIMEOUT_S_MAX,
     MARGIN_MIN_MAX,
     BamSettings,
@@ -80,6 +82,24 @@ BAM = Section(
             round(DEFAULTS["chain_timeout_s"] * 1000),
             "How long each of a transaction's three steps may take before its reply counts as lost.",
         ),
+        Key(
+            "open_before_commit",
+            Flag(),
+            DEFAULTS["open_before_commit"],
+            "Whether gates open before the chain has the entry. With false they may ask instead, with "
+            '`authority = "vendor"` in their routes, and open when it has been written.',
+        ),
+        Key(
+            "ask_deadline_ms",
+            Number(
+                ASK_DEADLINE_MS_MIN,
+                ASK_DEADLINE_MS_MAX,
+                "no network answers sooner; nobody stands longer before a closed lane",
+            ),
+            DEFAULTS["ask_deadline_ms"],
+            "How long the three steps may take together where gates ask, from the scan on. After it no "
+            "further step is sent.",
+        ),
     ),
 )
 
@@ -110,6 +130,8 @@ def bam(complaints: Complaints, vendor: Table, events: list[Table]) -> BamSettin
         margin_min=values["margin_min"],
         used_words=values["used_words"],
         chain_timeout_s=values["chain_timeout_ms"] / 1000,
+        open_before_commit=values["open_before_commit"],
+        ask_deadline_ms=values["ask_deadline_ms"],
     )
     try:
         check(settings)

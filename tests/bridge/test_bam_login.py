@@ -77,7 +77,15 @@ def test_sixteen_whose_session_has_expired_renew_it_once() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [data({}), data({"user": 7}), httpx.Response(204), httpx.Response(200), httpx.Response(200, text="<p>")],
+    [
+        data({}),
+        data({"user": 7}),
+        httpx.Response(204),
+        httpx.Response(200),
+        httpx.Response(200, text="<p>"),
+        no("broken", 500),
+        httpx.Response(502, text="<p>"),
+    ],
 )
 def test_a_renewal_that_brings_no_session_is_made_up_for_by_a_log_in(answer: httpx.Response) -> None:
     lists = in_turn(no("jwt expired", 401), codes([row()]))
@@ -86,8 +94,8 @@ def test_a_renewal_that_brings_no_session_is_made_up_for_by_a_log_in(answer: htt
     assert len(talk.tickets) == 1
 
 
-@pytest.mark.parametrize("answer", [no("broken", 500), no("slow", 408), no("enough", 429), Lost("cut")])
-def test_a_renewal_that_fails_over_there_is_an_outage(answer: Reply) -> None:
+@pytest.mark.parametrize("answer", [no("slow", 408), no("enough", 429), Lost("cut")])
+def test_a_renewal_that_nobody_answers_is_an_outage(answer: Reply) -> None:
     expired = answering(qr_codes=no("jwt expired", 401), refresh=answer)
     with pytest.raises(Outage):
         Talk(bam().tickets(""), expired)

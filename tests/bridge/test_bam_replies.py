@@ -1,5 +1,6 @@
 """Replies of B.A.M. that are not as its page has them: what stays with one ticket, and what is read."""
 
+import base64
 from typing import Any
 
 import httpx
@@ -7,6 +8,9 @@ import pytest
 
 from firmware.bridge import bam_replies as replies
 from firmware.bridge.bam_replies import Count
+from firmware.bridge.bam_requests import STATE_WORDS
+from firmware.bridge.lenient import TEXT_LENGTH_MAX
+from firmware.bridge.sandbox.bam_keys import Source, public_pem, signed_code
 from firmware.bridge.vendor import Accepted, Again, Lost, Misconfigured, NotSent, Outage, Refused, Unsure
 from firmware.core.ticket import Verdict
 from tests.bridge.bam_talk import EVENT, FIRST, PUBLIC_KEY, SECOND, answering, bam, calls, data, no, row, told
@@ -88,6 +92,10 @@ def test_another_no_after_a_third_step_of_ours_may_be_that_one_and_a_person_look
         ("ticket status: INVALIDATED", True),
         ("ticket is invalidated", True),
         ("Ticket E3334TC23T12 is invalidated", True),
+        ('invalid ticket state "invalidated"', True),
+        ("ticket state: INVALIDATED, expected ISSUED", True),
+        ("expected ISSUED but was INVALIDATED", True),
+        ("ticket has been invalidated", True),
         ("Ticket was already validated", True),
         ("ticket has already been validated", True),
         ("TICKET_ALREADY_INVALIDATED", True),
@@ -95,7 +103,11 @@ def test_another_no_after_a_third_step_of_ours_may_be_that_one_and_a_person_look
         ("ticket could not be invalidated", False),
         ("ticket is not invalidated", False),
         ("ticket has not already been invalidated", False),
+        ("ticket was not invalidated", False),
+        ("ticket has not been invalidated", False),
         ("transaction ab12 is invalidated", False),
+        ("the transaction has been invalidated: MVCC_READ_CONFLICT", False),
+        ("validator was invalidated", False),
         ("digest was already used", False),
     ],
 )
@@ -104,10 +116,11 @@ def test_what_says_that_a_ticket_is_used(said: str, used: bool) -> None:
     assert outcome == Refused(Verdict.USED if used else Verdict.REFUSED, f"{said} (409)")
 
 
+@pytest.mark.parametrize("info", [f"ticket {words}" for words in STATE_WORDS])
 @pytest.mark.parametrize("status", ["OK", "INVALIDATED"])
-def test_that_a_ticket_is_invalidated_now_may_be_what_our_third_step_did(status: str) -> None:
+def test_that_a_ticket_is_invalidated_now_may_be_what_our_third_step_did(status: str, info: str) -> None:
     def outcome(status: str) -> object:
-        done = data({"status": status, "info": "ticket is invalidated"})
+        done = data({"status": status, "info": info})
         return Talk(bam().tell([told()]), answering(commit=done)).result[0]
 
     assert isinstance(outcome(status), Again)
@@ -192,6 +205,8 @@ def test_a_status_without_a_digest_is_a_refusal_still() -> None:
 # --- the list needs neither key nor counters ----------------------------------------------------------------
 
 DER = "".join(PUBLIC_KEY.splitlines()[1:-1])
+_SOURCE = Source(9)
+POINT = base64.b64decode(DER)[-65:].hex()  # the last field of SubjectPublicKeyInfo
 COUNTERS = [{"id": 23, "issued_tickets": 3, "activated_tickets": 1, "invalidated_tickets": 2}]
 
 
@@ -213,8 +228,39 @@ def test_a_key_that_cannot_be_asked_for_is_an_outage_of_the_list_too() -> None:
         Talk(bam().tickets(""), answering(public_key=Lost("time-out")))
 
 
+def test_a_new_key_of_the_event_is_read_once_something_is_signed_with_it() -> None:
+    vendor, other = bam(), _SOURCE.key("another")
+    first = Talk(vendor.tickets(""), answering())
+    payload = b'{"id":"E3334TC23T13"}'
+    rows = [row(), row(13, ticket_qr_code={"content": signed_code(payload, other, 1)})]
+    changed = answering(
+        qr_codes=data([{"id": 23, "ticket": rows}]), public_key=data({"public_key": public_pem(other)})
+    )
+    later = Talk(vendor.tickets(first.result.since), changed)
+    assert calls(later.requests) == ["qr_codes", "public_key"]
+    assert (later.result.text, vendor.keys) == ("", {EVENT: public_pem(other)})
+    third = Talk(vendor.tickets(later.result.since), changed)
+    assert calls(third.requests) == ["qr_codes"], "nothing is new"
+
+
+def test_a_key_that_did_not_sign_the_list_is_said_and_the_list_comes() -> None:
+    talk = Talk(
+        bam().tickets(""), answering(public_key=data({"public_key": public_pem(_SOURCE.key("another"))}))
+    )
+    assert len(talk.tickets) == 1
+    assert "not signed with the event's key" in talk.result.text
+
+
 @pytest.mark.parametrize(
-    "reply", [{"public_key": DER}, {"public_key": f"{DER[:64]}\n{DER[64:]}"}, PUBLIC_KEY, DER]
+    "reply",
+    [
+        {"public_key": DER},
+        {"public_key": f"{DER[:64]}\n{DER[64:]}"},
+        {"public_key": PUBLIC_KEY.replace("\n", "\\n")},
+        {"public_key": POINT},
+        PUBLIC_KEY,
+        DER,
+    ],
 )
 def test_a_key_is_taken_in_each_of_its_forms(reply: object) -> None:
     vendor = bam()
@@ -346,6 +392,26 @@ def test_a_log_in_without_a_session_is_an_outage(reply: Any) -> None:
 )
 def test_the_words_of_a_used_ticket_are_found_wherever_they_are(body: object) -> None:
     (outcome,) = Talk(bam().tell([told()]), answering(endorse=bare(body, 409))).result
+    assert isinstance(outcome, Refused)
+    assert outcome.verdict is Verdict.USED
+
+
+@pytest.mark.parametrize("step", ["propose", "endorse", "commit"])
+@pytest.mark.parametrize("status", [200, 409, 500])
+def test_the_words_of_a_used_ticket_are_found_behind_a_long_text(step: str, status: int) -> None:
+    text = f"{'endorsement failed at peer0.org1: ' * 30}{USED}"
+    body = {"status": "FAILURE", "info": text} if status == 200 else {"message": text}
+    (outcome,) = Talk(bam().tell([told()]), answering(**{step: bare(body, status)})).result
+    assert isinstance(outcome, Refused)
+    assert outcome.verdict is Verdict.USED
+    assert len(outcome.text) == TEXT_LENGTH_MAX, "people read the beginning"
+    assert status == 200 or outcome.text.endswith(f"({status})"), "and the status"
+
+
+@pytest.mark.parametrize("body", [USED, f"<html><p>{USED}</p></html>"])
+def test_the_words_of_a_used_ticket_are_found_in_what_is_no_json(body: str) -> None:
+    said = httpx.Response(409, text=body)
+    (outcome,) = Talk(bam().tell([told()]), answering(endorse=said)).result
     assert isinstance(outcome, Refused)
     assert outcome.verdict is Verdict.USED
 

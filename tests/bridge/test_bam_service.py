@@ -2,16 +2,18 @@
 
 import signal
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from firmware import wire
 from firmware.bridge import bam_identity
+from firmware.bridge.bam import GONE
 from firmware.bridge.bam_identity import Identity
 from firmware.bridge.sandbox.bam import Sandbox
 from firmware.bridge.sandbox.bam_rules import Rules
-from firmware.core.ticket import Status
+from firmware.core.ticket import Direction, Perimeter, Status, Verdict
 from firmware.mqtt import Line
 from tests import commands
 from tests.bridge.model_gate import VENUE, ModelGate
@@ -19,6 +21,7 @@ from tests.bridge.relays import walk_in
 from tests.bridge.test_presence_service import BIRTH
 from tests.bridge.test_service import heard, send, stop
 from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
+from tests.core.samples import NOON_MS
 
 ENTRIES = 30
 CONFIG = """
@@ -154,4 +157,54 @@ def test_a_bridge_that_is_killed_amid_transactions_invalidates_none_twice_and_kn
         assert set(outcomes().values()) == {wire.Result.ACCEPTED}
         assert sandbox.books().twice == 0
         assert all(sandbox.ticket(name).inside for name in names)
+        assert sandbox.violations == []
+
+
+def test_a_gate_that_asks_hears_yes_once_the_chain_has_the_entry_and_no_ever_after(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    ear = Ear()
+    wanted = [wire.address(each, VENUE, "+") for each in (wire.ANSWER, wire.VENDORS)]
+    with (
+        Sandbox(tickets=400, rules=Rules(latency_s=0.3, endorsing_s=0.01)) as sandbox,
+        Line([broker.address], "gates", wanted, ear, pace=QUICK, window=200) as line,
+    ):
+        event = str(sandbox.events[0].id)
+        config = enrolled(tmp_path, sandbox, broker)
+        text = config.read_text("utf-8").replace('kind = "bam"', 'kind = "bam"\nopen_before_commit = false')
+        config.write_text(text, "utf-8")
+        (code,) = sandbox.codes(1, event=int(event), status="issued")
+        name = sandbox.ticket(code).id
+
+        def accounts() -> list[wire.Account]:
+            said = [wire.decode(each, wire.Vendors) for each in heard(ear, wire.VENDORS, "north")]
+            return [account for message in said for account in message.accounts]
+
+        def answer(scan: int) -> wire.Answer:
+            asked = wire.Ask(
+                scan=scan, digest=b"d" * 16, account="club", code=code, ticket_id="", event=event, session="",
+                direction=Direction.IN, perimeter=Perimeter.OUTER, at_utc_ms=NOON_MS, left_ms=60_000,
+            )  # fmt: skip
+            send(line, wire.ASK, "north", asked)
+
+            def found() -> list[wire.Answer]:
+                said = [wire.decode(each, wire.Answer) for each in heard(ear, wire.ANSWER, "north")]
+                return [each for each in said if each.scan == scan]
+
+            until(found)
+            return found()[0]
+
+        with commands.Running("bridge", "--config", config, "--data", tmp_path / "data") as bridge:
+            bridge.err.expect("ready: ")
+            until(lambda: line.session)
+            send(line, wire.STATUS, "north", BIRTH)
+            until(lambda: any(account.asks and account.deadline_ms == 8000 for account in accounts()))
+            assert answer(1).word is wire.Word.ACCEPTED
+            assert sandbox.ticket(name).inside, "the chain has it by then"
+            second = answer(2)
+            assert (second.word, second.verdict) == (wire.Word.REFUSED, Verdict.USED)
+            scans = count(3)
+            until(lambda: answer(next(scans)).text == GONE)  # the ledger's list has it by then
+            stop(bridge)
+        assert sandbox.books().twice == 0
         assert sandbox.violations == []

@@ -24,6 +24,8 @@ def test_a_validator_is_what_the_file_says(secret: Path) -> None:
         "margin_min": "30",
         "used_words": '["spent"]',
         "chain_timeout_ms": "9000",
+        "open_before_commit": "false",
+        "ask_deadline_ms": "5000",
         "poll_s": "7",
     }
     (account,) = parse(validator(secret, "club", **more) + BAM_EVENT + BROKER, "x").accounts
@@ -39,6 +41,8 @@ def test_a_validator_is_what_the_file_says(secret: Path) -> None:
         margin_min=30,
         used_words=("spent",),
         chain_timeout_s=9.0,
+        open_before_commit=False,
+        ask_deadline_ms=5000,
     )
 
 

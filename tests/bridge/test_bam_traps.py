@@ -51,6 +51,7 @@ from tests.bridge.bam_talk import (
     told,
 )
 from tests.bridge.conversation import Reply, Talk, in_turn
+from tests.bridge.conversation import reply as bare
 
 USED = "ticket has already been invalidated"
 KEY = x509.load_pem_x509_certificate(WALLET.certificate.encode()).public_key()
@@ -116,6 +117,22 @@ def test_trap_2_a_list_that_lost_more_than_half_takes_nothing_away_and_asks_for_
     assert (doubted.result.since, doubted.result.whole) == ("", False)
     whole = listed(vendor, *less)
     assert (len(whole.tickets), whole.result.whole) == (left, True), "the feed decides"
+
+
+@pytest.mark.parametrize(("total", "whole"), [(3, False), (2, True), (1, True), (None, True)])
+def test_trap_2_a_list_that_says_itself_that_it_is_a_part_takes_nothing_away(
+    total: int | None, whole: bool
+) -> None:
+    def of(*rows: Any) -> Reply:
+        body = {"data": [{"id": 23, "ticket": rows}], "paging": {"limit": 2, "offset": 0, "total": total}}
+        return bare(body)
+
+    vendor = bam()
+    first = Talk(vendor.tickets(""), answering(qr_codes=of(row(), row(13))))
+    assert first.result.whole is whole
+    later = Talk(vendor.tickets(first.result.since), answering(qr_codes=of(row(), row(14))))
+    assert (Status.USED in [ticket.status for ticket in later.tickets]) is whole
+    assert ("the others stay" in later.result.text) is not whole
 
 
 def test_trap_2_a_list_that_lost_half_is_believed() -> None:
@@ -207,6 +224,28 @@ def test_trap_4_a_code_is_parted_once_at_the_first_three_colons() -> None:
     assert str(ticket_of(f"{CODE}:::more")) == "E3334TC23T12"
     assert CODE.startswith("MPF")
     assert ticket_of(CODE.replace(":::", "::")) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "number", "tickets"),
+    [
+        ({}, 12, ["E3334TC23T12"]),
+        ({"event_id": "3334", "id": "23"}, "12", ["E3334TC23T12"]),
+        ({"event": {"id": 3334}}, 12, ["E3334TC23T12"]),
+        ({"event_id": 3335}, 12, []),
+        ({"id": None}, 12, []),
+        ({}, None, []),
+        ({}, -1, []),
+    ],
+)
+def test_a_listed_code_of_another_form_is_the_ticket_that_its_entry_says(
+    config: dict[str, Any], number: object, tickets: list[str]
+) -> None:
+    talk = listed(bam(), row(seq_num=number, ticket_qr_code={"content": "wallet 9f31"}), **config)
+    assert [(ticket.ticket_id, ticket.code) for ticket in talk.tickets] == [
+        (name, "wallet 9f31") for name in tickets
+    ]
+    assert talk.result.skipped == 1 - len(tickets)
 
 
 def test_trap_5_a_code_goes_down_exactly_as_it_came() -> None:
