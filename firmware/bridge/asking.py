@@ -16,10 +16,12 @@ from itertools import count
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from msgspec.structs import replace
+
 from firmware import wire
 from firmware.bridge.breaker import Breaker
 from firmware.bridge.database import LedgerLost, NeverTaken
-from firmware.bridge.driver import Driver
+from firmware.bridge.driver import Course, Driver
 from firmware.bridge.ledger.reports import whole_text
 from firmware.bridge.vendor import (
     Accepted,
@@ -30,10 +32,12 @@ from firmware.bridge.vendor import (
     Outage,
     Question,
     Refused,
+    Unreached,
     Vendor,
+    VendorTicket,
 )
 from firmware.bridge.work import Fault, Faults, fault_of
-from firmware.core.ticket import Perimeter, Verdict
+from firmware.core.ticket import Direction, Perimeter, Verdict
 
 # At the same moment: each waits for the vendor on a thread and a connection of its own. A lane asks one at a
 # time, and 20 gates of 3 lanes are 60. A vendor that takes 50 ms answers 1,200 a second that way.
@@ -45,7 +49,7 @@ ANSWERS_KEPT_MAX = 4_096  # for asks that come again: the last minute of a rush,
 AGAIN_MAX = 16
 AGAIN_S = 600.0  # whoever was turned away longer ago has long been seen to; a credit is as good, by default
 TEXT_CHARACTERS_MAX = 256  # as `wire.Text`
-# An ask that had less than this left when it was sent tells nothing of the vendor if it is not answered.
+# An ask that had less than this left when it last had its turn tells nothing of a vendor that is silent.
 FAIR_S = 0.5
 # After a refused log-in, as for the account's other threads: some services lock a user out after a few tries.
 LOG_IN_AFTER_S = 300.0
@@ -53,6 +57,7 @@ LEDGERLESS_S = 30.0  # a ledger that was lost is not waited for again so soon: a
 IDLE_S = 60.0  # a thread without work for so long ends; the next rush starts it again
 STOP_S = 2.0  # for asks under way at the end; the gates hear of no answer, and policy decides
 ENDING = "the bridge ends"
+NOT_KNOWN = "the bridge does not know yet what this gate has configured"
 
 Key = tuple[str, int, bytes]
 
@@ -81,6 +86,11 @@ def always(_gate: str, _ask: wire.Ask) -> bool:
     return True
 
 
+def nothing_listed(_account: str, _question: Question) -> VendorTicket | None:
+    """For vendors that decide without a list."""
+    return None
+
+
 class Places(Protocol):
     """The devices of an account, as far as asks need them. Any thread may call."""
 
@@ -97,7 +107,9 @@ class Places(Protocol):
 class Asking:
     """Asks of one account at one vendor. A context manager; `take` is for the connection's thread.
 
-    `answer` sends an answer to a gate. `first` tells whether no other bridge has sent this ask.
+    `answer` sends an answer to a gate. `first` tells whether no other bridge has sent this ask, and `listed`
+    what the list has of a ticket. With `unreached_only` gates let nobody in unchecked where the vendor fails
+    or is silent, only out of its reach.
     """
 
     def __init__(
@@ -109,19 +121,27 @@ class Asking:
         faults: Faults,
         answer: Callable[[str, wire.Answer], object],
         places: Places,
+        now_utc_ms: Callable[[], int],
         first: Callable[[str, wire.Ask], bool] = always,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        unreached_only: bool = False,
+        listed: Callable[[str, Question], VendorTicket | None] = nothing_listed,
     ) -> None:
         self.name = name
         self.breaker = breaker
+        self.unreached_only = unreached_only
         self._vendor = vendor
         self._driver = driver
         self._faults = faults
         self._answer = answer
         self._places = places
+        self._now_utc_ms = now_utc_ms
         self._first = first
+        self._listed = listed
         self._clock = clock
         self._thing = f"asking {name}"
+        self._line = f"the rate of {name}"
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # an ask waits, or the end has come
         self._time = threading.Condition(self._lock)  # the watch has to look again
@@ -132,7 +152,7 @@ class Asking:
         self._known: dict[Key, wire.Answer | None] = {}  # `None`: under way
         self._told: deque[tuple[float, str, wire.Answer]] = deque(maxlen=ANSWERS_KEPT_MAX)  # when, and whom
         self._overdue: set[Key] = set()  # under way, and counted as failed
-        self._due: list[tuple[float, int, Key]] = []  # when each that is under way becomes overdue
+        self._due: list[tuple[float, int, Key, Course]] = []  # when each that is under way becomes overdue
         self._order = count()
         self._ledgerless_until_s = -math.inf
         self._refused: tuple[float, str] | None = None  # until when nobody logs in, and why
@@ -177,13 +197,13 @@ class Asking:
         """Why an ask is not even tried."""
         gate, ask = waiting.gate, waiting.ask
         if self._closing:
-            return _unanswered(ask, ENDING)
+            return untried(ask, ENDING)
         if not self._vendor.asks:
-            return _unanswered(ask, f"{self.name} cannot be asked")
+            return untried(ask, f"{self.name} cannot be asked")
         if self.breaker.is_open:
-            return _unanswered(ask, self.breaker.why)
+            return untried(ask, self.breaker.why, unreached=self.breaker.unreached)
         if not self._places.knows(gate):  # it has just begun: no word of the vendor's
-            return _unanswered(ask, "the bridge does not know yet what this gate has configured")
+            return untried(ask, NOT_KNOWN)
         if self._places.kept(gate, ask.perimeter) is None:
             text = f"{self.name} has not configured this gate's {ask.perimeter} lanes yet"
             return _answer(ask, wire.Word.REFUSED, text, Verdict.NOT_CONFIGURED)
@@ -261,39 +281,75 @@ class Asking:
             return _answer(ask, wire.Word.REFUSED, self._refused[1], Verdict.REFUSED)
         if not self._is_first(gate, ask):
             return None
-        started_s = self._clock()
-        fair = waiting.until_s - started_s >= FAIR_S
-        if fair:
-            self._look_after(waiting)
+        question = self._question(gate, ask)
+        course = Course(self._clock)
+        began_s = course.since_s
+        self._look_after(waiting, course)
         try:
             said = self._driver.run(
-                self._vendor.ask(_question(self.name, gate, ask), kept),
+                self._vendor.ask(question, kept),
                 stop=lambda: self._closing or self._clock() >= waiting.until_s,
+                course=course,
             )
         except Outage as error:
-            if not isinstance(error, NoTurn) and not self._is_overdue(waiting.key):
-                self.breaker.failed(str(error), error.retry_after_s)
-            return _unanswered(ask, str(error), doubt=isinstance(error, Lost))
+            unreached = isinstance(error, Unreached)
+            rests = error.retry_after_s * 1000 >= self._vendor.deadline_ms  # no ask has its turn in time
+            if rests or not (isinstance(error, NoTurn) or self._is_overdue(waiting.key)):
+                self.breaker.failed(str(error), error.retry_after_s, unreached=unreached, at_once=rests)
+            elif unreached:
+                self.breaker.out_of_reach()
+            if isinstance(error, NoTurn) and math.isinf(course.since_s) and not error.retry_after_s:
+                mend = "ask the vendor for more, and raise `ask_rate_max`"
+                self._faults.set(self._line, Fault(self._line, "NoTurn", f"{self._line}: {error}: {mend}"))
+            return _unanswered(ask, str(error), doubt=isinstance(error, Lost), unreached=unreached)
         except Misconfigured as error:
             if isinstance(error, LogInRefused):
                 self._refused = self._clock() + LOG_IN_AFTER_S, str(error)
             self._faults.set(self._thing, fault_of(self._thing, error))
             return _answer(ask, wire.Word.REFUSED, str(error), Verdict.REFUSED)
-        if not self._is_overdue(waiting.key):
+        # What took no request is no word of the vendor's. But gates ask about no way out either while the
+        # breaker is open, and some vendors need none for it: better somebody waits outside than inside.
+        if (course.heard or ask.direction is Direction.OUT) and not self._is_overdue(waiting.key):
             self.breaker.answered()
-        return self._said(gate, ask, said)
+        if course.since_s == began_s:  # there is no line
+            self._faults.clear(self._line)
+        return self._said(gate, ask, said, course.heard)
 
-    def _said(self, gate: str, ask: wire.Ask, said: Accepted | Refused) -> wire.Answer:
-        if isinstance(said, Accepted):
+    def _question(self, gate: str, ask: wire.Ask) -> Question:
+        front, _, ticket_id = ask.ticket_id.partition(":")
+        question = Question(
+            ask.code,
+            ticket_id if front == self.name else "",
+            ask.event,
+            ask.session,
+            ask.direction,
+            ask.perimeter,
+            ask.at_utc_ms,
+            gate,
+            ask.again,
+            ask.events,
+            None if ask.trusted else self._now_utc_ms(),
+        )
+        if not self._vendor.compares or self._clock() < self._ledgerless_until_s:
+            return question
+        try:
+            return question._replace(listed=self._listed(self.name, question))
+        except LedgerLost:
+            self._ledgerless_until_s = self._clock() + LEDGERLESS_S
+        except NeverTaken:  # so odd a code is in no list
+            pass
+        return question
+
+    def _said(self, gate: str, ask: wire.Ask, said: Accepted | Refused, heard: bool) -> wire.Answer:
+        if heard and (isinstance(said, Accepted) or not said.fault):
             self._faults.clear(self._thing)
+        if isinstance(said, Accepted):
             return _answer(ask, wire.Word.ACCEPTED, said.text)
         if said.fault or said.verdict is Verdict.NOT_CONFIGURED:
             self._places.suspect(gate, ask.perimeter)
         if said.fault:
             text = self._driver.masked(said.fault)
             self._faults.set(self._thing, Fault(self._thing, "Refused", f"{self._thing}: {text}"))
-        else:
-            self._faults.clear(self._thing)
         return _answer(ask, wire.Word.REFUSED, said.text, said.verdict, doubt=said.doubt)
 
     def _is_first(self, gate: str, ask: wire.Ask) -> bool:
@@ -308,10 +364,10 @@ class Asking:
 
     # --- silence ---------------------------------------------------------------------------------
 
-    def _look_after(self, waiting: _Waiting) -> None:
+    def _look_after(self, waiting: _Waiting, course: Course) -> None:
         """Once its time is over, its silence counts, whenever the request itself ends."""
         with self._lock:
-            heapq.heappush(self._due, (waiting.until_s, next(self._order), waiting.key))
+            heapq.heappush(self._due, (waiting.until_s, next(self._order), waiting.key, course))
             if self._due[0][2] == waiting.key:
                 self._time.notify()
 
@@ -340,11 +396,12 @@ class Asking:
         return min(IDLE_S, overdue_s, math.inf if trial_s is None else trial_s)
 
     def _silent(self) -> int:
-        """How many asks have become overdue."""
+        """How many asks have become overdue; what stands in our own line does not wait for the vendor."""
         silent = 0
         while self._due and self._due[0][0] <= self._clock():
-            key = heapq.heappop(self._due)[2]
-            if key in self._known and self._known[key] is None:
+            until_s, _, key, course = heapq.heappop(self._due)
+            fair = until_s - course.since_s >= FAIR_S
+            if fair and key in self._known and self._known[key] is None:
                 self._overdue.add(key)
                 silent += 1
         return silent
@@ -352,11 +409,11 @@ class Asking:
     def _try(self) -> None:
         """The smallest question there is; an answer in time brings the vendor back."""
         began_s = self._clock()
-        why, rest_s = "", 0.0
+        why, rest_s, unreached = "", 0.0, False
         try:
             self._driver.run(self._vendor.trial(), stop=lambda: self._closing)
         except Outage as error:
-            why, rest_s = str(error), error.retry_after_s
+            why, rest_s, unreached = str(error), error.retry_after_s, isinstance(error, Unreached)
         except LogInRefused as error:
             why, rest_s = str(error), LOG_IN_AFTER_S
         except Misconfigured:
@@ -366,7 +423,7 @@ class Asking:
         took_ms = (self._clock() - began_s) * 1000
         if not why and took_ms > self._vendor.deadline_ms:
             why = f"{self.name} answers a trial in {took_ms:.0f} ms"
-        self.breaker.tried(why, rest_s)
+        self.breaker.tried(why, rest_s, unreached=unreached)
 
     # --- beginning and end -----------------------------------------------------------------------
 
@@ -382,13 +439,13 @@ class Asking:
             left = list(self._queue)
             self._queue.clear()
             for waiting in left:
-                self._known[waiting.key] = _unanswered(waiting.ask, ENDING)
+                self._known[waiting.key] = untried(waiting.ask, ENDING)
             self._counts = self._counts._replace(unanswered=self._counts.unanswered + len(left))
             self._work.notify_all()
             self._time.notify()
             threads = [self._watch, *self._threads]
         for waiting in left:
-            self._answer(waiting.gate, _unanswered(waiting.ask, ENDING))
+            self._answer(waiting.gate, untried(waiting.ask, ENDING))
         until_s = time.monotonic() + limit_s
         for thread in threads:
             if thread.ident is not None:
@@ -406,24 +463,10 @@ class Asking:
         self.close()
 
 
-def _question(account: str, gate: str, ask: wire.Ask) -> Question:
-    front, _, ticket_id = ask.ticket_id.partition(":")
-    return Question(
-        ask.code,
-        ticket_id if front == account else "",
-        ask.event,
-        ask.session,
-        ask.direction,
-        ask.perimeter,
-        ask.at_utc_ms,
-        gate,
-        ask.again,
-    )
-
-
 def _answer(
-    ask: wire.Ask, word: wire.Word, text: str, verdict: Verdict | None = None, *, doubt: bool = False
-) -> wire.Answer:
+    ask: wire.Ask, word: wire.Word, text: str, verdict: Verdict | None = None, *, doubt: bool = False,
+    unreached: bool = False,
+) -> wire.Answer:  # fmt: skip
     return wire.Answer(
         scan=ask.scan,
         digest=ask.digest,
@@ -431,8 +474,14 @@ def _answer(
         verdict=verdict,
         text=whole_text(text)[:TEXT_CHARACTERS_MAX],
         doubt=doubt,
+        unreached=unreached,
     )
 
 
-def _unanswered(ask: wire.Ask, why: str, *, doubt: bool = False) -> wire.Answer:
-    return _answer(ask, wire.Word.UNANSWERED, why, doubt=doubt)
+def _unanswered(ask: wire.Ask, why: str, *, doubt: bool = False, unreached: bool = False) -> wire.Answer:
+    return _answer(ask, wire.Word.UNANSWERED, why, doubt=doubt, unreached=unreached)
+
+
+def untried(ask: wire.Ask, why: str, *, unreached: bool = False) -> wire.Answer:
+    """Nothing was done for this ask here, so another bridge may have it."""
+    return replace(_unanswered(ask, why, unreached=unreached), untried=True)

@@ -5,32 +5,40 @@ The connection's thread brings births and asks; everything else happens on threa
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from firmware import wire
-from firmware.bridge.asking import ASKS_AT_ONCE, AskCounts, Asking, always
+from firmware.bridge.asking import ASKS_AT_ONCE, AskCounts, Asking, always, nothing_listed, untried
 from firmware.bridge.births import Births, name_of
 from firmware.bridge.breaker import Breaker
 from firmware.bridge.bulletin import Bulletin
-from firmware.bridge.devices import Devices
+from firmware.bridge.devices import RETRY_S_MAX, Devices
 from firmware.bridge.driver import Driver
 from firmware.bridge.ledger.configured import Configured
 from firmware.bridge.outbox import Outbox
-from firmware.bridge.vendor import NOTHING_KEPT, Vendor
+from firmware.bridge.vendor import NOTHING_KEPT, Question, Vendor, VendorTicket
 from firmware.bridge.work import Fault, Faults, Wait, Worker
 from firmware.core.ticket import Perimeter
 
+NO_RETRIES: Mapping[str, float] = MappingProxyType({})
 CONNECTIONS_MORE = 2  # for a trial and for a device, beside the asks
+# Of a `Retry-After`, for what people wait for: limits are counted by the minute at most, and a vendor that is
+# back sooner than it said is worth a question a minute.
+REST_S_MAX = 60.0
 
 
 class Asks:
     """The asks of a bridge. A context manager; its `workers` are started and ended by the caller.
 
-    `accounts` are name, vendor and the requests a second that asks may take; `marks` stand for the settings
-    with which each one's devices are configured.
+    `accounts` are name, vendor and the requests a second that asks may take. `marks` stand for the settings
+    with which each one's devices are configured, and `retries` are the seconds after which, at the latest,
+    one that the vendor did not take is tried again. Of those in `unreached_only` gates let nobody in
+    unchecked unless they cannot be reached. `bridge` is what gates call this one.
     """
 
     def __init__(
@@ -45,9 +53,14 @@ class Asks:
         wait: Wait = threading.Event.wait,
         first: Callable[[str, wire.Ask], bool] = always,
         clock: Callable[[], float] = time.monotonic,
+        bridge: str = "",
         marks: Mapping[str, str] = NOTHING_KEPT,
+        unreached_only: Collection[str] = (),
+        retries: Mapping[str, float] = NO_RETRIES,
+        listed: Callable[[str, Question], VendorTicket | None] = nothing_listed,
     ) -> None:
         self._venue = venue
+        self._bridge = bridge
         self.outbox = outbox
         """What goes to gates of it."""
         self._faults = faults
@@ -60,16 +73,21 @@ class Asks:
             if not (vendor.asks or vendor.devices or vendor.signs):
                 continue
             most = ASKS_AT_ONCE + CONNECTIONS_MORE
-            driver = self._stack.enter_context(Driver(name, vendor, rate_max, connections_max=most))
+            driver = self._stack.enter_context(
+                Driver(name, vendor, rate_max, connections_max=most, rest_s_max=REST_S_MAX)
+            )
             devices = Devices(
                 name, vendor, driver, self._births, configured, faults, worker, self._tell, now_utc_ms, wait,
-                mark=marks.get(name, ""),
+                mark=marks.get(name, ""), retry_s_max=retries.get(name, RETRY_S_MAX),
             )  # fmt: skip
             breaker = Breaker(lambda name=name: self._turned(name), clock)  # type: ignore[misc]  # bound now
-            asking = Asking(name, vendor, driver, breaker, faults, self._answer, devices, first, clock)
+            asking = Asking(
+                name, vendor, driver, breaker, faults, self._answer, devices, now_utc_ms, first, clock,
+                unreached_only=name in unreached_only, listed=listed,
+            )  # fmt: skip
             self._asking[name], self._devices[name] = asking, devices
             parts.append((vendor, asking, devices))
-        self._bulletin = Bulletin(venue, parts, self._births, outbox, faults)
+        self._bulletin = Bulletin(venue, parts, self._births, outbox, faults, bridge)
         self.workers: tuple[Worker, ...] = (
             self._bulletin.telling,
             *(each.configuring for each in self._devices.values() if each.needed),
@@ -83,10 +101,7 @@ class Asks:
         if asking is not None:
             asking.take(gate, ask)
             return
-        text = f"the bridge has no account {ask.account} that can be asked"
-        self._answer(
-            gate, wire.Answer(scan=ask.scan, digest=ask.digest, word=wire.Word.UNANSWERED, text=text)
-        )
+        self._answer(gate, untried(ask, f"the bridge has no account {ask.account} that can be asked"))
 
     def born(self, gate: str, presence: wire.Presence) -> None:
         """A gate's status came."""
@@ -107,10 +122,10 @@ class Asks:
 
     # --- for others --------------------------------------------------------------------------------
 
-    def kept(self, account: str, gate: str, perimeter: Perimeter) -> Mapping[str, str]:
-        """What configuring a device gave last, for what is told of its scans."""
+    def kept(self, account: str, gate: str, perimeter: Perimeter, at_utc_ms: int) -> Mapping[str, str]:
+        """What configuring a device gave, as it held at that time, for what is told of its scans."""
         devices = self._devices.get(account)
-        return devices.newest(gate, perimeter) if devices is not None else NOTHING_KEPT
+        return devices.then(gate, perimeter, at_utc_ms) if devices is not None else NOTHING_KEPT
 
     def counts(self) -> Mapping[str, AskCounts]:
         """What was asked, by account."""
@@ -124,6 +139,7 @@ class Asks:
     # --- what the parts say --------------------------------------------------------------------------
 
     def _answer(self, gate: str, answer: wire.Answer) -> None:
+        answer = replace(answer, bridge=self._bridge)
         self.outbox.put_answer(wire.address(wire.ANSWER, self._venue, gate), answer)
 
     def _born(self) -> None:

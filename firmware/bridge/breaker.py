@@ -27,6 +27,7 @@ class Breaker:
         self._last: deque[bool] = deque(maxlen=WINDOW)  # whether each of the last asks failed
         self._row = 0
         self._why = ""
+        self._unreached = False
         self._open = False
         self._closed_s = 0.0
         self._rest_s = REST_S_MIN
@@ -44,20 +45,32 @@ class Breaker:
         """What is wrong with the vendor; "" while it can be asked."""
         return self._why
 
+    @property
+    def unreached(self) -> bool:
+        """Whether nobody is to ask because there is no way to it, not because it fails or is silent."""
+        return self._open and self._unreached
+
     def answered(self) -> None:
         """The vendor answered an ask in time, whatever it said."""
         with self._lock:
             self._row = 0
             self._last.append(False)
 
-    def failed(self, why: str, rest_s: float = 0.0) -> None:
-        """The vendor did not answer in time, or failed. `rest_s`: it asked to be left alone for so long."""
+    def failed(
+        self, why: str, rest_s: float = 0.0, *, unreached: bool = False, at_once: bool = False
+    ) -> None:
+        """The vendor did not answer in time, or failed. `rest_s`: it asked to be left alone for so long.
+
+        With `unreached` there was no way to it. With `at_once` it opens whatever was before: no ask may go.
+        """
         with self._lock:
             if self._open:
                 return
+            self._unreached = unreached
             self._row += 1
             self._last.append(True)
-            if self._row < FAILURES_IN_A_ROW and sum(self._last) < FAILED_OF_WINDOW:
+            few = self._row < FAILURES_IN_A_ROW and sum(self._last) < FAILED_OF_WINDOW
+            if few and not at_once:
                 return
             now_s = self._clock()
             if now_s - self._closed_s >= STEADY_S:
@@ -72,11 +85,19 @@ class Breaker:
         with self._lock:
             return max(0.0, self._trial_s - self._clock()) if self._open else None
 
-    def tried(self, why: str, rest_s: float = 0.0) -> None:
+    def out_of_reach(self) -> None:
+        """What was silent for too long could not be reached, as is known now."""
+        with self._lock:
+            news, self._unreached = not self._unreached, True
+        if news and self._open:
+            self._changed()
+
+    def tried(self, why: str, rest_s: float = 0.0, *, unreached: bool = False) -> None:
         """What came of a trial: "" for an answer in time, which closes, or what went wrong.
 
-        A trial need not have reached what answers asks (at Presence it is another service), so one that
-        closes is believed as far as the next ask: a failure opens again, an answer ends the suspicion.
+        A trial goes where asks go, but it is none (at Presence the ticket service may only have said that
+        it knows no such page), so one that closes is believed as far as the next ask: a failure opens again,
+        an answer ends the suspicion.
         """
         with self._lock:
             if not self._open:
@@ -84,10 +105,12 @@ class Breaker:
             now_s = self._clock()
             self._rest_s = min(2 * self._rest_s, REST_S_MAX)
             if why:
+                news, self._unreached = self._unreached is not unreached, unreached
                 self._why = why
                 self._trial_s = now_s + max(self._rest_s, rest_s)
-                return
-            self._open, self._why, self._closed_s = False, "", now_s
-            self._row = FAILURES_IN_A_ROW - 1
-            self._last.clear()
-        self._changed()
+            else:
+                news, self._open, self._why, self._closed_s = True, False, "", now_s
+                self._row = FAILURES_IN_A_ROW - 1
+                self._last.clear()
+        if news:
+            self._changed()

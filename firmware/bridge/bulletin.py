@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from firmware import wire
-from firmware.bridge.asking import TEXT_CHARACTERS_MAX, Asking
+from firmware.bridge.asking import NOT_KNOWN, TEXT_CHARACTERS_MAX, Asking
 from firmware.bridge.births import Births, name_of
 from firmware.bridge.devices import Devices
 from firmware.bridge.ledger.reports import whole_text
@@ -31,8 +31,11 @@ class Bulletin:
         births: Births,
         outbox: Outbox,
         faults: Faults,
+        bridge: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`bridge` is its name, by which gates tell it from others."""
+        self._bridge = bridge
         self._venue = venue
         self._accounts = accounts
         self._births = births
@@ -73,18 +76,22 @@ class Bulletin:
 
     def _message(self, gate: str) -> wire.Vendors:
         return wire.Vendors(
-            accounts=tuple(
-                wire.Account(
-                    asking.name,
-                    vendor.asks,
-                    not asking.breaker.is_open,
-                    devices.perimeters(gate) if devices.needed else tuple(Perimeter),
-                    vendor.deadline_ms,
-                    whole_text(asking.breaker.why)[:TEXT_CHARACTERS_MAX],
-                    vendor.uploads,
-                    vendor.devices,
-                    tuple(wire.EventKey(event, key) for event, key in vendor.keys.items()),
-                )
-                for vendor, asking, devices in self._accounts
-            )
+            accounts=tuple(self._account(gate, *each) for each in self._accounts), bridge=self._bridge
+        )
+
+    def _account(self, gate: str, vendor: Vendor, asking: Asking, devices: Devices) -> wire.Account:
+        """Where the ledger could not tell yet what a gate has configured, nobody is asked or turned away."""
+        breaker, known = asking.breaker, devices.knows(gate)
+        return wire.Account(
+            asking.name,
+            vendor.asks,
+            known and not breaker.is_open,
+            devices.perimeters(gate) if known and devices.needed else tuple(Perimeter),
+            vendor.deadline_ms,
+            whole_text(breaker.why or ("" if known else NOT_KNOWN))[:TEXT_CHARACTERS_MAX],
+            vendor.uploads,
+            vendor.devices,
+            tuple(wire.EventKey(event, key) for event, key in vendor.keys.items()),
+            asking.unreached_only,
+            breaker.unreached,
         )

@@ -1,6 +1,7 @@
 """`gatepost bridge` and `gatepost reports`."""
 
 import argparse
+import ctypes
 import errno
 import os
 import signal
@@ -8,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from firmware.ration import Ration
 LOOK_S = 1.0  # between two looks for faults
 REPORTS_AT_ONCE = 200
 UNSAID_MAX = 100  # reports that came since the last look; more than are said in a minute
+M_ARENA_MAX = -8  # malloc.h
 
 
 def add_bridge(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,7 @@ def _add_common(parser: argparse.ArgumentParser, data: str) -> None:
 
 def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -> int:
     """Work until SIGTERM or Ctrl-C; faults and reports are told as they come. Returns the exit code."""
+    one_heap()
     settings = load(arguments.config)
     over = threading.Event()
     caught: list[int] = []
@@ -62,6 +65,17 @@ def run_bridge(arguments: argparse.Namespace, complain: Callable[[str], None]) -
         for line in news.rest():
             complain(line)
     return 128 + signal.SIGINT if signal.SIGINT in caught else 0
+
+
+def one_heap() -> None:
+    """Let the threads to come allocate from one heap (`mallopt(3)`); a C library without others needs it not.
+
+    By default each thread has one of its own, and each grows to what its fullest moment took: measured with
+    1,000 gates and 200 rows a second, for a quarter of an hour, and 15 MB more in the end. The threads hold
+    the interpreter's lock most of the time, so they do not wait for each other here.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ What is written waits until the reply is read, so that a request is one segment 
 at a lane, and many servers wait for both.
 """
 
+import errno
 import ssl
 import threading
 import typing
@@ -24,6 +25,10 @@ ERRORS = (
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
 )
+NO_WAY = (httpcore.ConnectError, httpcore.ConnectTimeout)
+"""Those that say that there is no connection to the server: nobody there, no such name, no trust."""
+OF_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""This machine has no file, memory or port left for a connection, which tells nothing of the way."""
 HEADERS = (
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"gzip, deflate"),
@@ -151,7 +156,12 @@ class _Network(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: typing.Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        inner = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        try:
+            inner = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        except httpcore.ConnectError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_OURS:
+                raise httpcore.NetworkError(str(error)) from error
+            raise
         return _Stream(inner, self._request)
 
 

@@ -1,8 +1,9 @@
 """Devices of one account: each perimeter of each gate, configured at the vendor before anybody asks there.
 
 A device is configured at every birth of its gate whose clock is trusted, by one bridge of several, and tried
-again for as long as the vendor does not say yes. What the vendor gave is kept in the ledger. A bridge that
-starts goes by that, and configures each device once more beside it.
+again for as long as the vendor does not say yes. What the vendor gave is kept in the ledger, and what it gave
+before, for a scan that is told afterwards is the device's that made it. A bridge that starts goes by that,
+and configures each device once more beside it.
 
 Vendors tell devices by their MAC address, and gates on one computer have the same. So all of them but the
 first by name get one of their own.
@@ -19,18 +20,18 @@ from typing import NamedTuple
 from firmware import wire
 from firmware.bridge.births import GATES_MAX, Births
 from firmware.bridge.driver import Driver
-from firmware.bridge.ledger.configured import Claim, Configured
+from firmware.bridge.ledger.configured import Claim, Configured, Held
 from firmware.bridge.macs import GROUP_BIT, LOCAL_BIT, plain
 from firmware.bridge.vendor import NOTHING_KEPT, Device, Misconfigured, Outage, Vendor
 from firmware.bridge.work import Fault, Faults, Wait, Worker, fault_of
 from firmware.core.ticket import Perimeter
 
-RETRY_S_MIN, RETRY_S_MAX = 1.0, 60.0  # before one is tried again: a gate is turned away until then
+RETRY_S_MIN, RETRY_S_MAX = 1.0, 30.0  # before one is tried again: a gate is turned away until then
 MEND_S = 30.0  # before one that a person has to mend is tried again
 ELSEWHERE_S = 2.0  # before looking whether another bridge is done with one
 LEASE_MS = 60_000  # for one configuring, with its time-outs; then another bridge may
 IDLE_S = 60.0  # woken by births
-DOUBLINGS_MAX = 6  # of the wait
+DOUBLINGS_MAX = 10  # of the wait; the longest that can be set is reached before
 
 
 _CHANCE = random.SystemRandom().uniform
@@ -63,8 +64,12 @@ class Devices:
         wait: Wait,
         clock: Callable[[], float] = time.monotonic,
         mark: str = "",
+        retry_s_max: float = RETRY_S_MAX,
     ) -> None:
-        """`mark` stands for the account's settings: where they change, each device is configured anew."""
+        """`mark` stands for the account's settings: where they change, each device is configured anew.
+
+        `retry_s_max` is the longest wait before one that the vendor did not take is tried again.
+        """
         self.name = name
         self._vendor = vendor
         self._driver = driver
@@ -76,7 +81,8 @@ class Devices:
         self._now_utc_ms = now_utc_ms
         self._clock = clock
         self._mark = mark
-        self._kept: dict[Place, Mapping[str, str]] = {}
+        self._retry_s_max = retry_s_max
+        self._held: dict[Place, tuple[Held, ...]] = {}  # oldest first
         self._ready: dict[Place, str] = {}  # the birth for which each is configured
         self._tries: dict[Place, _Try] = {}
         self._suspects: set[Place] = set()
@@ -99,7 +105,8 @@ class Devices:
         birth = self._births.of(gate)
         if birth is None or not birth.trusted or not self._is_ready((gate, perimeter), birth):
             return None
-        return self._kept.get((gate, perimeter))
+        held = self._held.get((gate, perimeter))
+        return held[-1].kept if held else None
 
     def knows(self, gate: str) -> bool:
         """Whether that can be told: the ledger was read, and the gate's birth was heard."""
@@ -116,9 +123,15 @@ class Devices:
             self._suspects.add(place)
             self.configuring.wake()
 
-    def newest(self, gate: str, perimeter: Perimeter) -> Mapping[str, str]:
-        """What the vendor gave last, in whichever life of the gate."""
-        return self._kept.get((gate, perimeter), NOTHING_KEPT)
+    def then(self, gate: str, perimeter: Perimeter, at_utc_ms: int) -> Mapping[str, str]:
+        """What held when a scan was made there, by the bridge's clock.
+
+        For a scan from before all that is known (the ledger was new, or more than `HELD_MAX` came after)
+        it is the oldest; nothing where the vendor never gave any.
+        """
+        held = self._held.get((gate, perimeter), ())
+        known = [each.kept for each in held if each.since_utc_ms <= at_utc_ms]
+        return known[-1] if known else held[0].kept if held else NOTHING_KEPT
 
     def perimeters(self, gate: str) -> tuple[Perimeter, ...]:
         """At which perimeters of a gate the vendor takes scans."""
@@ -162,13 +175,13 @@ class Devices:
             kept = self._driver.run(
                 self._vendor.configure(self._device(place, birth)), stop=lambda: self.configuring.stopping
             )
-            self._configured.keep(self.name, place, life, kept)
-            self._done(place, life, kept)
+            held = self._configured.keep(self.name, place, life, kept, self._now_utc_ms())
+            self._done(place, life, held)
 
     def _load(self) -> None:
         """Begin with what the ledger has. The vendor may have forgotten it: each is configured once more."""
-        for gate, perimeter, birth, kept in self._configured.all_of(self.name):
-            self._kept[gate, perimeter] = kept
+        for gate, perimeter, birth, held in self._configured.all_of(self.name):
+            self._held[gate, perimeter] = held
             self._ready[gate, perimeter] = birth
         self._suspects.update(self._ready)
         self._loaded = True
@@ -208,11 +221,11 @@ class Devices:
             tried = _Try(life)
         if (left_s := tried.next_s - self._clock()) > 0:
             return left_s
-        claim, kept = self._configured.claim(
+        claim, held = self._configured.claim(
             self.name, place, tried.birth, self._worker, self._now_utc_ms(), LEASE_MS
         )
         if claim is Claim.DONE:
-            return self._done(place, tried.birth, kept)
+            return self._done(place, tried.birth, held)
         if claim is Claim.ELSEWHERE:
             return ELSEWHERE_S
         device = self._device(place, birth)
@@ -221,11 +234,11 @@ class Devices:
             kept = self._driver.run(self._vendor.configure(device), stop=lambda: self.configuring.stopping)
         except (Outage, Misconfigured) as error:
             return self._failed(place, tried, error)
-        self._configured.keep(self.name, place, tried.birth, kept)
-        return self._done(place, tried.birth, kept)
+        held = self._configured.keep(self.name, place, tried.birth, kept, self._now_utc_ms())
+        return self._done(place, tried.birth, held)
 
-    def _done(self, place: Place, birth: str, kept: Mapping[str, str]) -> float:
-        self._kept[place], self._ready[place] = kept, birth
+    def _done(self, place: Place, birth: str, held: tuple[Held, ...]) -> float:
+        self._held[place], self._ready[place] = held, birth
         self._tries.pop(place, None)
         self._faults.clear(self._thing(place))
         self._changed()
@@ -234,8 +247,9 @@ class Devices:
     def _failed(self, place: Place, tried: _Try, error: Outage | Misconfigured) -> float:
         """Nobody scans there until it is done, and a person may have to mend it."""
         self._configured.give_back(self.name, place, self._worker)
-        most_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(tried.failures, DOUBLINGS_MAX))
-        pause_s = _CHANCE(most_s / 2, most_s) if isinstance(error, Outage) else MEND_S
+        most_s = min(self._retry_s_max, RETRY_S_MIN * 2 ** min(tried.failures, DOUBLINGS_MAX))
+        soon_s = min(MEND_S, self._retry_s_max)
+        pause_s = _CHANCE(most_s / 2, most_s) if isinstance(error, Outage) else soon_s
         if isinstance(error, Outage):
             pause_s = max(pause_s, error.retry_after_s)
         thing = self._thing(place)

@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 
-from firmware.bridge.connections import ERRORS, Connections
+from firmware.bridge.connections import ERRORS, NO_WAY, Connections
 from firmware.bridge.vendor import (
     Flow,
     Lost,
@@ -29,6 +29,7 @@ from firmware.bridge.vendor import (
     Outage,
     Page,
     Result,
+    Unreached,
     Vendor,
     read_json,
 )
@@ -85,6 +86,25 @@ def never() -> bool:
     return False
 
 
+class Course:
+    """How a flow gets on, for whoever watches it meanwhile."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.since_s = clock()
+        """By that clock: since when it is for the vendor to go on; endless while a request stands in line."""
+        self.heard = False
+        """Whether the vendor has replied to any of its requests."""
+
+    def stand(self) -> None:
+        """A request stands in line: for our own rate, or for a rest that the vendor asked for."""
+        self.since_s = math.inf
+
+    def go(self) -> None:
+        """It has its turn."""
+        self.since_s = min(self.since_s, self._clock())
+
+
 for _name in TALKATIVE:
     logging.getLogger(_name).addFilter(silence)
 
@@ -93,7 +113,7 @@ class Driver:
     """Runs flows of one account. A context manager; thread-safe, one flow at a time for each thread.
 
     `clock` counts seconds and never goes back; `wait` sleeps for some; `utc` tells the time for a
-    `Retry-After` that is a date and comes without a `Date` beside it.
+    `Retry-After` that is a date and comes without a `Date` beside it. Such a rest ends after `rest_s_max`.
     """
 
     def __init__(
@@ -105,6 +125,7 @@ class Driver:
         wait: Callable[[float], None] = time.sleep,
         utc: Callable[[], float] = time.time,
         connections_max: int = CONNECTIONS_MAX,
+        rest_s_max: float = REST_S_MAX,
     ) -> None:
         if not requests_per_s > 0:
             raise ValueError(f"{account}: {requests_per_s} requests a second: name more than none")
@@ -114,6 +135,7 @@ class Driver:
         self._clock = clock
         self._wait = wait
         self._utc = utc
+        self._rest_s_max = rest_s_max
         self._lock = threading.Lock()
         self._next_s = -math.inf  # when the bucket has room for one more, counted without the burst
         self._rest_until_s = -math.inf  # the vendor asked to be left alone
@@ -127,13 +149,15 @@ class Driver:
         sink: Callable[[Page], None] = no_pages,
         stop: Callable[[], bool] = never,
         write: Callable[[Note], None] = no_notes,
+        course: Course | None = None,
     ) -> Result:
-        """Run to the end; pages go to `sink`, notes to `write`.
+        """Run to the end; pages go to `sink`, notes to `write`, and how it gets on stands in `course`.
 
         Once `stop` says so, every further request is `NotSent`. Raises what the flow raises, `Outage` and
         `Misconfigured`, without secrets in its text; an `Outage` says how long the vendor asked to be left
         alone.
         """
+        course = course or Course(self._clock)
         answer: httpx.Response | Outage | None = None
         try:
             while True:
@@ -144,7 +168,7 @@ class Driver:
                 elif isinstance(asked, Note):
                     write(asked)
                 else:
-                    answer = self._answer(asked, stop)
+                    answer = self._answer(asked, stop, course)
         except StopIteration as end:
             result: Result = end.value
             return result
@@ -183,22 +207,26 @@ class Driver:
 
     # --- one request ---------------------------------------------------------------------------------
 
-    def _answer(self, request: httpx.Request, stop: Callable[[], bool]) -> httpx.Response | Outage:
+    def _answer(
+        self, request: httpx.Request, stop: Callable[[], bool], course: Course
+    ) -> httpx.Response | Outage:
         """The reply, or why there is none. What has no effect is tried again as often as it says."""
         for left in range(int(request.extensions.get("tries", 1)) - 1, -1, -1):
-            refusal = self._turn(request, stop)
+            refusal = self._turn(request, stop, course)
             if refusal is not None:
                 return refusal
             answer = self._once(request)
+            course.heard |= isinstance(answer, httpx.Response)
             failed = isinstance(answer, Outage) or answer.status_code in TRY_AGAIN
             if not failed or not left:
                 return answer
         raise AssertionError("a request is tried at least once")
 
-    def _turn(self, request: httpx.Request, stop: Callable[[], bool]) -> NoTurn | None:
+    def _turn(self, request: httpx.Request, stop: Callable[[], bool], course: Course) -> NoTurn | None:
         """Wait for this request's turn; or say that it has none."""
         patience_s = float(request.extensions.get("patience_s", 0.0))
         until_s = self._clock() + patience_s
+        why = "the bridge is stopping, or nobody waits for it any more"
         while not stop():
             with self._lock:
                 now_s = self._clock()
@@ -206,25 +234,26 @@ class Driver:
                 ahead_s = max(self._rest_until_s, full_s) - now_s
                 if ahead_s <= 0:
                     self._next_s = max(self._next_s, now_s) + 1 / self._rate
+                    course.go()
                     return None
                 resting_s = max(0.0, self._rest_until_s - now_s)
+            why = "the vendor asked to be left alone" if resting_s else "too many requests are waiting"
             if now_s + ahead_s > until_s:
-                why = "the vendor asked to be left alone" if resting_s else "too many requests are waiting"
                 return NoTurn(f"{self._named(request)}: not sent: {why}", resting_s)
+            course.stand()
             self._wait(min(ahead_s, NAP_S))
-        return NoTurn(
-            f"{self._named(request)}: not sent: the bridge is stopping, or nobody waits for it any more"
-        )
+        return NoTurn(f"{self._named(request)}: not sent: {why}")
 
     def _once(self, request: httpx.Request) -> httpx.Response | Outage:
         """Send once. Whether bytes left this machine decides between `NotSent` and `Lost`."""
-        started_s = self._clock()
+        started_s, unsent = self._clock(), NotSent
         try:
             response = self._read(request)
             word = str(response.status_code)
         except (*ERRORS, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
             word = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             response = None
+            unsent = Unreached if isinstance(error, NO_WAY) else NotSent
         text = ""
         if response is None or logger.isEnabledFor(logging.DEBUG):  # to mask takes as long as to send
             took_ms = round((self._clock() - started_s) * 1000)
@@ -233,7 +262,7 @@ class Driver:
         if response is not None:
             self._heed(response)
             return response
-        return Lost(text) if self._connections.left else NotSent(text)
+        return Lost(text) if self._connections.left else unsent(text)
 
     def _read(self, request: httpx.Request) -> httpx.Response:
         """The whole reply. Raises `ValueError` where it is too long or cut."""
@@ -252,7 +281,7 @@ class Driver:
     def _heed(self, response: httpx.Response) -> None:
         """Leave a vendor alone that is too busy, for as long as it says."""
         if response.status_code in BUSY:
-            rest_s = _retry_after_s(response, self._utc)
+            rest_s = min(_retry_after_s(response, self._utc), self._rest_s_max)
             with self._lock:
                 self._rest_until_s = max(self._rest_until_s, self._clock() + rest_s)
 
@@ -292,7 +321,7 @@ def _retry_after_s(response: httpx.Response, utc: Callable[[], float]) -> float:
         seconds = float(text)
     elif until := _date_s(text):
         seconds = until - (_date_s(response.headers.get("date", "")) or utc())
-    return min(max(seconds, 0.0), REST_S_MAX)
+    return max(seconds, 0.0)
 
 
 def _date_s(text: str) -> float | None:

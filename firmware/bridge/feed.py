@@ -20,6 +20,7 @@ from firmware.bridge.ledger.reports import Reports
 from firmware.bridge.numbered import Window, window
 from firmware.bridge.states import FEED as _FEED
 from firmware.bridge.states import KEY as _KEY
+from firmware.bridge.states import STAMP as _STAMP
 from firmware.bridge.states import set_state as _set
 from firmware.bridge.states import states as _states
 from firmware.bridge.tickets import (
@@ -62,7 +63,7 @@ ANNOUNCE_MS = 20_000  # a gate that missed a change hears of it by then, and kno
 RENAME_MS_MIN = 3_600_000
 
 _RUN, _RENAMED = "feed run", "feed renamed"
-_SINCE, _STAMP, _DOUBT, _TICKETS = "since:", "stamp:", "doubt:", "tickets:"  # each followed by an account
+_SINCE, _DOUBT, _TICKETS = "since:", "doubt:", "tickets:"  # each followed by an account
 _READING = "reading:"  # and an account: its last run, until when whose it was may read it alone, and whose
 _ANNOUNCED = "announced"  # up to which number gates were told of changes, and when they last heard anything
 

@@ -141,7 +141,7 @@ def of_gates(gates: Mapping[str, LastHeard]) -> Iterator[Metric]:
 # Figures with one value a gate; `None` where its computer cannot tell.
 FIGURES: tuple[tuple[str, str, Callable[[wire.Telemetry], float | None]], ...] = (
     ("started_age_seconds", "How long it has been at work.", lambda t: t.up_ms / 1000),
-    ("clock_trusted", "Whether its clock is synchronised.", lambda t: int(t.trusted)),
+    ("clock_trusted", "Whether it knows the time.", lambda t: int(t.trusted)),
     ("inbox", "News that its loop has not taken.", lambda t: t.inbox),
     ("tickets", "Tickets in its catalogue.", lambda t: t.tickets),
     ("catalogue_age_seconds", "Age of its catalogue.", lambda t: t.catalogue_age_ms / 1000),

@@ -6,14 +6,22 @@ does; where nobody can tell, leases of other folders have to run out.
 """
 
 import hashlib
+import platform
 import secrets
+import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
-from firmware.bridge.database import LIVES_MAX, SignOfLife
+from firmware.bridge.database import CONNECT_S, LIVES_MAX, SignOfLife
 from firmware.bridge.feed import Feed
 from firmware.bridge.ledger import Ledger
+from firmware.bridge.work import LEDGER_RETRY_S_MAX
 
 LOOK_S = 1.5  # between two looks; one is a query of a table in memory and two of a small index
+# After the database was away each bridge comes back at a moment of its own: it has to notice, to give up what
+# it tries at that moment, and to wait for the next try. Who starts does not know how long ago that was.
+BACK_S = LEDGER_RETRY_S_MAX + CONNECT_S + LOOK_S
 ALONE_S = 60.0  # where nobody can tell who is alive
 
 
@@ -25,6 +33,15 @@ def new_life() -> int:
 def name_of(life: int, place: str) -> str:
     """A bridge's name: `life` is a whole number, and `place` tells its folder from all others."""
     return f"{life:x}@{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+
+
+def told_as(data: Path) -> str:
+    """What gates call the bridge of this folder: the same at each start, so what it said before is over.
+
+    Machines that were copied have one name and one folder, but not one network card.
+    """
+    place = f"{platform.node()}:{uuid.getnode():x}:{data.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
 
 
 def life_of(name: str) -> int:
@@ -40,7 +57,13 @@ class Peers:
     """Looks who is alive. `freed` is called when something of a dead one may be taken."""
 
     def __init__(
-        self, name: str, sign: SignOfLife, ledger: Ledger, feed: Feed, freed: Callable[[], None]
+        self,
+        name: str,
+        sign: SignOfLife,
+        ledger: Ledger,
+        feed: Feed,
+        freed: Callable[[], None],
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show that this bridge is alive, and free what the ones before it in this place held.
 
@@ -50,6 +73,8 @@ class Peers:
         self._ledger = ledger
         self._feed = feed
         self._freed = freed
+        self._clock_s = clock_s
+        self._since_s: float | None = None  # when this bridge was back itself; no look has failed since
         self._missed = frozenset[str]()
         alive = sign.alive() or frozenset()
         place = name.partition("@")[2]
@@ -57,11 +82,16 @@ class Peers:
         self._free(frozenset(each for each in here if life_of(each) not in alive))
 
     def turn(self) -> float:
-        """Free what dead ones held. One is dead who is missed twice: a database that restarts loses all."""
+        """Free what dead ones held. One is dead who is missed twice, once all had time to come back."""
+        since_s, self._since_s = self._since_s, None
         alive = self._sign.alive()
         if alive is None:
             return ALONE_S
-        missed = frozenset(name for name in self._holders() if life_of(name) not in alive)
+        now_s = self._clock_s()
+        self._since_s = now_s if since_s is None else since_s
+        missed = frozenset[str]()
+        if now_s - self._since_s >= BACK_S:
+            missed = frozenset(name for name in self._holders() if life_of(name) not in alive)
         if dead := missed & self._missed:
             self._free(dead)
             self._freed()

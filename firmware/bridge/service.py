@@ -26,9 +26,10 @@ from firmware.bridge.ingresse import Ingresse, IngresseSettings
 from firmware.bridge.ledger import Counts, Ledger
 from firmware.bridge.ledger.asked_once import AskedOnce
 from firmware.bridge.ledger.configured import Configured
+from firmware.bridge.listed import ListedTickets
 from firmware.bridge.oddities import Oddity
 from firmware.bridge.outbox import Outbox
-from firmware.bridge.peers import Peers, name_of, new_life
+from firmware.bridge.peers import Peers, name_of, new_life, told_as
 from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.relay import Relay, subscriptions
 from firmware.bridge.settings import AccountSettings, BridgeSettings
@@ -184,6 +185,9 @@ def open_bridge(
         refusals = [each.name for each in settings.accounts if isinstance(each.vendor, VivenuSettings)]
         inner = [account for account, each in vendors.items() if each.inner]
         exits = [account for account, each in vendors.items() if not each.books_exits]
+        presences = {
+            each.name: each.vendor for each in settings.accounts if isinstance(each.vendor, PresenceSettings)
+        }
         ledger = Ledger(database, settings.venue, list(vendors), refusals, inner, exits)
         life = new_life()
         name = name_of(life, f"{platform.node()}:{data.resolve()}")
@@ -229,7 +233,13 @@ def open_bridge(
             now_utc_ms,
             wait,
             AskedOnce(database, now_utc_ms).first,
+            bridge=told_as(data),
             marks={each.name: mark_of(each) for each in settings.accounts},
+            unreached_only=presences.keys(),
+            retries={name: each.init_retry_max_s for name, each in presences.items()},
+            listed=ListedTickets(
+                database, now_utc_ms, {each.name: each.poll_s for each in settings.accounts}
+            ).find,
         )
 
         relay = Relay(
@@ -457,6 +467,7 @@ class Clerk:
             now_ms = self._now_utc_ms()
             self._ledger.release_untimed(now_ms)
             self._ledger.release_loose(now_ms)
+            self._ledger.report_unused(now_ms)
             self.counts, self.counted_utc_ms = self._ledger.counts(), now_ms
             self._look_for_unknown_accounts()
             self._look_s = self._clock_s() + LOOK_S

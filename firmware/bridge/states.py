@@ -11,6 +11,7 @@ from firmware.bridge.database import Database, insert_new
 FEED: Final = "feed"  # its name
 KEY: Final = "feed key"  # the mark of the key that its digests were made with; empty while they are made anew
 GROUPS: Final = "groups"  # the secret in the names of the bridges' groups at the broker
+STAMP: Final = "stamp:"  # and an account: when its list was last complete; 0 while it never was
 REKEYING: Final = "feed rekeying"  # and then the mark of the key that they are made with
 
 

@@ -23,7 +23,7 @@ class Tried:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._refused: tuple[int, LogInRefused] | None = None  # until when nobody logs in, and why
+        self._refused = 0, LogInRefused()  # until when nobody logs in, and why
         self._waiting: dict[int, Waiting] = {}  # by work; the ledger counts outages too
 
     def refused(self, error: LogInRefused, now_utc_ms: int) -> None:
@@ -34,9 +34,9 @@ class Tried:
     def heed(self, now_utc_ms: int) -> None:
         """Raise the last refusal again, without asking the vendor, until it is time for another log-in."""
         with self._lock:
-            refused = self._refused
-        if refused is not None and now_utc_ms < refused[0]:
-            raise LogInRefused(*refused[1].args)
+            until_ms, error = self._refused
+        if 0 < until_ms - now_utc_ms <= LOG_IN_AFTER_MS:  # further ahead only where the clock was wrong
+            raise LogInRefused(*error.args)
 
     def again(self, work: int, why: str) -> int:
         """This goes again; for which time, as far as is remembered."""

@@ -62,9 +62,9 @@ class Account:
 
     `told` is called after outcomes were stored, with True where a person should look; `fed` after tickets
     were; `found` with what a vendor's first answers say, once. While `rows_wait` says that rows of gates wait
-    to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave. Where a
-    vendor is told by several at once, each is an `Account`, and only the first one reads; what they remember
-    together is `tried`.
+    to be stored, they go first. `kept` is what configuring the device of a gate's perimeter gave, as it held
+    at some time. Where a vendor is told by several at once, each is an `Account`, and only the first one
+    reads; what they remember together is `tried`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Account:
         whole_every_h: int,
         wait: Wait = threading.Event.wait,
         rows_wait: Callable[[], bool] = lambda: False,
-        kept: Callable[[str, Perimeter], Mapping[str, str]] = lambda _gate, _perimeter: NOTHING_KEPT,
+        kept: Callable[[str, Perimeter, int], Mapping[str, str]] = lambda _gate, _ring, _ms: NOTHING_KEPT,
         tried: Tried | None = None,
     ) -> None:
         self.name = name
@@ -166,7 +166,7 @@ class Account:
             raise Overtaken(f"{self.name}: work {claimed.work} is another's by now")
 
     def _with_device(self, told: Told) -> Told:
-        return told._replace(kept=self._kept(told.gate, told.perimeter))
+        return told._replace(kept=self._kept(told.gate, told.perimeter, told.at_utc_ms))
 
     def _idle_s(self, now_ms: int) -> float:
         """How long there is nothing to do."""
@@ -254,7 +254,8 @@ class Account:
         now_ms = self._now_utc_ms()
         since = self._feed.since(self.name)
         compares = self._vendor.compares
-        if now_ms >= self._whole_at_ms or (compares and since != self._since):
+        left_ms = self._whole_at_ms - now_ms  # more than ever where the clock was wrong
+        if not 0 < left_ms <= self._whole_every_ms or (compares and since != self._since):
             since = ""
         run = self._feed.begin_run(self.name, not since, now_ms)
         if not since:  # one that breaks off is tried again after what changed was read, if that can be

@@ -39,6 +39,10 @@ class NotSent(Outage):
     """The request did not leave this machine: to send it again is safe."""
 
 
+class Unreached(NotSent):
+    """There is no connection to the vendor: no such name, no way, nobody there, or nobody to trust."""
+
+
 class NoTurn(NotSent):
     """It was not sent because of us: the rate limit, a rest that the vendor asked for, or no time left."""
 
@@ -100,6 +104,23 @@ Outcome = Accepted | Refused | Unsure | Again
 NOTHING_KEPT: Mapping[str, str] = MappingProxyType({})
 
 
+class VendorTicket(NamedTuple):
+    """A ticket as the vendor has it. `inside` and `moved_utc_ms` are `None` where it says nothing of them."""
+
+    ticket_id: str
+    code: str
+    status: Status = Status.VALID
+    event: str = ""
+    session: str = ""
+    type: str = ""
+    sector: str = ""
+    gate: str = ""
+    valid_from_ms: int | None = None
+    valid_until_ms: int | None = None
+    inside: bool | None = None
+    moved_utc_ms: int | None = None
+
+
 class Told(NamedTuple):
     """A movement that the vendor is told of. With `doubt` it may have been told already: look first.
 
@@ -107,7 +128,8 @@ class Told(NamedTuple):
     With `unanswered` it was none either: the vendor was asked, no answer came, and nobody was let in. So it
     is looked up, and never sent. `kept` is what configuring the device of this gate and perimeter gave.
     `note` is the last `Note` of an earlier try, "" for none; with `entered` the vendor has taken an earlier
-    entry of this ticket that a gate of ours saw.
+    entry of this ticket that a gate of ours saw. With `untrusted` the gate's clock could not be trusted: the
+    ledger has corrected `at_utc_ms` where it could, and an ask about this scan named another time.
     """
 
     ticket_id: str  # the vendor's own, "" where the gate did not know the ticket
@@ -124,6 +146,7 @@ class Told(NamedTuple):
     kept: Mapping[str, str] = NOTHING_KEPT
     note: str = ""
     entered: bool = False
+    untrusted: bool = False
 
 
 class Question(NamedTuple):
@@ -131,7 +154,9 @@ class Question(NamedTuple):
 
     `ticket_id` is the vendor's own, "" where the gate does not know the ticket; `event` and `session` are
     those of the ticket, or else of the gate's route. `at_utc_ms` is the time of the scan, the same however
-    often it is asked.
+    often it is asked; where the gate's clock is not trusted, `true_utc_ms` is the bridge's own time. An entry
+    without an event is for one of `events`, or for any where these are none. A vendor that `compares` is told
+    what a fresh list has of the ticket, whichever bridge read it.
     """
 
     code: str
@@ -143,6 +168,9 @@ class Question(NamedTuple):
     at_utc_ms: int
     gate: str
     again: bool = False
+    events: tuple[str, ...] = ()
+    true_utc_ms: int | None = None
+    listed: VendorTicket | None = None
 
 
 class Device(NamedTuple):
@@ -157,23 +185,6 @@ class Device(NamedTuple):
     ip: str = ""
     serial: str = ""
     model: str = ""
-
-
-class VendorTicket(NamedTuple):
-    """A ticket as the vendor has it. `inside` and `moved_utc_ms` are `None` where it says nothing of them."""
-
-    ticket_id: str
-    code: str
-    status: Status = Status.VALID
-    event: str = ""
-    session: str = ""
-    type: str = ""
-    sector: str = ""
-    gate: str = ""
-    valid_from_ms: int | None = None
-    valid_until_ms: int | None = None
-    inside: bool | None = None
-    moved_utc_ms: int | None = None
 
 
 class Page(NamedTuple):
@@ -267,7 +278,7 @@ class Vendor(Protocol):
 
     compares: bool
     """Whether it finds what changed by what it remembers: then a list is whole after a start, after one that
-    another bridge has read, and as long as one is in doubt."""
+    another bridge has read, and as long as one is in doubt. Its asks come with what is `listed`."""
 
     signs: bool
     """Whether its codes are signed, so that gates get its keys."""
@@ -306,7 +317,7 @@ class Vendor(Protocol):
         """
 
     def trial(self) -> Flow[None]:
-        """The smallest question that changes nothing, to see whether it answers. Any answer will do.
+        """The smallest question that changes nothing, where asks go. Any answer will do.
 
         Raises `Outage` where it does not, and `Misconfigured` where it sends us away.
         """

@@ -29,10 +29,12 @@ OPEN = VENDOR_DECIDES._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)
 class AskedLane:
     """One lane of a gate, and what it knows of its one ticket."""
 
-    def __init__(self, gate: ModelGate, setup: Setup = SETUP, subject: str = "acme:t1") -> None:
+    def __init__(
+        self, gate: ModelGate, setup: Setup = SETUP, subject: str = "acme:t1", code: str = "CODE"
+    ) -> None:
         self.gate = gate
         self.lane = ready(setup)
-        self.subject = subject
+        self.subject, self.code = subject, code
         self.history: History = NO_HISTORY
         self.now_ms = 0
 
@@ -47,7 +49,7 @@ class AskedLane:
         before = self.lane
         self.lane, effects = step(before, event)
         story = tell_story(before, [event], effects, self.lane)
-        kept, wanted = [], False
+        kept, wanted = [], 0
         for effect in effects:
             if isinstance(effect, Record):
                 row = Row(
@@ -55,11 +57,11 @@ class AskedLane:
                     effect.text, story,
                 )  # fmt: skip
                 kept.append(self.gate.write(row, code))
-                wanted = wanted or effect.wanted
+                wanted = wanted or (kept[-1].number if effect.wanted else 0)
                 if effect.movement is not None:
                     self.history = fold(self.history, effect.movement)
         if wanted:
-            self.take(Recorded(self.moment, kept[-1].number))
+            self.take(Recorded(self.moment, wanted))
         return kept
 
     def scan(self, route: Route = CLOSED, direction: Direction = IN, spend: Spend = Spend.OPENING) -> int:
@@ -70,16 +72,22 @@ class AskedLane:
             self.moment, row, b"digest", self.subject, direction, route, Policy("gala", spend=spend), listed,
             self.history,
         )  # fmt: skip
-        self.take(scanned, "CODE")
+        self.take(scanned, self.code)
         return row
 
     def answer(
-        self, scan: int, verdict: Verdict = Verdict.ADMITTED, *, doubt: bool = False, opened: bool = False
+        self,
+        scan: int,
+        verdict: Verdict = Verdict.ADMITTED,
+        *,
+        doubt: bool = False,
+        opened: bool = False,
+        direction: Direction = IN,
     ) -> None:
         """The vendor's word, or with `NO_ANSWER` that there is none."""
         self.take(
             Answered(
-                self.moment, self.gate.next_row, scan, verdict, "word", self.subject, IN, opened,
+                self.moment, self.gate.next_row, scan, verdict, "word", self.subject, direction, opened,
                 self.history, doubt,
             )
         )  # fmt: skip

@@ -26,14 +26,14 @@ from firmware.bridge.vendor import (
     manner,
     read_json,
 )
-from firmware.core.ticket import Verdict
+from firmware.core.ticket import Direction, Verdict
 
 
 class OracleServer:
     """Says yes to every code, but to some by how they begin.
 
-    `no` is refused (`no echo` with doubt), `odd` is 500, `busy` 429, `key` 401, `lock` a log-in refused;
-    `slow` waits for `release`, and so does everything while it is `silent`.
+    `no` is refused (`no echo` with doubt), `odd` is 500, `busy` 429, `rest` 503 and "in an hour", `key` 401,
+    `lock` a log-in refused; `slow` waits for `release`, and so does everything while it is `silent`.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,8 @@ class OracleServer:
                 status, said = oracle._answer(self.path, json.loads(self.rfile.read(length) or b"{}"))
                 body = json.dumps(said).encode()
                 self.send_response(status)
+                if status == 503:
+                    self.send_header("Retry-After", "3600")
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -93,7 +95,7 @@ class OracleServer:
                     return 500, {}
                 self.devices.append(sent)
                 return 200, {"id": str(len(self.devices))}
-        for front, status in (("odd", 500), ("busy", 429), ("key", 401), ("lock", 403)):
+        for front, status in (("odd", 500), ("busy", 429), ("rest", 503), ("key", 401), ("lock", 403)):
             if code.startswith(front):
                 return status, {}
         return 200, {"yes": not code.startswith("no"), "sent": sent}
@@ -119,7 +121,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Oracle:
-    """The account at that server."""
+    """The account at that server. It knows about ways out, and the code `known`, without asking."""
 
     batch_max = 20
     asks = True
@@ -157,6 +159,10 @@ class Oracle:
         self.questions.append((question, kept))
         if question.code.startswith("bug"):
             raise ZeroDivisionError("a bug")
+        if question.code == "known":
+            return Refused(Verdict.USED, "no need to ask")
+        if question.direction is Direction.OUT:
+            return Accepted("no need to ask")
         reply = yield self._post("ask", {"code": question.code, "ticket": question.ticket_id, **kept})
         assert isinstance(reply, httpx.Response)
         if reply.status_code == 401:

@@ -14,12 +14,14 @@ from firmware.bridge.asking import (
     AGAIN_S,
     ASKS_AT_ONCE,
     ASKS_WAITING_MAX,
+    LEDGERLESS_S,
     Asking,
     always,
 )
 from firmware.bridge.breaker import FAILURES_IN_A_ROW, Breaker
-from firmware.bridge.database import LedgerLost
+from firmware.bridge.database import LedgerLost, NeverTaken
 from firmware.bridge.driver import Driver
+from firmware.bridge.vendor import Question, VendorTicket
 from firmware.bridge.work import Faults
 from firmware.core.ticket import Direction, Perimeter, Verdict
 from firmware.demo.network import free_port
@@ -28,28 +30,49 @@ from tests.brokers import until
 from tests.core.samples import NOON_MS
 
 LONG_MS, SHORT_MS = 60_000, 2_000  # the first is never over in a test; the second is worth a wait
+LISTED = VendorTicket("t1", "yes")
 
 
 class Counter:
     """Asks of a gate at one vendor, and all answers that were sent."""
 
-    def __init__(self, stack: ExitStack, url: str, name: str = "acme") -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        url: str,
+        name: str = "acme",
+        rate: float = 1000,
+        rest_s_max: float = 60.0,
+        *,
+        unreached_only: bool = False,
+    ) -> None:
         self.vendor = Oracle(url)
         self.faults = Faults()
         self.answers: list[tuple[str, wire.Answer]] = []
         self.device: Mapping[str, str] | None = {"id": "7"}
         self.known = True
+        self.looks: list[tuple[str, str]] = []
+        self.ledger_fault: Exception | None = None
         self.now_s = 0.0
         self.suspects: list[tuple[str, Perimeter]] = []
         self.first: Callable[[str, wire.Ask], bool] = always
         self.lock = threading.Lock()
-        driver = stack.enter_context(Driver(name, self.vendor, 1000, connections_max=ASKS_AT_ONCE + 1))
+        self.driver = stack.enter_context(
+            Driver(name, self.vendor, rate, connections_max=ASKS_AT_ONCE + 1, rest_s_max=rest_s_max)
+        )
         self.breaker = Breaker(self._turned)
         self.asking = Asking(
-            name, self.vendor, driver, self.breaker, self.faults, self._answer,
-            self, self._first, lambda: self.now_s + time.monotonic(),
+            name, self.vendor, self.driver, self.breaker, self.faults, self._answer,
+            self, lambda: NOON_MS + 5, self._first, lambda: self.now_s + time.monotonic(),
+            unreached_only=unreached_only, listed=self.look_up,
         )  # fmt: skip
         stack.enter_context(self.asking)
+
+    def look_up(self, account: str, question: Question) -> VendorTicket | None:
+        self.looks.append((account, question.ticket_id))
+        if self.ledger_fault is not None:
+            raise self.ledger_fault
+        return LISTED
 
     def knows(self, gate: str) -> bool:
         return self.known
@@ -73,10 +96,14 @@ class Counter:
     def ask(self, scan: int, code: str = "yes", left_ms: int = LONG_MS, gate: str = "north") -> None:
         self.asking.take(gate, ask(scan, code, left_ms))
 
+    def answers_only(self) -> list[wire.Answer]:
+        """What was answered so far."""
+        return [answer for _, answer in self.answers]
+
     def answered(self, count: int = 1) -> list[wire.Answer]:
         """All answers, once there are so many."""
         until(lambda: len(self.answers) >= count)
-        return [answer for _, answer in self.answers]
+        return self.answers_only()
 
 
 def ask(scan: int, code: str = "yes", left_ms: int = LONG_MS) -> wire.Ask:
@@ -126,6 +153,44 @@ def test_a_ticket_of_another_account_has_no_id_here(at: Counter) -> None:
     at.asking.take("north", msgspec.structs.replace(ask(1), ticket_id="other:t9"))
     at.answered()
     assert at.vendor.questions[0][0].ticket_id == ""
+
+
+@pytest.mark.parametrize(("trusted", "true_utc_ms"), [(True, None), (False, NOON_MS + 5)])
+def test_beside_a_time_that_is_not_trusted_a_vendor_hears_the_bridges_own(
+    at: Counter, trusted: bool, true_utc_ms: int | None
+) -> None:
+    at.asking.take("north", msgspec.structs.replace(ask(1), trusted=trusted))
+    at.answered()
+    question = at.vendor.questions[0][0]
+    assert (question.at_utc_ms, question.true_utc_ms) == (NOON_MS, true_utc_ms)
+
+
+def test_a_vendor_that_compares_hears_what_the_list_has_of_the_ticket(at: Counter) -> None:
+    at.ask(1)
+    at.answered(1)
+    at.vendor.compares = True
+    at.ask(2)
+    at.answered(2)
+    assert [question.listed for question, _ in at.vendor.questions] == [None, LISTED]
+    assert at.looks == [("acme", "t1")]
+
+
+def test_without_a_ledger_nothing_is_known_as_listed_and_the_vendor_is_asked(at: Counter) -> None:
+    at.vendor.compares = True
+    at.ledger_fault = NeverTaken("an odd code")
+    for scan in (1, 2):
+        at.ask(scan)
+        at.answered(scan)
+    at.ledger_fault = LedgerLost("gone")
+    for scan in (3, 4):
+        at.ask(scan)
+        at.answered(scan)
+    assert len(at.looks) == 3, "one that was lost is not waited for again so soon"
+    at.now_s += LEDGERLESS_S
+    at.ledger_fault = None
+    at.ask(5)
+    assert {answer.word for answer in at.answered(5)} == {wire.Word.ACCEPTED}
+    assert [question.listed for question, _ in at.vendor.questions] == [None, None, None, None, LISTED]
 
 
 def test_an_ask_that_comes_again_is_asked_once_and_answered_the_same(
@@ -197,11 +262,11 @@ def test_what_cannot_be_carried_out_leaves_no_doubt_and_what_may_have_been_does(
     nobody = Counter(stack, f"http://127.0.0.1:{free_port()}")
     nobody.ask(1)
     (not_sent,) = nobody.answered()
-    assert (not_sent.word, not_sent.doubt) == (wire.Word.UNANSWERED, False)
+    assert (not_sent.word, not_sent.doubt, not_sent.unreached) == (wire.Word.UNANSWERED, False, True)
     at.vendor.deadline_ms = -6_900  # so that the request itself gives up after 100 ms
     at.ask(1, "slow")
     (lost,) = at.answered()
-    assert (lost.word, lost.doubt) == (wire.Word.UNANSWERED, True)
+    assert (lost.word, lost.doubt, lost.unreached) == (wire.Word.UNANSWERED, True, False)
 
 
 def test_too_many_asks_are_answered_at_once(at: Counter, oracle: OracleServer) -> None:
@@ -242,11 +307,62 @@ def test_failures_open_it(at: Counter, code: str) -> None:
     assert at.breaker.is_open
 
 
+@pytest.mark.parametrize("code", ["odd", "busy"])
+def test_a_vendor_that_fails_was_reached(at: Counter, code: str) -> None:
+    for scan in range(FAILURES_IN_A_ROW + 1):
+        at.ask(scan, code)
+        at.answered(scan + 1)
+    assert at.breaker.is_open
+    assert {answer.unreached for answer in at.answers_only()} == {False}
+    sent, untried = [False] * FAILURES_IN_A_ROW, [True]
+    assert [answer.untried for answer in at.answers_only()] == sent + untried
+
+
+def test_a_vendor_that_failed_and_then_went_away_is_out_of_reach_once_a_trial_has_found_that(
+    stack: ExitStack, oracle: OracleServer
+) -> None:
+    at = Counter(stack, oracle.url, unreached_only=True)
+    for scan in range(FAILURES_IN_A_ROW):
+        at.ask(scan, "odd")
+        at.answered(scan + 1)
+    assert (at.breaker.is_open, at.breaker.unreached) == (True, False)
+    at.vendor.url = f"http://127.0.0.1:{free_port()}"
+    until(lambda: at.breaker.unreached)
+    at.ask(100)
+    assert at.answered(FAILURES_IN_A_ROW + 1)[-1].unreached
+    assert at.breaker.openings == 1, "trials find nobody, and no ask was needed for that"
+    at.vendor.url = oracle.url
+    until(lambda: not at.breaker.is_open)
+    at.ask(101)
+    assert at.answered(FAILURES_IN_A_ROW + 2)[-1].word is wire.Word.ACCEPTED
+
+
 @pytest.mark.parametrize("code", ["no", "no and broken", "key"])
 def test_what_the_vendor_says_never_opens_it(at: Counter, code: str) -> None:
     for scan in range(30):
         at.ask(scan, code)
     assert {answer.word for answer in at.answered(30)} == {wire.Word.REFUSED}
+    assert not at.breaker.is_open
+
+
+def test_a_refusal_that_took_no_request_tells_nothing_of_the_vendor(
+    at: Counter, oracle: OracleServer
+) -> None:
+    for scan in range(0, 2 * FAILURES_IN_A_ROW, 2):
+        at.ask(scan, "known")
+        at.answered(scan + 1)
+        at.ask(scan + 1, "odd")
+        at.answered(scan + 2)
+    assert oracle.asked == ["odd"] * FAILURES_IN_A_ROW
+    assert at.breaker.is_open
+
+
+def test_it_stays_closed_while_people_leave_who_need_no_request(at: Counter) -> None:
+    for scan in range(0, 6 * FAILURES_IN_A_ROW, 2):
+        at.asking.take("north", msgspec.structs.replace(ask(scan), direction=Direction.OUT))
+        at.answered(scan + 1)
+        at.ask(scan + 1, "odd")
+        at.answered(scan + 2)
     assert not at.breaker.is_open
 
 
@@ -271,8 +387,11 @@ def test_a_wrong_key_refuses_and_is_a_fault_without_the_key_until_the_vendor_ans
     (fault,) = at.faults.now()
     assert "wrong key" in fault.text
     assert "word-of-ours" not in fault.text + answer.text
-    at.ask(2, "yes")
+    at.ask(2, "known")
     at.answered(2)
+    assert at.faults.now() == [fault], "nobody has asked the vendor"
+    at.ask(3, "yes")
+    at.answered(3)
     assert at.faults.now() == []
 
 
@@ -306,6 +425,7 @@ def test_where_nobody_knows_yet_what_is_configured_policy_decides(at: Counter, o
     (answer,) = at.answered()
     assert (answer.word, answer.verdict, answer.doubt) == (wire.Word.UNANSWERED, None, False)
     assert "does not know yet" in answer.text
+    assert answer.untried, "another bridge may know"
     assert oracle.asked == []
 
 
@@ -343,10 +463,12 @@ def test_asks_that_wait_at_the_end_hear_that_nobody_was_asked(at: Counter, oracl
     at.asking.close(limit_s=0.0)
     (waited,) = [answer for answer in at.answered() if answer.scan == 1000]
     assert (waited.word, waited.doubt, waited.text) == (wire.Word.UNANSWERED, False, "the bridge ends")
+    assert waited.untried
     assert at.asking.counts.unanswered == 1
     at.ask(1001)
     (after,) = [answer for answer in at.answered(2) if answer.scan == 1001]
     assert (after.word, after.doubt, after.text) == (wire.Word.UNANSWERED, False, "the bridge ends")
+    assert after.untried
     at.asking.close(limit_s=0.0)
     assert len(at.answers) == 2, "each hears it once"
     oracle.release.set()

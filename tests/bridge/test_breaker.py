@@ -45,6 +45,31 @@ def test_it_opens_at_the_last_of_some_failures_in_a_row_and_says_why(at: Desk) -
     assert at.changes == 1, "what was under way fails too, and is no news"
 
 
+def test_whether_there_is_no_way_to_the_vendor_is_what_was_found_last(at: Desk) -> None:
+    breaker = at.breaker
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        breaker.failed("503")
+    breaker.failed("nobody there", unreached=True)
+    assert (breaker.unreached, at.changes) == (True, 1)
+    breaker.tried("nobody there", unreached=True)
+    assert (breaker.unreached, at.changes) == (True, 1), "gates need not hear the same again"
+    breaker.tried("503")
+    assert (breaker.unreached, at.changes) == (False, 2)
+    breaker.tried("")
+    assert (breaker.is_open, breaker.unreached, at.changes) == (False, False, 3)
+
+
+def test_silence_that_turns_out_to_be_a_missing_way_is_one(at: Desk) -> None:
+    at.open()
+    assert not at.breaker.unreached
+    at.breaker.out_of_reach()
+    at.breaker.out_of_reach()
+    assert (at.breaker.unreached, at.changes) == (True, 2)
+    at.breaker.tried("")
+    at.breaker.out_of_reach()
+    assert (at.breaker.unreached, at.changes) == (False, 3), "nobody asks gates to go by it"
+
+
 def test_an_answer_among_failures_keeps_it_closed_until_most_of_the_last_asks_failed(at: Desk) -> None:
     failures = 0
     while not at.breaker.is_open:
@@ -103,6 +128,12 @@ def test_a_vendor_that_asks_to_be_left_alone_is_not_tried_before(at: Desk) -> No
     at.now_s += 30.0
     at.breaker.tried("429", 60.0)
     assert at.breaker.trial_in_s() == 60.0
+
+
+def test_where_no_ask_may_go_it_opens_at_the_first(at: Desk) -> None:
+    at.breaker.failed("503", 30.0, at_once=True)
+    assert (at.breaker.is_open, at.breaker.why, at.changes) == (True, "503", 1)
+    assert at.breaker.trial_in_s() == 30.0
 
 
 def test_one_that_falters_again_soon_rests_longer_and_a_steady_one_as_little_as_at_first(at: Desk) -> None:

@@ -65,14 +65,16 @@ class Venue:
         self._books, self._driver, self.yard = found, driver, yard
         self.births = Births(lambda: None)
         self.now_s = 0.0
+        self.utc_ms = NOON_MS
         self.changes = 0
         self.bridge = self.start()
 
-    def start(self, worker: str = "w") -> Devices:
+    def start(self, worker: str = "w", retry_s_max: float = RETRY_S_MAX) -> Devices:
         """A bridge that was started this moment."""
         self.bridge = Devices(
             "hall", self.yard, self._driver, self.births, Configured(self._books.database), Faults(), worker,
-            self._changed, lambda: NOON_MS, lambda _event, _s: None, lambda: self.now_s,
+            self._changed, lambda: self.utc_ms, lambda _event, _s: None, lambda: self.now_s,
+            retry_s_max=retry_s_max,
         )  # fmt: skip
         return self.bridge
 
@@ -173,6 +175,22 @@ def test_where_the_later_one_is_first_by_name_the_other_is_configured_anew(venue
     venue.settle()
     assert (venue.mac("a"), venue.mac("b")) == (CARD, _own_address(CARD, "b"))
     assert venue.yard.stands == {CARD: "a outer", _own_address(CARD, "b"): "b outer"}
+
+
+@pytest.mark.parametrize("failure", [Outage("away"), Misconfigured("no such venue")])
+@pytest.mark.parametrize("most_s", [3.0, RETRY_S_MAX])
+def test_one_that_the_vendor_does_not_take_is_tried_again_within_the_wait_that_is_set(
+    venue: Venue, failure: Exception, most_s: float
+) -> None:
+    venue.start(retry_s_max=most_s)
+    venue.yard.failures += [failure] * 9
+    venue.born("a")
+    waits: list[float] = []
+    while not venue.mac("a"):
+        waits.append(venue.bridge._turn())
+        venue.now_s += waits[-1]
+    assert len(venue.yard.inits) == 10
+    assert most_s / 2 <= max(waits[:9]) <= most_s
 
 
 def test_who_used_the_card_while_its_holder_was_away_gives_it_back(venue: Venue) -> None:
@@ -291,3 +309,24 @@ def test_two_bridges_that_start_configure_each_device_once_each(venue: Venue) ->
         venue.settle()
         assert venue.bridge._turn() == IDLE_S
     assert venue.yard.names == ["a"] * 3
+
+
+# --- scans that are told afterwards ------------------------------------------------------------------------
+
+
+def test_a_scan_that_is_told_afterwards_is_the_devices_that_made_it(venue: Venue) -> None:
+    def then(at_ms: int) -> str:
+        return venue.bridge.then("a", OUTER, at_ms).get("mac", "")
+
+    venue.born("a")
+    venue.settle()
+    venue.utc_ms = NOON_MS + 1000
+    venue.born("a", epoch=2, mac=OTHER)
+    venue.settle()
+    for _ in range(2):
+        assert venue.mac("a") == OTHER
+        assert [then(NOON_MS + ms) for ms in (0, 999, 1000, 9999)] == [CARD, CARD, OTHER, OTHER]
+        assert then(NOON_MS - 1) == CARD, "older than all that is known: the oldest"
+        assert not venue.bridge.then("b", OUTER, NOON_MS)
+        venue.start()
+        venue.settle()

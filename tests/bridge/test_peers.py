@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from firmware.bridge.database import Database, LedgerLost
 from firmware.bridge.feed import Feed
-from firmware.bridge.peers import ALONE_S, LOOK_S, Peers, life_of, name_of
+from firmware.bridge.peers import ALONE_S, BACK_S, LOOK_S, Peers, life_of, name_of
 from tests.bridge.feeds import KEY
 from tests.bridge.ledgers import ledger_at
 from tests.bridge.model_gate import Books, ModelGate
@@ -24,6 +25,10 @@ LEASE_MS = 180_000
 END_ALL = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+END_SIGNS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 BRIDGE = """
 import sys
@@ -53,10 +58,14 @@ class Freed:
 
 
 @contextmanager
-def peers_of(kept: Books, life: int, place: str) -> Iterator[tuple[Peers, Freed]]:
-    name, freed = name_of(life, place), Freed()
+def peers_of(
+    kept: Books, life: int, place: str, clock_s: Callable[[], float] | None = None
+) -> Iterator[tuple[Peers, Freed]]:
+    """Without a clock so much time goes by between two looks that all others are back."""
+    name, freed, clock_s = name_of(life, place), Freed(), clock_s or count(0.0, BACK_S).__next__
     with kept.database.sign_of_life(life) as sign:
-        yield Peers(name, sign, kept.ledger, Feed(kept.database, "hall", KEY, name), freed), freed
+        feed = Feed(kept.database, "hall", KEY, name)
+        yield Peers(name, sign, kept.ledger, feed, freed, clock_s), freed
 
 
 @contextmanager
@@ -149,6 +158,38 @@ def test_a_database_that_ends_all_connections_is_shown_again_that_this_bridge_is
         other.close()
         other.close()
         assert sign.alive() == frozenset({7})
+
+
+def end_signs(path: Path) -> None:
+    """As a database that restarts does it."""
+    engine = create_engine(ledger_at(path), poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(END_SIGNS))
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_after_a_start_and_after_each_restart_of_the_database_all_have_time_to_come_back(
+    kept: Books, tmp_path: Path, restarts: int
+) -> None:
+    claimed_by(kept, name_of(7, "there"), "t1")
+    now = [100.0]
+    with peers_of(kept, 8, "here", lambda: now[0]) as (peers, freed):
+        peers.turn()
+        for _ in range(restarts):
+            now[0] += BACK_S - LOOK_S
+            end_signs(tmp_path / "ledger.db")
+            with pytest.raises(LedgerLost):
+                peers.turn()
+            peers.turn()
+        back_s = now[0]
+        while now[0] < back_s + BACK_S:
+            now[0] += LOOK_S
+            peers.turn()
+            assert not freed.times
+        assert waits(kept)
+        peers.turn()
+        assert freed.times
+        assert not waits(kept)
 
 
 def test_on_sqlite_nobody_can_tell_and_leases_run_out(tmp_path: Path) -> None:

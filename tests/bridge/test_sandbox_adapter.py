@@ -30,6 +30,7 @@ def account(sandbox: Sandbox) -> tuple[Ingresse, Driver]:
             api_url=sandbox.url,
             page_size=7,
             check_in_timeout_s=30,
+            look_timeout_s=30,
         )
     )
     return vendor, Driver("account", vendor, 10_000)

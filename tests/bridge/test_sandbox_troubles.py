@@ -176,6 +176,20 @@ def test_entries_come_in_another_order_or_not_at_all(sandbox: Sandbox, client: C
     assert sandbox.books().inside == 4
 
 
+def test_an_error_with_http_200_says_what_was_ordered_and_changes_nothing(
+    sandbox: Sandbox, client: Client
+) -> None:
+    (code,) = sold(sandbox)
+    sandbox.misbehave("said", "update", word="Ticket not found", value=4004)
+    entry = {"ticketCode": code, "ticketStatus": 1, "ticketTimestamp": AT_MS, "sessionId": str(SESSION)}
+    reply = client.post({"tickets": [entry]})
+    assert reply.status_code == 200
+    assert reply.json()["responseData"] == "[Ingresse Exception Error] Ticket not found"
+    assert reply.json()["responseError"]["code"] == 4004
+    assert sandbox.history(code) == []
+    assert client.update([code])[0]["status"] == 1
+
+
 def test_a_status_that_nobody_knows_changes_nothing(sandbox: Sandbox, client: Client) -> None:
     (code,) = sold(sandbox)
     sandbox.misbehave("status", value=42)

@@ -14,6 +14,7 @@ from firmware import wire
 from firmware.bridge.command import News
 from firmware.bridge.feed import FeedKeyChanged
 from firmware.bridge.ledger import Ledger
+from firmware.bridge.ledger.credits import CREDIT_MS_MAX, ROWS_MS
 from firmware.bridge.ledger.telling import OUTCOME_LEASE_MS
 from firmware.bridge.outbox import LONG_WAITING_MAX
 from firmware.bridge.peers import name_of
@@ -39,6 +40,7 @@ from firmware.mqtt import Line, Publication
 from firmware.ration import LINES_MAX
 from firmware.venue_key import KeyUnusable
 from tests import commands
+from tests.bridge.asked_lane import AskedLane
 from tests.bridge.feeds import read_whole
 from tests.bridge.model_gate import VENUE, ModelGate, books
 from tests.bridge.offices import Script
@@ -199,6 +201,20 @@ def test_a_report_is_said_once_and_sums_cost_nothing_to_ask_for(at: Desk) -> Non
     again = list[str]()
     Clerk(at.ledger, again.append, Faults(), lambda: clock[0]).turn()
     assert (len(said), again) == (1, []), "those who found it have said it"
+
+
+def test_a_late_yes_that_nobody_used_is_said(at: Desk) -> None:
+    lane, clock, said = AskedLane(ModelGate("north")), [0.0], list[str]()
+    scan = lane.scan()
+    lane.silence()
+    lane.answer(scan)
+    at.ledger.store("north", lane.gate.batch(), NOON_MS)
+    over_ms = NOON_MS + CREDIT_MS_MAX + ROWS_MS
+    clerk = Clerk(at.ledger, said.append, Faults(), lambda: clock[0], lambda: over_ms)
+    clock[0] = LOOK_S
+    clerk.turn()
+    (text,) = said
+    assert text.startswith("gate north, row 1.3, ticket t1: the vendor said yes")
 
 
 def test_work_of_an_account_that_was_renamed_is_a_fault_until_it_is_told(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from firmware.bridge.bam_requests import BamSettings
 from firmware.bridge.driver import Driver
 from firmware.bridge.service import vendor_of
 from firmware.bridge.settings import SECTIONS, BridgeSettings, parse, settle
 from firmware.bridge.vivenu_requests import ADMITTABLE
 from firmware.config import SettingsError
 from firmware.config.values import Flag, Key, Number, Section, Texts
+from tests.bridge.bam_talk import IDENTITY
 from tests.bridge.bam_talk import files as bam_files
 from tests.bridge.test_settings import EXAMPLE, SECRET, at_home
 
@@ -166,10 +168,22 @@ def settings_or_none(document: dict[str, Any] | str) -> BridgeSettings | None:
     return None
 
 
+VALIDATOR = {
+    "name": "club",
+    "kind": "bam",
+    "url": "https://h",
+    "tenant_url": "https://t.h",
+    "validator_file": "/validator",
+    "key_file": "/validator-key",
+    "event": [{"id": "3334"}],
+}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(documents | whole())
 @example({"vendor": [{"kind": "ingresse", "event": [{"sessions": None}]}]})
 @example({"vendor": [[]], "broker": [{"host": "h"}]})
+@example({"vendor": [VALIDATOR], "broker": [{"host": "h"}]})
 def test_any_document_is_either_settings_that_hold_or_a_refusal(
     secret: Path, document: dict[str, Any]
 ) -> None:
@@ -181,7 +195,8 @@ def test_any_document_is_either_settings_that_hold_or_a_refusal(
     for account in found.accounts:
         made = vendor_of(account)  # raises where they do not hold
         with Driver(account.name, made, account.rate_max) as driver:
-            assert SECRET not in driver.masked(f"a {SECRET} b")
+            hidden = IDENTITY.private_key if isinstance(account.vendor, BamSettings) else SECRET
+            assert hidden not in driver.masked(f"a {hidden} b")
 
 
 @given(st.text() | st.text(alphabet="[]{}=\"'.,#\n_ vendorbkhstimalg0123456789"))

@@ -48,6 +48,8 @@ from tests.bridge.relays import walk_in
 from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
 
+YEAR_MS = 365 * 86_400_000
+
 pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 
@@ -71,6 +73,15 @@ def test_a_vendor_is_told_in_batches_and_its_word_is_kept(at: Office) -> None:
     assert at.work() == [("accepted", False, "1"), ("refused", False, "3"), ("uncertain", False, "lost")]
     assert at.told == [True], "there is a report, so a person is told"
     assert at.account.heard_utc_ms == NOON_MS
+
+
+def test_each_movement_goes_with_the_device_of_its_place_and_time(at: Office) -> None:
+    at.account._kept = lambda gate, ring, at_ms: {"device": f"{gate} {ring} {at_ms}"}
+    persons(at, "a")
+    script(at).answers = [(Accepted(),)]
+    at.tell()
+    ((told,),) = script(at).told
+    assert told.kept == {"device": f"{told.gate} {told.perimeter} {told.at_utc_ms}"}
 
 
 @pytest.mark.parametrize(("error", "doubt"), [(NotSent("no way"), False), (Lost("cut"), True)])
@@ -259,6 +270,18 @@ def test_a_refused_log_in_is_tried_again_by_neither_thread_for_minutes(at: Offic
     at.at_ms += LOG_IN_AFTER_MS
     vendor.answers.clear()
     assert (at.tell(), at.read()) == (0.0, 10.0)
+
+
+def test_one_that_was_refused_while_the_clock_was_wrong_holds_up_nobody(at: Office) -> None:
+    persons(at, "a")
+    at.at_ms += YEAR_MS
+    script(at).answers = [LogInRefused("locked")]
+    with pytest.raises(LogInRefused):
+        at.tell()
+    at.at_ms -= YEAR_MS
+    at.tell()
+    at.read()
+    assert at.work() == [("accepted", False, "ok")]
 
 
 def test_a_vendor_that_took_it_and_fell_silent_is_left_alone(at: Office) -> None:

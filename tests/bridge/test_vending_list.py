@@ -24,6 +24,8 @@ from tests.bridge.feeds import KEY
 from tests.bridge.model_gate import VENUE, books
 from tests.bridge.offices import Office, Script, script
 
+YEAR_MS = 365 * 86_400_000
+
 pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
 
@@ -54,6 +56,15 @@ def test_the_whole_list_is_read_again_soon_after_a_start_and_then_each_day(at: O
     at.at_ms += 1
     at.read()
     assert script(at).asked == ["", "since", "", "since", ""]
+
+
+def test_a_clock_that_was_wrong_puts_off_no_whole_list(at: Office) -> None:
+    at.at_ms += YEAR_MS
+    at.read()
+    at.at_ms -= YEAR_MS
+    at.read()
+    at.read()
+    assert script(at).asked == ["", "", "since"]
 
 
 def test_a_whole_list_that_lacked_some_is_read_again_soon_and_then_later_and_later(at: Office) -> None:

@@ -36,6 +36,7 @@ KINDS = {
     "status": "no ticket of the update is carried out; each gets the status number `value`",
     "shuffled": "carried out; the entries of the reply come in another order",
     "missing": "carried out; one entry is missing in the reply",
+    "said": "not carried out; 200 with an error in the body, of code `value`, that says `word`",
 }
 ASKED = {
     **COMMON,
