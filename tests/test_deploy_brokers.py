@@ -375,10 +375,15 @@ def test_nobody_comes_in_without_a_certificate_of_the_right_authority(both: Both
 
 def assert_refused(broker: Broker) -> None:
     """The broker does not let this one in."""
+    assert is_refused(broker)
+
+
+def is_refused(broker: Broker) -> bool:
+    """Whether the broker keeps this one out."""
     ear = Ear()
     with Line([broker], "x", (), ear, pace=QUICK) as line:
-        until(line.faults)
-    assert ear.sessions == []
+        until(lambda: ear.sessions or line.faults())
+    return not ear.sessions
 
 
 @pytest.mark.parametrize("topic", GROUPS, ids=GROUPS.get)
@@ -438,6 +443,28 @@ def test_what_was_revoked_opens_no_door_after_the_restart_that_the_files_ask_for
         ear = Ear()
         with Line([other], "other", (), ear, pace=QUICK):
             ear.session()
+
+
+def test_a_reload_reads_what_was_revoked_and_leaves_the_connection_that_only_a_restart_ends(
+    tmp_path: Path,
+) -> None:
+    fleet = make_fleet(tmp_path / "fleet", cloud="")
+    place = set_up(fleet, "venue", tmp_path / "venue")
+    topic = wire.address(wire.STATUS, "arena", "lost")
+    lost = place.as_user("lost")
+    assert lost.tls
+    fleets.keep_gate(fleet, Gate("lost", serials=(f"{int_of(Path(lost.tls.cert_file)):x}",)))
+    with place.broker:
+        ear = Ear()
+        with Line([lost], "lost", (), ear, pace=QUICK):
+            ear.session()
+            revoke_gate(fleet, "lost", NOW)
+            shutil.copy(fleet / "broker" / "crl.pem", tmp_path / "venue" / "crl.pem")
+            place.broker.reload()
+            until(lambda: is_refused(lost))  # a moment after the signal
+            assert ear.session().publish(Publication(topic, b"still here"))
+            ear.wait(lambda: ear.taken)
+            assert ear.ended == []
 
 
 def int_of(path: Path) -> int:
