@@ -63,6 +63,27 @@ def test_an_older_image_of_a_card_is_a_fork_and_both_of_its_ends_are_kept() -> N
         assert world.audit("fork").results() == {"accepted": 3}
 
 
+def test_a_gate_that_lost_its_journal_and_kept_its_list_hears_its_own_past_from_the_ledger() -> None:
+    with world_at_work("a") as world:
+        gate = world.gates["a"]
+        used, left, fresh = world.codes(3)
+        assert gate.scan(used) == ADMITTED
+        assert gate.scan(left) == ADMITTED
+        assert gate.scan(left, OUT) == ADMITTED
+        world.settle()
+        listed = gate.facts().cursor
+        gate.life.stop()
+        gate.life.start()
+        world.until(lambda: gate.facts().cursor > listed)  # its list has come past those movements
+        gate.life.stop()
+        shutil.move(gate.data / "journal", world.folder / "lost")
+        gate.life.start()
+        world.settle()
+        assert gate.scan(used) == Verdict.USED
+        assert gate.scan(left) == ADMITTED
+        assert gate.scan(fresh) == ADMITTED
+
+
 def test_two_gates_of_one_name_both_say_so_and_every_row_of_both_is_kept() -> None:
     with world_at_work("a") as world:
         one, other = world.gates["a"], world.add_gate("a", known_as="the other a")

@@ -9,8 +9,9 @@ from random import Random
 
 import pytest
 
+from tests.whole.life import Life
 from tests.whole.lives import PATIENCE_S
-from tests.whole.world import Life, World, world_at_work
+from tests.whole.world import World, world_at_work
 
 KILLS = 100
 PACE_S = 0.08  # between two people at a gate; what is left of the machine is for those who start again

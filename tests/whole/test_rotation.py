@@ -15,8 +15,9 @@ from firmware.core.ticket import Verdict
 from firmware.managed.rotation import KeyRefused, take_key
 from firmware.sealing import seal
 from firmware.venue_key import digest_of, key_mark, keyed, put_next_key, read_key, settle_key
+from tests.whole.life import Ended
 from tests.whole.lives import IN, OUT, VENUE
-from tests.whole.world import Ended, World, WorldGate, world_at_work
+from tests.whole.world import World, WorldGate, world_at_work
 
 NEW = bytes(range(200, 232))
 PEOPLE = 15  # of each gate; each comes, tries to come twice, and leaves

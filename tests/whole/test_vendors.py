@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 
 from firmware.bridge.sandbox.bam_rules import Rules
-from tests.whole.books import Sandbox
 from tests.whole.lives import OUT, Haste
 from tests.whole.world import World, world_at_work
 
@@ -67,8 +65,8 @@ def test_an_hour_without_the_vendor_costs_nothing_but_time(vendor: str, kind: st
             assert any("hall" in thing for thing in world.bridge_facts().faults)
             for code in after:
                 assert gate.scan(code) == "admitted"
-        world.settle()
         world.until(lambda: not world.bridge_facts().faults)
+        world.settle()
         found = world.audit(uncertain=uncertain).results()
         assert found.total() == 10
         assert found["accepted"] >= (10 if not uncertain else 4), "those who came after the outage was known"
@@ -152,7 +150,7 @@ def test_replies_that_are_lost_cut_late_or_odd_leave_each_movement_at_the_vendor
         codes = world.codes(CODES[vendor])
         for at, gate in enumerate(world.gates.values()):
             gate.life.call("crowd", world.seed, codes[at::2], PACE_S)
-        world.until(lambda: sandbox.books().changes > CHANGES[vendor])
+        world.until_changes(CHANGES[vendor])
         for gate in world.gates.values():
             gate.life.call("disperse")
         sandbox.behave()
@@ -184,7 +182,7 @@ def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agree
             if hour % 4 == 3:
                 with sandbox.refused():
                     world.pause(0.5)
-            world.until(partial(more_changes, sandbox, before))
+            world.until_changes(before + 10)
             match hour % 3:
                 case 0:
                     bridge = world.bridges[hour % 2]
@@ -204,7 +202,3 @@ def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agree
         world.settle()
         found = world.audit(uncertain=UNCERTAIN[vendor]).results()
         assert found["accepted"] > HOURS
-
-
-def more_changes(sandbox: Sandbox, than: int) -> bool:
-    return sandbox.books().changes > than + 10

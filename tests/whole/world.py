@@ -4,7 +4,7 @@ The vendors are sandboxes in the test's own process, so that their books survive
 until there is nothing left to do; `tests.whole.books` then compares what everybody wrote down.
 """
 
-import multiprocessing
+import itertools
 import os
 import shutil
 import sys
@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from random import SystemRandom
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from firmware.bridge import schema
@@ -37,8 +36,9 @@ from firmware.venue_key import venue_key
 from tests.brokers import ANYBODY, RunningBroker, mosquitto_broker
 from tests.uplinks import rows_of
 from tests.whole import bam_books
-from tests.whole.books import Key, Ledger, Listed, Sandbox, audit, is_made, noted_in, read_ledger
+from tests.whole.books import Key, Ledger, Listed, Sandbox, audit, is_made, noted_in, read_ledger, receipt_of
 from tests.whole.cables import Cable
+from tests.whole.life import Ended, Life
 from tests.whole.lives import (
     IN,
     PATIENCE_S,
@@ -53,6 +53,8 @@ from tests.whole.lives import (
 
 SETTLE_S = 150.0  # a lost receipt or request is missed after up to a minute; only a failing test waits longer
 LOOK_S = 0.05  # between two looks whether all is done
+GATES_LOOK_S = 1.5  # a gate looks each second whether a fault has come that has no row yet
+LOOKS_A_MINUTE = 20  # of those who may not wait for minutes to go by
 TICKETS = 120
 SLOW_S = 20.0  # for a check-in or look-up on a loaded machine; tests of slow vendors set their own
 
@@ -64,105 +66,6 @@ VENDORS: Mapping[str, Callable[[int, int, Mapping[str, Any]], Sandbox]] = Mappin
         "bam": lambda tickets, seed, more: bam.Sandbox(tickets=tickets, seed=seed, **more),
     }
 )
-
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tests.whole.lives"])
-
-
-class Ended(Exception):
-    """The process is not there any more."""
-
-
-class Life:
-    """A process that runs one part. It is started and ended many times."""
-
-    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
-        self._target, self.arguments = target, arguments
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._connection: Connection | None = None
-        self._lock = threading.Lock()
-        self._ready = False
-
-    @property
-    def runs(self) -> bool:
-        return self._process is not None
-
-    @property
-    def process_id(self) -> int:
-        assert self._process is not None
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def begin(self) -> None:
-        """Start it, and do not wait until it is ready."""
-        assert self._process is None, "it runs already"
-        ours, theirs = _FORKED.Pipe()
-        process = _FORKED.Process(target=self._target, args=(theirs, *self.arguments), daemon=True)
-        process.start()
-        theirs.close()
-        with self._lock:  # nobody may take the former life's readiness for this one's
-            self._process, self._connection, self._ready = process, ours, False
-
-    def start(self) -> None:
-        """Start it, and wait until it is ready."""
-        self.begin()
-        self.await_ready()
-
-    def await_ready(self) -> None:
-        """Wait until it is ready. Raises `Ended` where it was killed before."""
-        with self._lock:
-            if not self._ready:
-                self._hear()
-                self._ready = True
-
-    def call(self, name: str, *arguments: object) -> Any:
-        """Have it do something. Raises `Ended` where it ends meanwhile."""
-        self.await_ready()
-        with self._lock:
-            if self._connection is None:
-                raise Ended
-            try:
-                self._connection.send((name, arguments))
-            except OSError:
-                raise Ended from None
-            return self._hear()
-
-    def _hear(self) -> Any:
-        connection = self._connection
-        if connection is None:
-            raise Ended
-        try:
-            assert connection.poll(PATIENCE_S + 10.0), "no answer"
-            word, said = connection.recv()
-        except (EOFError, OSError):
-            raise Ended from None
-        assert word != "failed", said
-        return said
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL); twice is fine."""
-        if self._process is not None:
-            self._process.kill()
-            self._bury()
-
-    def stop(self) -> None:
-        """Let it end in order."""
-        if self._process is not None:
-            self.await_ready()
-            assert self._connection is not None
-            self._connection.send(("stop", ()))
-            self._process.join(PATIENCE_S)
-            assert self._process.exitcode is not None, "it does not end"
-            self._bury()
-
-    def _bury(self) -> None:
-        assert self._process is not None
-        self._process.join(PATIENCE_S)
-        self._process.close()
-        with self._lock:
-            assert self._connection is not None
-            self._connection.close()
-            self._process = self._connection = None
 
 
 class WorldGate:
@@ -318,10 +221,28 @@ class World:
         """Let the others work, for as long as chance has it."""
         threading.Event().wait(seconds)
 
-    def minutes_go_by(self) -> None:
-        """What waits for its turn at a vendor may go now."""
+    def minutes_go_by(self, *, failed_only: bool = False) -> None:
+        """What waits for its turn at a vendor may go now. `failed_only`: what was never sent waits on."""
+        work = schema.work.c
+        waiting = select(work.id).where(work.state == "due", work.attempts >= int(failed_only))
+        free = waiting.with_for_update(skip_locked=True)  # a bridge that holds some never waits for us
         with Database(self.ledger_url) as database, database.transaction() as connection:
-            connection.execute(update(schema.work).where(schema.work.c.state == "due").values(next_ms=0))
+            connection.execute(update(schema.work).where(work.id.in_(free)).values(next_ms=0))
+
+    def until_changes(self, than: int) -> None:
+        """Wait until more than so many changes were made at the only vendor.
+
+        One that fails half of what it is asked makes each movement wait up to minutes, and all later ones of
+        its ticket with it, until nobody's turn comes within a test's patience: here a minute is a second.
+        """
+        turns = itertools.count(1)
+
+        def enough() -> bool:
+            if next(turns) % LOOKS_A_MINUTE == 0:
+                self.minutes_go_by(failed_only=True)
+            return self.sandbox.books().changes > than
+
+        self.until(enough)
 
     # --- the end -------------------------------------------------------------------------------------------
 
@@ -333,6 +254,8 @@ class World:
 
         `vendors` False: these may not know all, because they are down, or a card is out with rows on it.
         """
+        if self.haste is Haste.HOURS:  # gates are told of a bridge that is ahead, and write that down
+            self.pause(GATES_LOOK_S)
         left, deadline_s, pause = "", time.monotonic() + limit_s, threading.Event()
         while left := self._left(vendors):
             if time.monotonic() >= deadline_s:
@@ -418,8 +341,7 @@ class World:
         for gate in self.gates.values():
             journals.setdefault(gate.name, []).extend(gate.written)
         try:
-            out = {card for gate in self.gates.values() for card in gate.written if card != gate.data}
-            ledger = audit(self.ledger_url, journals, self.sandboxes, uncertain, out=out)
+            ledger = audit(self.ledger_url, journals, self.sandboxes, uncertain, self._ends())
             for account, sandbox in self.sandboxes.items():
                 if isinstance(sandbox, bam.Sandbox):
                     bam_books.compare(ledger, account, sandbox)
@@ -428,6 +350,21 @@ class World:
             return ledger
         except AssertionError as error:
             raise AssertionError(f"seed {self.seed}: {error}\n{self._state()}") from error
+
+    def _ends(self) -> dict[Path, int]:
+        """The last rows that the ledger has by now, of journals that may have more.
+
+        A gate at work may write at any time (a fault ends): what it has now is waited for. A card that is in
+        no gate keeps alone what it wrote last.
+        """
+        ends = {card: receipt_of(card) for gate in self.gates.values() for card in gate.written}
+        for gate in self.gates.values():
+            if not gate.life.runs:
+                ends.pop(gate.data, None)
+            elif (end := gate.facts().committed) > ends[gate.data]:
+                self.until(lambda gate=gate, end=end: gate.facts().receipt >= end)  # type: ignore[misc]
+                ends[gate.data] = end
+        return ends
 
     def _compare_catalogue(self, gate: WorldGate) -> None:
         ledger = self.ledger()
