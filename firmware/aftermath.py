@@ -46,17 +46,34 @@ def lost_histories(folder: Path, last_row: int, aside: Path | None) -> Lost | No
 
 
 def newest_utc_ms(folder: Path) -> tuple[int, str]:
-    """The newest time in the last rows, and what to say of those that cannot be read ("": all can)."""
-    newest, strange = 0, list[str]()
+    """The newest time in the last rows, and what to say of those that cannot be read ("": all can).
+
+    Rows before the last trusted one have no say: a time of theirs that is later was found to be wrong.
+    """
+    newest, right, strange = 0, False, list[str]()
     with RowReader(folder) as reader:
         for stored in reader.newest(TAIL_ROWS):
             try:
-                newest = max(newest, decode(stored.body, stored.id).moment.utc_ms)
+                moment = decode(stored.body, stored.id).moment
             except Unreadable as error:
                 strange.append(str(error))
+                continue
+            newest = newest if right else max(newest, moment.utc_ms)
+            right = right or moment.trusted
     if not strange:
         return newest, ""
     return newest, f"{len(strange)} rows cannot be read; a later release's? The newest is {strange[0]}"
+
+
+def last_trusted(folder: Path) -> Moment | None:
+    """The newest moment in the last rows whose time was known."""
+    with suppress(Damaged), RowReader(folder) as reader:
+        for stored in reader.newest(TAIL_ROWS):
+            with suppress(Unreadable):  # said already
+                moment = decode(stored.body, stored.id).moment
+                if moment.trusted:
+                    return moment
+    return None
 
 
 def last_movements(folder: Path) -> Iterator[tuple[int, str]]:

@@ -37,7 +37,6 @@ EXPECTED = {
     "firmware.config.SettingsError": "",
     "firmware.fleet.folder.FleetUnusable": "",
     "firmware.fleet.operator_line.NoConnection": "",
-    "firmware.fleet.rotation.NotSealed": "",
     "firmware.hold.Held": "",
     "firmware.history.NoRoom": "make room on the disk",
     "firmware.row.Unreadable": "it was written by a later release, or is damaged",

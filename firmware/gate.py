@@ -153,13 +153,14 @@ class Gate:
         return self._inbox.put_first(partial(self._on_acknowledged, by))
 
     def answer(
-        self, scan: int, verdict: Verdict, text: str, doubt: bool = False, digest: bytes = b""
-    ) -> bool:
-        """The vendor's word on an ask; `Answered` and `Asked` say what `doubt` and `digest` are.
+        self, scan: int, verdict: Verdict, text: str, doubt: bool = False, digest: bytes = b"",
+        unreached: bool = False,
+    ) -> bool:  # fmt: skip
+        """The vendor's word on an ask; `Answered` and `Asked` say what the others are.
 
         False where the loop is too far behind to take it.
         """
-        return self._inbox.put(partial(self._on_answer, scan, verdict, text, doubt, digest))
+        return self._inbox.put(partial(self._on_answer, scan, verdict, text, doubt, digest, unreached))
 
     def scan(self, lane: str, read: Read, way: Way | None) -> bool:
         """What a reader delivered. False where the loop is too far behind; KeyError without such a lane."""
@@ -318,8 +319,8 @@ class Gate:
         return first, first_ms
 
     def _on_second(self) -> None:
-        if self.clock.look():
-            self._journal.note(Row("clock", "", self.clock.now(), text="trusted"))
+        if changed := self.clock.look():
+            self._journal.note(Row("clock", "", self.clock.now(), text=changed))
         if self._alarm_untold:  # the inbox had no room for its last change: it comes behind those before it
             with self._edges:
                 self._alarm_untold = not self._inbox.put_first(partial(self._on_alarm, self._alarmed))
@@ -410,7 +411,9 @@ class Gate:
             order = Order.SHUT if any(r in self.part_faults for r in place.readers) else Order.NORMAL
             self.obey((lane,), order, Cause.READER, Direction.IN, text)
 
-    def _on_answer(self, scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes) -> None:
+    def _on_answer(
+        self, scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes, unreached: bool = False
+    ) -> None:
         asked, moment = self._asks.get(scan), self.clock.now()
         place = self._places.get(asked.lane) if asked else None
         if asked is None or place is None or (digest and asked.digest and digest != asked.digest):
@@ -432,6 +435,7 @@ class Gate:
             self.facts.past(asked.subject, awaited),
             doubt,
             asked.at_utc_ms,
+            unreached,
         )
         self._take(place, event)
 

@@ -3,8 +3,10 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PROCESS_CHARACTERS = 20  # of a lock file, whatever is in it; a process id has seven at most
 
 
 class Held(Exception):
@@ -26,9 +28,9 @@ def hold(
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            process = file.read().strip() or "unknown"
+            process = file.read(PROCESS_CHARACTERS).strip() or "unknown"
             raise Held(f"{folder}: {other} (process {process}): stop it, or choose another --data") from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
         yield

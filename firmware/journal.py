@@ -135,7 +135,7 @@ class Journal:
     ) -> None:
         """Open, begin an epoch, and settle what the last one left open.
 
-        `now` gives a moment that is not earlier than the UTC milliseconds it is handed. Raises `Unwritable`
+        `now` is handed UTC milliseconds before which no clock that may be wrong can be. Raises `Unwritable`
         where the disk takes no rows; a journal that cannot be read is set aside whole, never deleted.
         """
         self.faults: list[str] = []
@@ -158,7 +158,6 @@ class Journal:
         self._order: deque[tuple[int, str]] = deque()
         self._unindexed: dict[bytes, bytes] = {}  # the thread's own: what the index does not know yet
         self._confirmed = 0
-        self._newest_ms = self.newest_utc_ms
         self._tidy_at = time.monotonic() + pace.tidy_s
         self._written_at = time.monotonic()
         self._wipe_since = self._written_at if self._rows.receipt else None
@@ -207,7 +206,7 @@ class Journal:
 
     def _begin(self, setups: tuple[Setup, ...], moment: Moment, release: str, orphans: Iterable[str]) -> None:
         """The first rows of the epoch, written before anything else may happen."""
-        rows, known = self._rows, self._remembered
+        rows, known, self._newest_ms = self._rows, self._remembered, moment.utc_ms
         self._look_back(known)
         self.epoch = max(epoch_and_seq(rows.last_id)[0], known.epoch) + 1
         known.begin(self.epoch, max(known.row, rows.last_id))
@@ -286,7 +285,7 @@ class Journal:
     def _in_index(self, subject: str) -> History:
         try:
             return self._index.get(subject)
-        except (Unreadable, Damaged) as error:
+        except (Unreadable, Damaged, Unwritable) as error:
             self._complain(f"the history of ticket {subject} cannot be read, so it counts as used: {error}")
             return SPENT
 
@@ -411,7 +410,7 @@ class Journal:
                 self._confirmed = max(self._confirmed, item)
             else:
                 self._taken.append(_made(item))
-                self._newest_ms = max(self._newest_ms, item.row.moment.utc_ms)
+                self._newest_ms = item.row.moment.utc_ms  # the last is the best known: time may be set back
         return came
 
     def _commit(self) -> None:

@@ -15,12 +15,12 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from firmware import noted
-from firmware.files import sync_folder
+from firmware.files import prove_room, sync_folder
 from firmware.row import chain, epoch_and_seq, name_of, row_id
 
 RESERVED_ROWS = 50_000  # a full house through one gate, on a night when nobody frees the disk
@@ -125,6 +125,7 @@ class Rows:
                 self._path.touch(0o600)  # the log gets the same mode; both hold clear codes
                 sync_folder(self._path.parent)
                 sync_folder(self._path.parent.parent)
+            prove_room(self._path)
         except OSError as error:
             raise Unwritable(f"{self._path}: {error}") from error
         with _named(self._path):
@@ -151,8 +152,7 @@ class Rows:
             query = "SELECT id, CAST(digest AS BLOB) FROM row ORDER BY id DESC LIMIT 1"
             found: tuple[int, bytes] = self._connection.execute(query).fetchone() or (0, b"")
             self.last_id, self.last_digest = found
-            self.receipt: int = self._meta("receipt")
-            """The last row that the bridge has confirmed; 0 for none."""
+            self.receipt: int = self._meta("receipt")  # the last row that the bridge has; 0 for none
             self._keeper = open_read_only(self._path.parent)
             self._keeper.execute("SELECT count(*) FROM meta").fetchall()  # joins the log only by reading
         with suppress(Unwritable):  # a full disk: the log is read from where it is
@@ -529,10 +529,10 @@ def set_aside(folder: Path, utc_ms: int) -> Path:
 
     The index of histories stays where it is. Raises `Unwritable`.
     """
-    number = 0
-    while (aside := folder / f"damaged-{utc_ms}-{number}.db").exists():
-        number += 1
+    names = (folder / f"damaged-{utc_ms}-{number}.db" for number in count())
+    aside = next(name for name in names if not name.exists())
     try:
+        prove_room(aside)  # for the journal in its place: the next try would not know what to rescue
         for ending in ("", "-wal", "-shm"):
             part = folder / f"journal.db{ending}"
             if part.exists():

@@ -5,6 +5,7 @@ between two scans, when nobody is served, and takes part of a second: lanes are 
 all the same, the watchdog is fed, and codes that are held to a reader meanwhile wait for the next gate.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -25,12 +26,18 @@ from firmware.gate import Gate
 from firmware.in_force import InForce, Opening
 from firmware.kept import Kept
 from firmware.row import Row
+from firmware.rows import Unwritable
 from firmware.unit import Unit, open_unit
 from firmware.watchdog import Watchdog
 
 LOOK_S = 1.0  # between two looks for faults, and for a moment to open the gate anew
 RUSH_S = 60.0  # without a moment between two scans; then somebody is told that it is still waited for
+DISK_S = 1.0  # between two tries on a disk that takes nothing, as systemd has it between two starts
 AS_BEFORE = "as before the gate was opened anew"
+
+# What is said of a disk that is full, gone read-only or failing. Other errors are of the settings, or of who
+# started the gate, and to wait would only hide them.
+DISK_TAKES_NOTHING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 Complain = Callable[[str], None]
 
@@ -49,8 +56,9 @@ class Reopen:
         """The loop ended for it."""
 
     def __call__(self, why: str) -> None:
-        """Ask for it. Asked twice, it is done once."""
-        self._asked_s, self._told = self._now_s(), False
+        """Ask for it. Asked twice, it is done once, and has been waited for since the first time."""
+        if not self.why:
+            self._asked_s, self._told = self._now_s(), False
         self.why = why
         self.look()
 
@@ -65,9 +73,11 @@ class Reopen:
         if self.why and (unit := self._unit) is not None:
             unit.gate.do(self.changed)
 
-    def changed(self, _lane: str = "") -> None:
+    def changed(self, lane: str = "") -> None:
         """In the loop, after each event that did something: end it where nobody is served at this moment."""
         unit = self._unit
+        if lane and unit is not None and Cause.ALARM in unit.gate.lane(lane).standing.free:
+            self.kept.heard()
         if not self.why or unit is None or self.came_about:
             return
         if self._is_quiet(unit):
@@ -85,8 +95,14 @@ class Reopen:
 
     @staticmethod
     def _is_quiet(unit: Unit) -> bool:
-        """Nobody is served, sees a verdict, or is on the way out of an alarm or a drill; and no news wait."""
+        """Nobody is served, sees a verdict, or is on the way out of an alarm or a drill; and no news wait.
+
+        Nor do rows: those that a disk does not take now are lost with this gate, and the next one could not
+        begin without it, nor free its lanes where that is the policy.
+        """
         gate = unit.gate
+        if unit.journal.fault or unit.journal.waiting:
+            return False
         for setup in (lane.setup for lane in unit.settings.lanes):
             lane = gate.lane(setup.name)
             alarmed = not FREED.isdisjoint(lane.standing.free)
@@ -109,7 +125,7 @@ def serve(in_force: InForce, data: Path, watchdog: Watchdog, reopen: Reopen, com
     opening = in_force.wanted()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # while there are no lanes to lock
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nor is there anything to acknowledge
-    kept, standing, done = reopen.kept, dict[str, Order](), True
+    kept, standing, done, waits = reopen.kept, dict[str, Order](), True, ""
     while True:
         with ExitStack() as stack:
             try:
@@ -126,14 +142,21 @@ def serve(in_force: InForce, data: Path, watchdog: Watchdog, reopen: Reopen, com
                         changing=in_force,
                     )
                 )
+                begin(unit, standing)
             except Exception as error:
-                if not in_force.not_opened(error):
+                kept.between()
+                stack.close()  # a gate that did not begin reports nothing of what comes now
+                waiting = kept.listens and takes_nothing(error)
+                if (not waiting or may_be_a_reader(error)) and in_force.not_opened(error):
+                    opening = in_force.wanted()
+                elif waiting:  # no settings are to blame: those on trial stay on trial
+                    waits = wait_for_disk(error, waits, watchdog, complain)
+                else:
                     raise
-                opening = in_force.wanted()
                 continue
+            waits = ""
             caught = stack.enter_context(heard_signals(unit.gate))
             reopen.begin(unit, done)
-            begin(unit, standing)
             in_force.began()
             watchdog.ready()
 
@@ -167,6 +190,30 @@ def next_opening(in_force: InForce, before: Opening, kept: Kept, complain: Compl
     if kept.alarmed and not kept.same_board(wanted.settings.board, board_settings(wanted.settings)):
         return before, False
     return wanted, True
+
+
+def takes_nothing(error: Exception) -> bool:
+    """Whether the disk is what keeps the gate from opening: that can be mended beside a gate that waits."""
+    in_need = isinstance(error, OSError) and error.errno in DISK_TAKES_NOTHING
+    return in_need or isinstance(error, Unwritable)
+
+
+def may_be_a_reader(error: Exception) -> bool:
+    """Whether it may come from a device that settings name, and with others would not."""
+    return isinstance(error, OSError) and error.errno == errno.EIO
+
+
+def wait_for_disk(error: Exception, told: str, watchdog: Watchdog, complain: Complain) -> str:
+    """Wait a moment; what was told of it, once. The board is open: the lanes are locked, or free in an alarm.
+
+    Ending the process would let go of the board, and the alarm would wait for the next start.
+    """
+    text = f"the disk takes nothing, and the gate waits until it does: make room on it, or mend it: {error}"
+    if text != told:
+        complain(text)
+        watchdog.status(text)
+    time.sleep(DISK_S)
+    return text
 
 
 def orders_of(unit: Unit) -> dict[str, Order]:

@@ -41,7 +41,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "epoch": "number of the process start",
         "seq": "number of the row in its epoch",
         "time": "UTC, ISO 8601 with milliseconds; null beyond the calendar",
-        "trusted": "whether the clock was synchronised then",
+        "trusted": "whether the time was known then",
         "kind": "scan, ask, answer, late, passage, lapse, void, order, alarm; of the journal's own: began, "
         "unsettled, fault, clock, catalogue, noted, outcome, trail, lost; else unreadable",
         "lane": "empty where the row is about the whole gate",
@@ -281,7 +281,7 @@ def as_row(line: Line, timezone: tzinfo, width: int) -> str:
 
 
 def _clock(line: Line, timezone: tzinfo) -> str:
-    """The time on the wall; a question mark where the clock was not synchronised."""
+    """The time on the wall; a question mark where the time was not known."""
     if line.time is None:
         return ""
     there = datetime.fromisoformat(line.time).astimezone(timezone)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from firmware.core.effects import Signal
 from firmware.core.events import Scanned
-from firmware.core.movements import entered_utc_ms
+from firmware.core.movements import walked_utc_ms
 from firmware.core.rules import LAPSES_MAX
 from firmware.core.ticket import Authority, Direction, Proof, Setup, Status, Ticket, Verdict
 from hal.ports import Colour, Pattern
@@ -220,8 +220,12 @@ def detail_of(setup: Setup, scan: Scanned, verdict: Verdict, timezone: tzinfo) -
 
 
 def entered(setup: Setup, scan: Scanned, verdict: Verdict, timezone: tzinfo) -> str:
-    """When the ticket entered, as far as this gate knows, and when it may do so again."""
-    entered_ms, now_ms = entered_utc_ms(scan.history, setup.perimeter), scan.moment.utc_ms
+    """When the ticket entered, as far as this gate knows, and when it may do so again; or when it left."""
+    now_ms = scan.moment.utc_ms
+    if scan.direction is Direction.OUT:
+        left_ms = walked_utc_ms(scan.history, setup.perimeter, Direction.OUT)
+        return f"left {time(left_ms, now_ms, timezone)}" if left_ms else ""
+    entered_ms = walked_utc_ms(scan.history, setup.perimeter, Direction.IN)
     if entered_ms:
         then = f"entered {time(entered_ms, now_ms, timezone)}"
         again = time(entered_ms + scan.policy.again_after_ms, now_ms, timezone)

@@ -19,8 +19,9 @@ MARK = ":::"
 CHARACTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"  # RFC 9285, table 1: a place is its value
 BASE = len(CHARACTERS)
 VALUES = bytes(max(CHARACTERS.find(byte), 0) for byte in range(256))
-# Anchored, unlike in the vendor's own reader; 18 digits are more than it can count up to.
-TICKET_ID = re.compile(r"E([0-9]{1,18})TC[0-9]{1,18}T[0-9]{1,18}")
+# Anchored, unlike in the vendor's own reader; 18 digits are more than it can count up to. A ticket's numbers
+# with zeros in front are the same numbers, and one ticket has one name here.
+TICKET_ID = re.compile(r"E([0-9]{1,18})TC0*([0-9]{1,18})T0*([0-9]{1,18})")
 
 
 class Signature(StrEnum):
@@ -50,7 +51,7 @@ NOTHING = Proven(Proof.NONE)
 
 
 class Payload(NamedTuple):
-    """The signed half of a code: its bytes exactly as they were signed, and what they say."""
+    """The signed half of a code: its bytes exactly as they were signed, and the ticket that they name."""
 
     signed: bytes
     ticket_id: str
@@ -75,7 +76,7 @@ def payload_of(code: str) -> Payload | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     found = TICKET_ID.fullmatch(ticket_id)
-    return Payload(signed, ticket_id, found[1]) if found else None
+    return Payload(signed, f"E{found[1]}TC{found[2]}T{found[3]}", found[1]) if found else None
 
 
 def signature_of(code: str) -> bytes | None:

@@ -32,6 +32,7 @@ class Standby(Contact):
         self._lock = threading.Lock()
         self._listener: Callable[[bool], None] | None = None
         self._missed = missed  # an alarm that no gate has heard of
+        self._unheard = False  # a gate was told of one, and its loop has not come to it
         self._over = threading.Event()
         self._over.set()
         self._show(Signal.OUT_OF_ORDER)
@@ -55,14 +56,21 @@ class Standby(Contact):
     def start(self, changed: Callable[[bool], None]) -> None:
         """The gate takes over: from now on it frees the lanes, on the same thread."""
         with self._lock:
-            self._listener = changed
+            self._listener, self._unheard = changed, self._missed or self.alarmed
             if self._missed and not self.alarmed:
                 changed(True)  # it came and went, and has to be recorded, and where it is so acknowledged
             self._missed = False
             changed(self.alarmed)
 
+    def heard(self) -> None:
+        """The gate's loop has come to the alarm that it was told of. Takes no lock: no loop waits for it."""
+        self._unheard = False
+
     def take_back(self) -> None:
-        """The gate has ended its loop, and another may begin: free the lanes from here. Twice is fine."""
+        """The gate has ended its loop, or never began it: keep the lanes from here. Twice is fine.
+
+        They are locked, too: an alarm frees them at once, and leaves it to the loop to lock them again.
+        """
         with self._lock:
             if self._listener is not None:
                 self._listener = None
@@ -70,7 +78,8 @@ class Standby(Contact):
                     self._missed = True
                     self._free()
                 else:
-                    self._show(Signal.OUT_OF_ORDER)
+                    self._missed = self._unheard
+                    self._lock_again()
 
     def close(self) -> None:
         """Nothing of its own: the board closes the contact."""
@@ -92,6 +101,7 @@ class Standby(Contact):
             if active:
                 self._over.clear()
             if self._listener is not None:
+                self._unheard = self._unheard or active
                 self._listener(active)
             elif active:
                 self._missed = True

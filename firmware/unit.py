@@ -8,26 +8,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from firmware.aftermath import NOTHING_LEFT, asks_left, unacknowledged
-from firmware.catalogue import Catalogue
+from firmware.aftermath import NOTHING_LEFT, asks_left, last_trusted, unacknowledged
+from firmware.catalogue import Catalogue, CatalogueError
 from firmware.config import LaneSettings, Settings
 from firmware.config.board import board_settings
-from firmware.core.ticket import Moment, Setup, Verdict
+from firmware.core.ticket import History, Moment, Setup, Verdict
 from firmware.device import device
 from firmware.doctor.machine import Machine
-from firmware.facts import Clock, Facts, synchronised
+from firmware.facts import STEP_MS_MAX, Clock, Facts, synchronised
 from firmware.faults import Register, found_in, noting
 from firmware.gate import Gate
 from firmware.hold import hold
 from firmware.journal import Journal, Retention, Told
 from firmware.kept import Kept
 from firmware.measures import Measures
+from firmware.remembered import Remembered
 from firmware.row import Row
+from firmware.rows import Rows
 from firmware.shots import Shot
 from firmware.standby import Standby
 from firmware.watchdog import Watchdog
@@ -108,7 +111,9 @@ def open_unit(
 
         with standby.kept(complain):
             brokers = _brokers(settings, data)
-            catalogue, journal = _stores(settings, data, clock, told, stack)
+            stack.enter_context(hold(data))
+            operators = _operators(data, changing) if brokers else None
+            catalogue, journal, unmarked = _stores(settings, data, clock, told, stack)
             lanes = tuple(_lanes(settings, board, readers or {}, opener, stack))
             left_free = unacknowledged(data / "journal", [setup for setup, _ in lanes])
 
@@ -118,8 +123,13 @@ def open_unit(
             limit_ms = settings.catalogue_stale_ms
             return limit_ms is not None and moment.utc_ms - catalogue.stamp_utc_ms > limit_ms
 
-        def answer(scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes) -> bool:
-            return gate.answer(scan, verdict, text, doubt, digest)
+        def past(subject: str) -> History:
+            return clock.past(journal.history(subject))
+
+        def answer(
+            scan: int, verdict: Verdict, text: str, doubt: bool, digest: bytes, unreached: bool
+        ) -> bool:
+            return gate.answer(scan, verdict, text, doubt, digest, unreached)
 
         vendors, asked = None, NOTHING_LEFT
         if settings.asks:
@@ -129,12 +139,13 @@ def open_unit(
             from firmware.uplink.vendors import Vendors
 
             keys = proofs.keys if proofs else None
-            vendors = Vendors(settings.venue, settings.gate_name, answer, keys=keys)
+            events = tuple(filter(None, settings.policies))
+            vendors = Vendors(settings.venue, settings.gate_name, answer, keys=keys, events=events)
         tally = _tally() if brokers else None
         gate = Gate(
             lanes,
             standby if board.alarm else None,
-            Facts(catalogue, settings, journal.history, vendors, proofs.prove if proofs else None),
+            Facts(catalogue, settings, past, vendors, proofs.prove if proofs else None),
             journal,
             clock,
             _each_second(catalogue, proofs, journal, clock),
@@ -149,7 +160,7 @@ def open_unit(
             left=asked,
         )
         hazards = tuple(f"wiring: {hazard}" for hazard in board.hazards)
-        known = (catalogue.fault, proofs.fault() if proofs else "", *hazards)
+        known = (catalogue.fault, unmarked, proofs.fault() if proofs else "", *hazards)
         for fault in filter(None, known):  # only now: the journal tells the gate of them
             journal.note(Row("fault", "", clock.now(), text=fault))
         uplink: Uplink | None = None
@@ -172,7 +183,7 @@ def open_unit(
                 gate, catalogue, journal, measures, register, tally, version("gatepost"), in_use
             )
             parts = _parts(
-                settings, data, catalogue, journal, gate, the_uplink, stack, config, root, changing
+                settings, data, catalogue, journal, gate, the_uplink, operators, stack, config, root, changing
             )
             uplink = way.Uplink(
                 settings.venue,
@@ -190,6 +201,8 @@ def open_unit(
                 lambda: clock.trusted,
                 vendors,
                 (*parts, telemetry),
+                whole=bool(unmarked),
+                believed=clock.believed,
             )
             stack.enter_context(uplink)
         unit = Unit(settings, board, catalogue, journal, gate, measures, register, uplink, proofs)
@@ -216,18 +229,59 @@ def _close(board: Board, standby: Standby) -> None:
         board.close()
 
 
+def _operators(data: Path, changing: "Changing | None") -> Path:
+    """The list of those whose signatures count.
+
+    It comes before the journal: a disk that does not take it is tried each second, and each begun epoch would
+    take of what the journal keeps in reserve.
+    """
+    return changing.lay_out_operators() if changing is not None else data / OPERATORS
+
+
 def _stores(
     settings: Settings, data: Path, clock: Clock, told: Callable[[Told], None], stack: ExitStack
-) -> tuple[Catalogue, Journal]:
-    """Catalogue and journal, with the data directory held. The clock is told of what they have seen."""
-    stack.enter_context(hold(data))
+) -> tuple[Catalogue, Journal, str]:
+    """Catalogue and journal, and a fault between them.
+
+    The clock is told of what they have seen, and goes on from there if it can.
+    """
     catalogue = stack.enter_context(Catalogue(data / "catalogue", now_utc_ms=clock.now().utc_ms))
     clock.now(catalogue.stamp_utc_ms)
     setups = tuple(lane.setup for lane in settings.lanes)
     unconfirmed = not settings.brokers
     retention = Retention(settings.journal_keep_ms, settings.journal_keep_bytes, unconfirmed=unconfirmed)
-    journal = Journal(data / "journal", setups, clock.now, retention, version("gatepost"), told)
-    return catalogue, stack.enter_context(journal)
+    fault = ""
+
+    def opened(folder: Path) -> Rows:
+        nonlocal fault
+        rows = Rows(folder)
+        if rows.last_id < max(1, Remembered(data / "epoch").row):  # before a row of the new epoch hides it
+            fault = _begin_anew(data, catalogue)
+        return rows
+
+    release = version("gatepost")
+    journal = Journal(data / "journal", setups, clock.now, retention, release, told, open_rows=opened)
+    stack.enter_context(journal)
+    if not clock.trusted and (known := last_trusted(data / "journal")) is not None:
+        clock.resume(known)
+    return catalogue, journal, fault
+
+
+def _begin_anew(data: Path, catalogue: Catalogue) -> str:
+    """The journal is new, or lacks rows, and with them what it had heard. The bridge knows it: have all come.
+
+    Returns why that was not possible.
+    """
+    from firmware.sync import begin_anew
+
+    try:
+        begin_anew(data, catalogue)
+    except (CatalogueError, OSError) as error:
+        return (
+            "the journal lacks movements that the bridge told already. The whole list is fetched for them. "
+            f"If this gate restarts before it is here, order it to refresh with --whole: {error}"
+        )
+    return ""
 
 
 def _proofs(settings: Settings, data: Path) -> "Proofs | None":
@@ -265,14 +319,14 @@ def _parts(
     journal: Journal,
     gate: Gate,
     uplink: "Callable[[], Uplink]",
+    operators: Path | None,
     stack: ExitStack,
     config: Path | None,
     root: Path,
     changing: "Changing | None",
 ) -> "tuple[Part, ...]":
     """What lets somebody elsewhere manage this gate, where it knows whose signatures count."""
-    operators = changing.operators if changing is not None else data / OPERATORS
-    if not operators.is_file():
+    if operators is None or not operators.is_file():
         return ()
     from firmware.managed import parts_of
 
@@ -289,15 +343,24 @@ def _version(changing: "Changing | None") -> int:
 def _each_second(
     catalogue: Catalogue, proofs: "Proofs | None", journal: Journal, clock: Clock
 ) -> Callable[[], None]:
-    """Looks whether another list is in use, and what became of the faults of the list and of the keys."""
+    """Looks whether another list is in use, and what became of the faults of the list and of the keys.
+
+    Also whether time was set back: who reads the journal, or sees a list or an order become good, asks why.
+    """
     known_fault, known_unproved = catalogue.fault, proofs.fault() if proofs else ""
+    known_utc_ms = journal.newest_utc_ms
 
     def each_second() -> None:
-        nonlocal known_fault, known_unproved
-        clock.now(catalogue.stamp_utc_ms)  # live changes bring a later one without another list
+        nonlocal known_fault, known_unproved, known_utc_ms
+        moment = clock.now(catalogue.stamp_utc_ms)  # live changes bring a later one without another list
+        if known_utc_ms - moment.utc_ms > STEP_MS_MAX:
+            back = timedelta(seconds=round((known_utc_ms - moment.utc_ms) / 1000))
+            text = f"set back by {back}: the clock is right now, and was ahead in rows before this one"
+            journal.note(Row("clock", "", moment, text=text))
+        known_utc_ms = moment.utc_ms
         if catalogue.reload():
-            text = f"catalogue of {catalogue.count} tickets"
-            journal.note(Row("catalogue", "", clock.now(catalogue.stamp_utc_ms), text=text))
+            moment = clock.now(catalogue.stamp_utc_ms)
+            journal.note(Row("catalogue", "", moment, text=f"catalogue of {catalogue.count} tickets"))
         if catalogue.fault != known_fault:
             known_fault = catalogue.fault
             journal.note(Row("fault", "", clock.now(), text=known_fault or "the catalogue can be read again"))

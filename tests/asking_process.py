@@ -12,7 +12,7 @@ def main(data: str, gate: str, port: str, code: str) -> None:
     with gate_at_work(Path(data), gate, int(port), asking("deadline_ms = 10000")) as running:
         vendors = running.uplink._vendors
         assert vendors is not None
-        running.until(lambda: vendors._accounts is not None)
+        running.until(lambda: vendors._told)
         assert running.board.fakes["north"].scan(code)
         sys.stdin.read()
 

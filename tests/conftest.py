@@ -4,6 +4,7 @@ import fcntl
 import os
 import platform
 import shutil
+import signal
 import sqlite3
 import tempfile
 from contextlib import suppress
@@ -28,6 +29,9 @@ if os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free >
     if os.statvfs(SHARED_MEMORY).f_flag & os.ST_NOEXEC:  # as in containers; `tmp_path` holds programs
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     tempfile.tempdir = os.environ.setdefault("TMPDIR", str(SHARED_MEMORY))
+
+# A run in the background of a shell ignores Ctrl-C, and so would every program that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOCKS = SHARED_MEMORY / f"gatepost-{os.geteuid()}"
 LOCKS_BEFORE = pytest.StashKey[set[Path]]()

@@ -25,7 +25,7 @@ from firmware.core.effects import Ask
 from firmware.core.events import Order
 from firmware.core.lane import begin
 from firmware.core.states import Lane
-from firmware.core.ticket import Direction, Moment, Perimeter, Policy, Route, Setup, Ticket, Verdict
+from firmware.core.ticket import Direction, History, Moment, Perimeter, Policy, Route, Setup, Ticket, Verdict
 from firmware.facts import Clock, Facts
 from firmware.gate import Gate
 from firmware.journal import Journal, Retention, Told
@@ -193,7 +193,7 @@ class Bench:
         self.gate = Gate(
             list(zip(self.setups, map(self._parts, self.board.lanes), strict=True)),
             self.board.alarm,
-            Facts(self.lists, self.rules, self.journal.history, self.link),
+            Facts(self.lists, self.rules, self._past, self.link),
             self.journal,
             self.clock,
             reader_lost_shuts=self.reader_lost_shuts,
@@ -208,6 +208,9 @@ class Bench:
         self._open = True
         self.gate.start()
         self.turn()
+
+    def _past(self, subject: str) -> History:
+        return self.clock.past(self.journal.history(subject))
 
     def _monotonic_ns(self) -> int:
         if self.when_time_is_asked:

@@ -54,6 +54,10 @@ class SmallDisk:
             self._guard.communicate(timeout=TOOL_SECONDS_MAX)
             self._guard = None
 
+    def remount(self, how: str) -> None:
+        """`ro`: it takes nothing any more, as a card that the kernel has given up; `rw`: it does again."""
+        _run("mount", "-o", f"remount,{how}", str(self.folder))
+
     def fill(self) -> Path:
         """Write until not one more byte fits; the file that takes it all."""
         ballast = self.folder / "ballast"

@@ -53,8 +53,7 @@ def can_ask(gate: RunningGate, vendor: str = "acme") -> bool:
     """Whether the gate knows a vendor that it can ask."""
     vendors = gate.uplink._vendors
     assert vendors is not None
-    accounts = vendors._accounts
-    return accounts is not None and vendors._session is not None and accounts[vendor].reachable
+    return vendors._session is not None and any(each.reachable for each in vendors._said(vendor))
 
 
 def in_history(gate: RunningGate, code: str) -> object:
@@ -102,6 +101,10 @@ def test_a_birth_tells_of_the_device_and_once_more_when_the_clock_can_be_trusted
         assert first.connection == second.connection
         gate.until(lambda: gate.unit.gate.clock.trusted)
         assert shot_of(gate, "V2").verdict is Verdict.ADMITTED
+        trusted.clear()
+        gate.until(lambda: gate.unit.gate.clock.alone)
+        assert shot_of(gate, "V3", "hall").verdict is Verdict.ADMITTED, "the time is known all the same"
+        assert len(bridge.births) == 2
 
 
 @pytest.mark.parametrize("doubt", [False, True])

@@ -96,6 +96,18 @@ def test_silence_ends_at_the_deadline_and_the_policy_decides(data: Path, link: F
         assert bench.verdicts() == [Verdict.NO_ANSWER]
 
 
+def test_a_vendor_out_of_reach_may_be_passed_over_where_one_that_fails_may_not(
+    data: Path, link: FakeLink
+) -> None:
+    with asking(data, link, OPEN._replace(unreached_only=True)) as bench:
+        answer(bench, ask(bench, link, "V1"), Verdict.NO_ANSWER, "answered 503")
+        assert bench.gate.answer(ask(bench, link, "V2"), Verdict.NO_ANSWER, "nobody there", unreached=True)
+        bench.settle()
+        bench.pass_time(5000)
+        assert bench.verdicts() == [Verdict.NO_ANSWER, Verdict.ADMITTED_OFFLINE]
+        assert bench.openings() == 1
+
+
 def test_without_a_link_nobody_is_asked_and_the_policy_decides_at_once(data: Path) -> None:
     with asking(data, None, OPEN) as bench:
         assert bench.enter("V1").verdict is Verdict.ADMITTED_OFFLINE
@@ -113,6 +125,17 @@ def test_a_late_yes_is_a_credit_for_one_admission(data: Path, link: FakeLink) ->
         answer(bench, scan, Verdict.ADMITTED)
         ask(bench, link)
         assert len(link.asks) == 2, "the same yes, come twice, is no second credit"
+
+
+def test_a_clock_set_by_hand_ends_no_credit(data: Path, link: FakeLink) -> None:
+    with asking(data, link) as bench:
+        scan = ask(bench, link)
+        bench.pass_time(10_000)
+        answer(bench, scan, Verdict.ADMITTED)
+        bench.utc_offset_ms += 3 * 86_400_000
+        bench.trusted = False  # as the kernel has it from then on
+        bench.pass_time(2_000)
+        assert bench.enter("V1").verdict is Verdict.ADMITTED_CREDIT
 
 
 def test_a_refusal_after_our_own_time_out_calls_staff(data: Path, link: FakeLink) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from firmware.core.ticket import Ticket, Verdict
+from firmware.facts import ALONE_MS_MAX
 from firmware.gate import LATE_TURN_MS
 from tests.gate_bench import NOON_MS, PATIENCE_S, SETUP, Bench, data_directory
 
@@ -85,22 +86,43 @@ def test_the_moment_in_which_the_clock_becomes_trusted_is_a_row(data: Path) -> N
         assert [row.moment.trusted for _, row, _ in bench.rows() if row.kind == "scan"] == [False]
 
 
-def test_dates_are_not_held_against_a_ticket_while_the_clock_is_untrusted(data: Path) -> None:
+def test_dates_are_held_against_a_ticket_while_the_time_is_known_and_no_longer(data: Path) -> None:
     with Bench(data, listed={"A": Ticket("t", valid_from_ms=NOON_MS + 86_400_000)}) as bench:
         assert bench.enter("A").verdict is Verdict.TOO_EARLY
         bench.trusted = False
-        bench.pass_time(1_000)
+        bench.pass_time(2_000)
+        assert bench.enter("A").verdict is Verdict.TOO_EARLY, "the time was known, and goes on"
+        bench.time.advance(ALONE_MS_MAX)
+        bench.pass_time(2_000)
         assert bench.enter("A").verdict is Verdict.ADMITTED
+        (clock,) = (row for _, row, _ in bench.rows() if row.kind == "clock")
+        assert (clock.text, clock.moment.trusted) == ("not trusted any more", False)
 
 
 def test_a_start_with_the_clock_of_yesterday_goes_on_from_the_newest_row(data: Path) -> None:
     with Bench(data) as bench:
         newest = bench.enter("A").scan.moment.utc_ms
         bench.utc_offset_ms -= 86_400_000
+        bench.trusted = False
         bench.restart()
         *_, began = (row for _, row, _ in bench.rows() if row.kind == "began")
         assert began.moment.utc_ms >= newest
         assert bench.enter("B").scan.moment.utc_ms >= newest
+
+
+def test_a_start_with_the_right_time_puts_an_end_to_a_wrong_one(data: Path) -> None:
+    with Bench(data) as bench:
+        bench.trusted = False
+        bench.utc_offset_ms += 365 * 86_400_000
+        bench.restart()
+        assert bench.enter("A").scan.moment.utc_ms >= NOON_MS + 365 * 86_400_000
+        bench.trusted = True
+        bench.utc_offset_ms -= 365 * 86_400_000
+        bench.restart()
+        assert bench.enter("B").scan.moment.utc_ms < NOON_MS + 86_400_000
+        bench.trusted = False
+        bench.restart()
+        assert bench.enter("C").scan.moment.utc_ms < NOON_MS + 86_400_000, "wrong rows have no say any more"
 
 
 def test_the_loop_wakes_for_its_next_second_although_nothing_happens(data: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from firmware.core.events import Order
 from firmware.core.ticket import (
+    Choice,
     Direction,
     Exits,
     Perimeter,
@@ -21,6 +22,7 @@ from hal.ports import Code, Unreadable
 from tests.gate_bench import (
     BACKWARDS,
     LATE,
+    NOON_MS,
     SETUP,
     STAYS,
     THROUGH,
@@ -30,6 +32,8 @@ from tests.gate_bench import (
 
 SOUTH = SETUP._replace(name="south")
 BOTH = (SETUP, SOUTH)
+DAY_MS = 86_400_000
+YEAR_MS = 365 * DAY_MS
 WALK = Policy(spend=Spend.PASSAGE)
 
 
@@ -176,19 +180,64 @@ def test_promise_2_a_crash_does_not_open_twice(data: Path, spend: Spend, moment:
             assert unsettled == (moment == "open")
 
 
-def test_promise_2_a_clock_set_back_a_day_gives_no_second_entry(data: Path) -> None:
+@pytest.mark.parametrize("trusted", [False, True])
+def test_promise_2_a_clock_set_back_a_day_gives_no_second_entry(data: Path, trusted: bool) -> None:
     policy = Policy(reentry=Reentry.UNLIMITED, again_after_ms=3_600_000)
     with Bench(data, policy=policy, usual=THROUGH) as bench:
-        entered = bench.enter("A").scan.moment.utc_ms
-        bench.utc_offset_ms -= 86_400_000
-        again = bench.enter("A")
-        assert again.verdict is Verdict.TOO_SOON
-        assert again.scan.moment.utc_ms >= entered
+        bench.trusted = trusted
+        bench.restart()
+        bench.enter("A")
+        bench.utc_offset_ms -= DAY_MS
+        bench.pass_time(1_000)
+        assert bench.enter("A").verdict is Verdict.TOO_SOON
         bench.restart()
         assert bench.enter("A").verdict is Verdict.TOO_SOON
-        assert [row.moment.utc_ms for _, row, _ in bench.rows()] == sorted(
-            row.moment.utc_ms for _, row, _ in bench.rows()
-        )
+        times = [row.moment.utc_ms for _, row, _ in bench.rows()]
+        assert (times == sorted(times)) is not trusted
+
+
+def test_who_entered_while_the_clock_was_a_year_ahead_may_enter_again_in_time(data: Path) -> None:
+    policy = Policy(reentry=Reentry.UNLIMITED, again_after_ms=3_600_000)
+    with Bench(data, policy=policy, usual=THROUGH) as bench:
+        bench.trusted = False
+        bench.utc_offset_ms += YEAR_MS
+        bench.restart()
+        bench.enter("A")
+        bench.enter("B")
+        bench.trusted = True
+        bench.utc_offset_ms -= YEAR_MS
+        bench.pass_time(1_000)
+        right_since_ms = bench.clock.right_since_utc_ms
+        bench.time.advance(right_since_ms + 3_599_999 - bench.clock.now().utc_ms)
+        bench.scan("A")
+        bench.time.advance(1)
+        bench.scan("B")
+        bench.settle()
+        assert [shot.verdict for shot in bench.shots[-2:]] == [Verdict.TOO_SOON, Verdict.ADMITTED]
+        bench.pass_time(10_000)
+        assert bench.enter("B").verdict is Verdict.TOO_SOON, "of that entry the time is known"
+
+
+def test_tickets_with_dates_enter_once_a_clock_that_ran_ahead_is_right(data: Path) -> None:
+    listed = {code: Ticket(code, valid_until_ms=NOON_MS + 3_600_000) for code in "ABC"}
+    with Bench(data, listed=listed, policy=Policy(clock_untrusted=Choice.REFUSE), usual=THROUGH) as bench:
+        bench.utc_offset_ms += YEAR_MS
+        bench.pass_time(1_000)
+        assert bench.enter("A").verdict is Verdict.TOO_LATE
+        bench.utc_offset_ms -= YEAR_MS
+        bench.pass_time(3_000)
+        assert bench.enter("A").verdict is Verdict.ADMITTED
+        bench.restart()
+        assert bench.enter("B").verdict is Verdict.ADMITTED
+        bench.time.advance(3_600_000)
+        assert bench.enter("C").verdict is Verdict.TOO_LATE
+        bench.trusted = False
+        bench.utc_offset_ms -= DAY_MS
+        bench.pass_time(3_000)
+        assert bench.enter("C").verdict is Verdict.TOO_LATE, "set back by hand, it is not believed"
+        bench.restart()
+        late = bench.enter("C").scan.moment
+        assert (late.trusted, late.utc_ms > NOON_MS + 3_600_000) == (False, True)
 
 
 # --- the walk ----------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ import msgspec
 import pytest
 
 from firmware.core.movements import Act
-from firmware.core.ticket import NO_HISTORY, Direction, Moment, Spend
+from firmware.core.ticket import NO_HISTORY, Direction, History, Moment, Spend
+from firmware.history import HistoryIndex
 from firmware.journal import BATCH_ROWS, KEPT_ROWS_MIN, WAITING_ROWS_MAX, Retention, Told
-from firmware.row import Row, decode, decode_began, epoch_and_seq, name_of, row_id
+from firmware.row import Row, Unreadable, decode, decode_began, epoch_and_seq, name_of, row_id
 from firmware.rows import CHECKPOINT_ROWS_MAX, Damaged, Entry, RowReader, Unwritable
 from tests.core.samples import NOON_MS, OUT, SETUP, at
 from tests.journals import (
@@ -406,6 +407,16 @@ def test_rows_that_are_not_too_old_stay(folder: Path) -> None:
     assert len(tidied(folder, OLD)) == 21 + 21 + 1
 
 
+def test_rows_are_not_too_old_because_a_clock_was_ahead_for_a_while(folder: Path) -> None:
+    fill(folder, 20, NOON_MS)
+    with open_journal(folder) as journal:
+        journal.submit(Row("noted", "", Moment(0, NOON_MS + 365 * DAY_MS, False)))
+        journal.submit(Row("clock", "", Moment(0, NOON_MS + DAY_MS, True)))
+    assert len(tidied(folder, OLD)) == 21 + 3 + 1
+    with open_journal(folder) as journal:
+        assert journal.newest_utc_ms == NOON_MS + DAY_MS, "that of the next start"
+
+
 def test_what_the_bridge_has_not_confirmed_and_the_row_before_it_are_never_dropped(folder: Path) -> None:
     fill(folder, 1500, NOON_MS)
     fill(folder, 20, NOON_MS + 2 * DAY_MS)
@@ -524,6 +535,21 @@ def test_promise_2_an_admission_found_unsettled_is_settled_once_and_never_opened
         assert journal.history("t1") == history
     assert kinds(folder) == ["began", "scan", "began", "unsettled", "began"]
     assert histories_of(folder) == folded(folder) == {"t1": history}
+
+
+@pytest.mark.parametrize(
+    "trouble", [Unwritable("disk I/O error"), Damaged("a page is gone"), Unreadable("odd")]
+)
+def test_a_history_that_cannot_be_read_counts_as_used_and_ends_no_loop(
+    folder: Path, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: HistoryIndex, subject: str) -> History:
+        raise trouble
+
+    monkeypatch.setattr(HistoryIndex, "get", fails)
+    with open_journal(folder) as journal:
+        assert journal.history("t1").outer.entries
+        assert any(str(trouble) in fault for fault in journal.faults)
 
 
 def test_every_lane_may_leave_an_admission_unsettled_and_one_ticket_two(folder: Path) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,13 @@ def test_a_code_is_parted_once_and_its_bytes_are_left_as_they_are() -> None:
     assert signature_of(f"{code}:::{to_base45(b'two')}") is None
 
 
+@pytest.mark.parametrize("ticket_id", ["E3334TC23T012", "E3334TC00023T12", f"E3334TC23T{'0' * 18}12"])
+def test_a_ticket_has_one_name_however_many_zeros_are_in_front_of_its_numbers(ticket_id: str) -> None:
+    payload = payload_of(SIGNER.code(ticket_id))
+    assert payload is not None
+    assert (payload.ticket_id, payload.event) == (TICKET, EVENT)
+
+
 @pytest.mark.parametrize(
     "ticket_id",
     [
@@ -183,6 +191,21 @@ def test_the_other_signature_that_the_curve_allows_is_the_same_ticket_once_more(
     twin = f"{payload}:::{to_base45(encode_dss_signature(r, CURVE_ORDER - s))}"
     assert twin != CODE
     assert proved(keys, twin) == GENUINE
+
+
+def test_a_signature_in_another_form_or_of_another_hash_proves_nothing(keys: EventKeys) -> None:
+    payload, _, text = CODE.partition(":::")
+    signed, signature = from_base45(payload) or b"", from_base45(text) or b""
+    r, s = decode_dss_signature(signature)
+    for other in (
+        r.to_bytes(32) + s.to_bytes(32),
+        signature + b"\0",
+        encode_dss_signature(r + CURVE_ORDER, s),
+        encode_dss_signature(0, s),
+        SIGNER.key.sign(signed, ECDSA(SHA384())),
+        generate_private_key(SECP384R1()).sign(signed, ECDSA(SHA256())),
+    ):
+        assert proved(keys, f"{payload}:::{to_base45(other)}") == Proven(Proof.FORGED)
 
 
 def test_without_a_key_nothing_is_proved_and_where_proof_is_required_that_is_said(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ VERDICTS = {1000: Verdict.ADMITTED, 2000: Verdict.WRONG_EVENT}
 class Gates:
     """The process. Leaving the block kills it if it is still there."""
 
-    def __init__(self, folder: Path, data: Path, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, data: Path, more: Mapping[str, str] | None = None, first: str = "ready: lanes"
+    ) -> None:
         self.config = folder / "gate.toml"
         if not self.config.exists():
             self.config.write_text(FIRST, "utf-8")
@@ -54,7 +56,7 @@ class Gates:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.out, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
-        self.err.expect("ready: lanes")
+        self.err.expect(first)
 
     def do(self, name: str, **arguments: object) -> Any:
         assert self.process.stdin is not None
@@ -215,6 +217,57 @@ def test_promise_4_between_two_gates_the_alarm_frees_the_lanes_and_the_next_hear
     assert first == [False]
     assert second == ([True, False] if over else [True])
     board.close()
+
+
+def test_promise_6_an_alarm_that_no_loop_has_heard_of_leaves_no_lane_unlocked_and_is_heard_of() -> None:
+    board = FakeBoard([FakeLaneSettings("north")], VirtualTime())
+    standby, second = Standby(board, Watchdog({})), list[bool]()
+    assert board.alarm is not None
+
+    def freed(active: bool) -> None:
+        """As a gate whose loop has not begun."""
+        if active:
+            board.lanes[0].turnstile.unlock("both")
+
+    for _ in range(2):  # what was missed is missed again by a gate that does not begin either
+        standby.start(freed)
+        board.alarm.press()
+        board.alarm.release()
+        assert board.tape.values("north", "relay")[-1] == "both"
+        standby.take_back()
+        assert board.tape.values("north", "relay")[-1] == "locked"
+    standby.start(freed)
+    standby.take_back()
+    assert board.tape.values("north", "relay")[-1] == "locked"
+    standby.start(second.append)
+    assert second == [True, False]
+    standby.heard()
+    standby.take_back()
+    assert not standby.missed, "once"
+    board.close()
+
+
+def test_promise_4_who_takes_the_lanes_back_in_an_alarm_locks_none() -> None:
+    board = FakeBoard([FakeLaneSettings("north")], VirtualTime())
+    standby, heard = Standby(board, Watchdog({})), list[bool]()
+    standby.start(heard.append)
+    assert board.alarm is not None
+    board.alarm.press()
+    seen = len(board.tape.values("north", "relay"))
+    standby.take_back()
+    assert set(board.tape.values("north", "relay")[seen:]) == {"both"}
+    board.close()
+
+
+def test_an_alarm_that_the_loop_has_heard_of_is_no_news_for_the_next_gate(tmp_path: Path, data: Path) -> None:
+    with Gates(tmp_path, data) as gates:
+        assert gates.do("press")
+        assert gates.do("release")
+        gates.reopen()
+        assert gates.do("scan", code="T0", lane="north")
+        assert gates.end() == 0
+    alarms = [found.row.lane for found in read_rows(data) if found.row.kind == "alarm"]
+    assert sorted(alarms) == ["north", "north", "south", "south"], "it came, and it went"
 
 
 # --- readers that stay open ------------------------------------------------------------------------

@@ -272,6 +272,12 @@ def test_an_inner_lane_tells_of_its_own_perimeter() -> None:
     assert reason(inner, scan, Verdict.USED, "", LISBON) == "used: entered 19:50:00"
 
 
+def test_a_way_out_a_moment_after_another_is_told_when_that_was() -> None:
+    left = History(Track(1, Direction.OUT, at("2026-05-01 19:42:10"), at("2026-05-01 19:59:59")))
+    scan = scanned(history=left, direction=Direction.OUT)
+    assert reason(LANE, scan, Verdict.TOO_SOON, "", LISBON) == "too soon: left 19:59:59"
+
+
 def test_the_vendors_own_word_is_told_with_ours() -> None:
     asked = Route("v", authority=Authority.VENDOR)
     said = reason(LANE, scanned(route=asked), Verdict.USED, "Déjà\u00a0utilisé", LISBON)

@@ -1,9 +1,11 @@
 """A gate put together from settings, stores, board and loop: what it refuses, and how it ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from firmware.catalogue import Build, Catalogue, Upsert
 from firmware.config import parse
 from firmware.config.board import board_settings
 from firmware.core.ticket import Ticket, Verdict
-from firmware.faults import faults_of
-from firmware.hold import hold
+from firmware.faults import faults_of, found_in
+from firmware.hold import Held, hold
 from firmware.shots import Shot
 from firmware.unit import Refused, open_unit
 from hal.fake import FakeBoard, FakeLaneSettings
@@ -55,6 +57,12 @@ def test_a_second_gate_on_the_same_data_is_refused_with_the_firsts_process_id(da
         first.end()
     with gate_on(data) as third:
         third.end()
+
+
+def test_a_full_disk_keeps_no_gate_from_holding_its_data(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to("/dev/full")
+    with hold(tmp_path), pytest.raises(Held, match="another gate works on this directory"), hold(tmp_path):
+        pass
 
 
 def test_a_gate_that_was_killed_does_not_keep_the_next_one_out(data: Path) -> None:
@@ -171,14 +179,62 @@ def test_a_list_that_cannot_be_opened_is_a_fault_in_the_journal_and_the_older_on
     assert "build-4711" in fault
 
 
-def test_utc_is_never_earlier_than_the_stamp_of_the_catalogue(data: Path) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+def test_utc_is_never_earlier_than_the_stamp_of_the_catalogue_but_where_the_clock_is_trusted(
+    data: Path, *, trusted: bool
+) -> None:
     future_ms = 4_000_000_000_000
     with Catalogue(data / "catalogue", now_utc_ms=0) as catalogue:
         listed = [Upsert(catalogue.digest("A"), Ticket("a"))]
         catalogue.apply_changes(listed, stamp_utc_ms=future_ms)
-    with open_unit(SETTINGS, data, board=board("north", "south")):
+    with open_unit(SETTINGS, data, board=board("north", "south"), trusted=lambda: trusted) as unit:
+        unit.gate.start()
+        with Build(data / "catalogue", source="a new list", stamp_utc_ms=future_ms) as build:
+            build.swap()
+        while unit.catalogue.count:
+            unit.gate.turn(1000)
+    rows = [found.row for found in read_rows(data)]
+    assert [row.kind for row in rows] == ["began", "catalogue"]
+    assert all((row.moment.utc_ms >= future_ms) is not trusted for row in rows)
+
+
+def test_a_clock_that_was_a_year_ahead_says_so_once_it_is_right(data: Path) -> None:
+    fill_catalogue(data)
+
+    def life(trusted: bool, ahead_ns: int) -> None:
+        fake = board("north", "south")
+
+        def utc_ns() -> int:
+            return time.time_ns() + ahead_ns
+
+        with open_unit(SETTINGS, data, board=fake, trusted=lambda: trusted, utc_ns=utc_ns) as unit:
+            unit.gate.start()
+            unit.gate.turn(0)
+
+    life(trusted=False, ahead_ns=366 * 86_400 * 10**9)
+    life(trusted=True, ahead_ns=0)
+    life(trusted=True, ahead_ns=0)
+    (said,) = [found.row for found in read_rows(data) if found.row.kind == "clock"]
+    assert re.match(r"set back by (365 days, 23:59:..|366 days, 0:00:00): the clock is right now", said.text)
+    assert abs(said.moment.utc_ms - time.time() * 1000) < PATIENCE_S * 1000
+
+
+def test_a_gate_that_is_restarted_without_a_time_server_knows_the_time_still(data: Path) -> None:
+    settings = parse("", "gate.toml")
+    with open_unit(settings, data, trusted=lambda: True):
         pass
-    assert all(found.row.moment.utc_ms >= future_ms for found in read_rows(data))
+    with open_unit(settings, data, trusted=lambda: False) as unit:
+        assert [fault.code.code for fault in found_in(unit)] == ["time_server_lost"]
+        assert unit.gate.clock.now().trusted
+
+
+def test_a_gate_after_a_reboot_does_not_know_the_time_before_a_time_server_tells_it(data: Path) -> None:
+    """The wall clock goes on where it was saved, and the monotonic one begins anew."""
+    settings = parse("", "gate.toml")
+    with open_unit(settings, data, trusted=lambda: True, utc_ns=lambda: time.time_ns() - 60_000_000_000):
+        pass
+    with open_unit(settings, data, trusted=lambda: False) as unit:
+        assert not unit.gate.clock.trusted
 
 
 def test_the_board_of_the_settings_is_opened_where_the_caller_brings_none(data: Path) -> None:

@@ -251,6 +251,7 @@ def test_a_broker_that_takes_small_messages_gets_small_batches_and_what_is_too_l
         bridge_at(broker.address) as bridge,
         gate_at_work(data / "a", "a", broker.port) as gate,
     ):
+        gate.unit.gate.do(lambda: admit(gate.unit, *(f"a:T{number}" for number in range(60))))
         last = gate.write(*(f"row {number}" for number in range(50)))
         gate.until(lambda: gate.uplink.receipt >= last)
         assert all(len(batch.rows) == 1 for batch in bridge.batches)
@@ -549,7 +550,7 @@ def test_a_quiet_bridge_is_asked_for_news_so_that_the_catalogues_stamp_does_not_
 ) -> None:
     monkeypatch.setattr("firmware.uplink.LOOK_S", 0.1)
     bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
-    stamp_utc_ms = gate.unit.gate.clock.now().utc_ms
+    stamp_utc_ms = gate.unit.gate.clock.now().utc_ms - 600_000
     for count in range(1, 4):
         bridge.wait(partial(more_than_requests, bridge, count - 1))
         stamp_utc_ms += 120_000

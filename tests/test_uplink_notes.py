@@ -9,13 +9,12 @@ import pytest
 from firmware import wire
 from firmware.core.movements import Act, inside
 from firmware.core.ticket import NO_HISTORY, Credit, Direction, Moment
+from firmware.facts import CLOCK_AHEAD_MS, NEWS_MS_MAX
 from firmware.journal import WAITING_ROWS_MAX as JOURNAL_ROWS_MAX
 from firmware.journal import Journal
 from firmware.row import Row, decode, row_id
 from firmware.rows import RowReader
 from firmware.uplink.notes import (
-    CLOCK_AHEAD_MS,
-    NEWS_MS_MAX,
     TURN_ROWS,
     WAITING_ROWS_MAX,
     Notes,

@@ -238,6 +238,27 @@ def test_a_full_answer_fits_into_a_message(a: Side, b: Side) -> None:
     assert len(wire.encode(answer)) <= wire.PAYLOAD_BYTES_MAX
 
 
+def test_a_broker_that_takes_small_messages_gets_many(a: Side, b: Side) -> None:
+    def says(side: Side) -> list[wire.Message]:
+        said = [m for _, m in side.peers.outgoing(side.rows.newest, 0.0, bytes_max=1000)]
+        assert all(len(wire.encode(message)) <= 1000 for message in said)
+        return said
+
+    b.peers.presence("a", a.birth(), 0.0)
+    a.rows.enter(20, "away")
+    a.restart()
+    while asked := says(b):
+        a.hears(b, asked)
+        b.hears(a, says(a))
+    assert subjects(b) == [f"away{number}" for number in range(20)]
+    opened = Movement(Act.OPENED, "\N{TICKET}" * 256, 2, Direction.IN, (OUTER,), NOON_MS)
+    a.rows.write(opened)
+    a.rows.enter(20, "live")
+    b.hears(a, says(a))
+    assert subjects(b)[20:] == [f"live{number}" for number in range(20)]
+    assert a.peers.unsent == 1
+
+
 def test_a_name_that_is_too_long_is_left_out_and_counted(a: Side, b: Side) -> None:
     meet(a, b)
     opened = Movement(Act.OPENED, "t" * 257, 2, Direction.IN, (OUTER,), NOON_MS)

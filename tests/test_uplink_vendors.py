@@ -16,6 +16,7 @@ from firmware.core.ticket import (
     Moment,
     Pending,
     Perimeter,
+    Policy,
     Route,
     Spend,
     Ticket,
@@ -24,12 +25,14 @@ from firmware.core.ticket import (
 )
 from firmware.proof import EventKeys
 from firmware.uplink.vendors import (
+    BRIDGES_MAX,
     DEADLINE_MS,
     NO_BROKER,
     NO_CLOCK,
     NOT_ANSWERING,
     NOT_HEARD,
     NOT_SET_UP,
+    SENDS_MAX,
     SILENT,
     SILENT_ASKS,
     STALE,
@@ -39,7 +42,7 @@ from firmware.uplink.vendors import (
     verdict_of,
 )
 from tests.asking import ACME, BOTH
-from tests.core.samples import ASKED_SCAN, IN, INNER, OUTER, at
+from tests.core.samples import ASKED_SCAN, IN, INNER, OUT, OUTER, at
 from tests.signed_codes import Signer
 
 ROUTE = Route("acme", authority=Authority.VENDOR, deadline_ms=0)
@@ -69,7 +72,7 @@ class Desk:
     def __init__(self, account: wire.Account | None = ACME) -> None:
         self.now_s = 1000.0
         self.takes = True
-        self.answers: list[tuple[int, Verdict, str, bool, bytes]] = []
+        self.answers: list[tuple[int, Verdict, str, bool, bytes, bool]] = []
         self.vendors = Vendors("arena", "a", self.answer, lambda: self.now_s)
         session: Any = FakeSession()
         self.session: Any = session
@@ -81,8 +84,8 @@ class Desk:
         self.answers.append(answer)
         return self.takes
 
-    def tell(self, *accounts: wire.Account) -> None:
-        self.vendors.take(wire.Vendors(accounts=accounts))
+    def tell(self, *accounts: wire.Account, bridge: str = "") -> None:
+        self.vendors.take(wire.Vendors(accounts=accounts, bridge=bridge))
 
     def look(self, route: Route = ROUTE, perimeter: Perimeter = OUTER, moment: Moment | None = None) -> Route:
         return self.vendors.look(route, perimeter, moment or at(0))
@@ -92,8 +95,9 @@ class Desk:
         asked = ASKED_SCAN._replace(row=scan, **changes)
         return self.vendors.ask(Question(ask, asked, "V1", OUTER, b"d" * 16))
 
-    def hear(self, scan: int, word: wire.Word = wire.Word.ACCEPTED) -> None:
-        assert self.vendors.take_answer(wire.encode(wire.Answer(scan=scan, digest=b"d" * 16, word=word)))
+    def hear(self, scan: int, word: wire.Word = wire.Word.ACCEPTED, **more: Any) -> None:
+        answer = wire.Answer(scan=scan, digest=b"d" * 16, word=word)
+        assert self.vendors.take_answer(wire.encode(msgspec.structs.replace(answer, **more)))
 
 
 def account(**changes: Any) -> wire.Account:
@@ -148,6 +152,35 @@ def test_nobody_is_let_in_to_be_told_of_later_where_the_vendor_takes_no_such_sca
     assert Desk(account(uploads=False)).look(listed).without_answer is WithoutAnswer.LIST
 
 
+def test_where_only_a_vendor_out_of_reach_may_be_passed_over_nobody_is_let_in_while_it_fails() -> None:
+    route = ROUTE._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)
+    strict = account(unreached_only=True)
+
+    def policy(desk: Desk, looked_for: Route = route) -> WithoutAnswer:
+        return desk.look(looked_for).without_answer
+
+    assert Desk(strict).look(route).unreached_only
+    assert not Desk().look(route).unreached_only
+    fails = Desk(msgspec.structs.replace(strict, reachable=False, text="503"))
+    assert policy(fails) is WithoutAnswer.CLOSED
+    assert policy(fails, ROUTE._replace(without_answer=WithoutAnswer.LIST)) is WithoutAnswer.LIST
+    assert policy(Desk(account(reachable=False))) is WithoutAnswer.OPEN_AND_UPLOAD, "others' operators may"
+    fails.vendors.disconnected(fails.session)
+    assert policy(fails) is WithoutAnswer.OPEN_AND_UPLOAD, "with no broker there is no way to the vendor"
+    assert policy(Desk(msgspec.structs.replace(strict, reachable=False, unreached=True))) is (
+        WithoutAnswer.OPEN_AND_UPLOAD
+    )
+    silent = Desk(strict)
+    for scan in range(SILENT_ASKS):
+        silent.ask(scan)
+    silent.now_s += LONG_MS / 1000 + 0.001
+    assert silent.look(route).trouble == SILENT
+    assert policy(silent) is WithoutAnswer.CLOSED, "the vendor may be slow, and have had the asks"
+    silent.now_s += STALE_S
+    assert silent.look(route).trouble == STALE
+    assert policy(silent) is WithoutAnswer.OPEN_AND_UPLOAD
+
+
 @pytest.mark.parametrize(
     ("own_ms", "told_ms", "expected_ms"), [(0, 1500, 1500), (800, 1500, 800), (0, 0, DEADLINE_MS)]
 )
@@ -194,6 +227,28 @@ def test_what_is_asked_has_the_tickets_event_and_the_time_that_is_left() -> None
     late = Ask(3, "acme", b"one", IN, int(desk.now_s * 1000))
     assert desk.vendors.ask(Question(late, ASKED_SCAN, "V1", OUTER, b""))
     assert len(desk.session.sent) == 2
+
+
+def test_an_ask_says_whether_the_clock_of_its_scan_is_trusted() -> None:
+    desk = Desk()
+    for trusted in (True, False):
+        assert desk.ask(int(trusted), moment=ASKED_SCAN.moment._replace(trusted=trusted)) == ""
+    assert [ask.trusted for ask in desk.session.sent] == [True, False]
+
+
+def test_an_entry_without_an_event_is_asked_about_with_all_that_the_gate_lets_in() -> None:
+    desk, several = Desk(), Policy(served=False)
+    desk.vendors = Vendors("arena", "a", desk.answer, lambda: desk.now_s, events=("gala", "film"))
+    desk.vendors.connected(desk.session)
+    desk.tell(ACME)
+    assert desk.ask(1, ticket=None, policy=several) == ""
+    assert desk.ask(2, ticket=None, policy=several, route=ROUTE._replace(event="film")) == ""
+    out = Ask(3, "acme", b"one", OUT, int(desk.now_s * 1000) + LONG_MS)
+    scan = ASKED_SCAN._replace(row=3, ticket=None, policy=several, direction=OUT)
+    assert desk.vendors.ask(Question(out, scan, "V1", OUTER, b"d" * 16)) == ""
+    assert [(ask.event, ask.events) for ask in desk.session.sent] == [
+        ("", ("gala", "film")), ("film", ()), ("", ()),
+    ]  # fmt: skip
 
 
 def test_a_ticket_that_is_being_let_in_elsewhere_is_in_no_doubt() -> None:
@@ -304,3 +359,124 @@ def test_only_a_yes_admits(word: wire.Word, verdict: Verdict | None, expected: V
 
 def test_an_account_of_both_perimeters_serves_both() -> None:
     assert all(Desk().look(perimeter=perimeter).configured for perimeter in BOTH)
+
+
+# --- several bridges ---------------------------------------------------------------------------------------
+
+THERE = account(unreached_only=True)
+CUT_OFF = account(unreached_only=True, reachable=False, unreached=True, text="no way from here")
+FAILS = account(unreached_only=True, reachable=False, text="503")
+UPLOAD = ROUTE._replace(without_answer=WithoutAnswer.OPEN_AND_UPLOAD)
+NO_WAY: dict[str, Any] = {"word": wire.Word.UNANSWERED, "unreached": True}
+
+
+def two(one: wire.Account, other: wire.Account) -> Desk:
+    """A gate that was told this by one bridge, and then that by another."""
+    desk = Desk(None)
+    desk.tell(one, bridge="one")
+    desk.tell(other, bridge="other")
+    return desk
+
+
+def test_a_vendor_is_there_while_any_bridge_has_a_way_to_it_whichever_spoke_last() -> None:
+    for desk in (two(THERE, CUT_OFF), two(CUT_OFF, THERE)):
+        found = desk.look(UPLOAD)
+        assert (found.reachable, found.trouble) == (True, "")
+        desk.tell(CUT_OFF, bridge="one")
+        desk.tell(CUT_OFF, bridge="other")
+        found = desk.look(UPLOAD)
+        assert (found.reachable, found.trouble) == (False, "no way from here")
+        assert found.without_answer is WithoutAnswer.OPEN_AND_UPLOAD
+
+
+def test_it_is_out_of_reach_only_where_no_bridge_can_say_that_it_fails() -> None:
+    for desk in (two(FAILS, CUT_OFF), two(CUT_OFF, FAILS)):
+        found = desk.look(UPLOAD)
+        assert (found.reachable, found.without_answer) == (False, WithoutAnswer.CLOSED)
+
+
+def test_a_bridge_that_was_not_heard_for_a_minute_counts_for_nothing_beside_one_that_is() -> None:
+    desk = two(THERE, CUT_OFF)
+    desk.now_s += STALE_S
+    desk.tell(CUT_OFF, bridge="other")
+    assert desk.look(UPLOAD).reachable
+    desk.now_s += 0.001
+    found = desk.look(UPLOAD)
+    assert (found.reachable, found.without_answer) == (False, WithoutAnswer.OPEN_AND_UPLOAD)
+
+
+def test_the_settings_of_an_account_are_those_that_were_told_last() -> None:
+    desk = two(account(deadline_ms=900), account(deadline_ms=1500, uploads=False, reachable=False))
+    found = desk.look(UPLOAD)
+    assert (found.reachable, found.deadline_ms) == (True, 1500)
+    assert found.without_answer is WithoutAnswer.CLOSED
+    desk.tell(account(account="another"), bridge="other")
+    assert not desk.look().configured, "it was taken out of the settings"
+
+
+def test_an_ask_that_a_bridge_without_a_way_has_not_tried_is_sent_again_for_another_one() -> None:
+    desk = two(THERE, CUT_OFF)
+    desk.ask(1)
+    desk.now_s += 0.25
+    desk.hear(1, bridge="other", untried=True, **NO_WAY)
+    first, again = desk.session.sent
+    assert (again.scan, again.digest, again.code) == (first.scan, first.digest, first.code)
+    assert (first.left_ms, again.left_ms) == (LONG_MS, LONG_MS - 250)
+    assert desk.answers == []
+    desk.hear(1, bridge="one")
+    assert [verdict for _, verdict, *_ in desk.answers] == [Verdict.ADMITTED]
+
+
+def test_an_ask_is_sent_so_often_and_then_it_is_no_proof_that_the_vendor_is_out_of_reach() -> None:
+    desk = two(THERE, CUT_OFF)
+    desk.ask(1)
+    for _ in range(SENDS_MAX):
+        assert desk.answers == []
+        desk.hear(1, bridge="other", untried=True, **NO_WAY)
+    assert len(desk.session.sent) == SENDS_MAX
+    ((_, verdict, *_, unreached),) = desk.answers
+    assert (verdict, unreached) == (Verdict.NO_ANSWER, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "late_s"), [({"untried": False}, 0), ({}, LONG_MS / 1000), ({"digest": b"e" * 16}, 0)]
+)
+def test_an_ask_that_was_tried_or_is_over_or_another_journals_is_not_sent_again(
+    changes: dict[str, Any], late_s: float
+) -> None:
+    desk = two(THERE, CUT_OFF)
+    desk.ask(1)
+    desk.now_s += late_s
+    desk.hear(1, **{"bridge": "other", "untried": True, **NO_WAY, **changes})
+    assert len(desk.session.sent) == 1
+    ((*_, unreached),) = desk.answers
+    assert not unreached, "another bridge has a way"
+
+
+def test_where_no_other_bridge_has_a_way_the_answer_of_one_stands() -> None:
+    alone = Desk(None)
+    alone.tell(THERE, bridge="one")
+    for desk, expected in ((alone, True), (two(THERE, CUT_OFF), True), (two(THERE, FAILS), False)):
+        desk.ask(1)
+        desk.hear(1, bridge="one", untried=True, **NO_WAY)
+        assert len(desk.session.sent) == 1
+        ((*_, unreached),) = desk.answers
+        assert unreached is expected
+
+
+def test_bridges_of_the_release_before_have_no_name_and_the_last_word_is_theirs() -> None:
+    desk = Desk(THERE)
+    desk.tell(CUT_OFF)
+    assert not desk.look().reachable
+    desk.tell(THERE, bridge="of this release")
+    desk.ask(1)
+    desk.hear(1, **NO_WAY)
+    ((*_, unreached),) = desk.answers
+    assert not unreached
+
+
+def test_so_many_bridges_are_remembered() -> None:
+    desk = Desk(None)
+    for number in range(BRIDGES_MAX + 1):
+        desk.tell(CUT_OFF if number else THERE, bridge=str(number))
+    assert not desk.look().reachable

@@ -72,12 +72,16 @@ class Uplink:
         trusted: Callable[[], bool] = lambda: False,
         vendors: Vendors | None = None,
         parts: Sequence[Part] = (),
+        *,
+        whole: bool = False,
+        believed: Callable[[int], int] = lambda utc_ms: utc_ms,
     ) -> None:
         """`folder` is the gate's data; `do` has the loop do something; `now` is asked in the loop only.
 
         `watch` hears of every outcome, on the uplink's thread; `device` and `trusted`, the state of the
         clock, are told with the birth. `vendors` are there where the settings have some asked, and `parts`
-        where the gate is managed from elsewhere.
+        where the gate is managed from elsewhere. `whole`: fetch the whole list, whatever is in use.
+        `believed` makes the present of a time that cannot be.
         """
         self._venue, self._gate = venue, gate
         self._journal, self._watch = journal, watch
@@ -107,7 +111,9 @@ class Uplink:
             self._notes = Notes(gate, journal, self._rows, do, now)
             self._up = RowsUp(self._rows)
             self._peers = Peers(gate, self._rows, self._notes)
-            self._sync = undo.enter_context(Sync(folder, catalogue, self._notes.note))
+            self._sync = undo.enter_context(Sync(folder, catalogue, self._notes.note, believed=believed))
+            if whole:
+                self._sync.fetch_whole()
             self._line = Line(
                 brokers,
                 f"gate-{venue}-{gate}",
@@ -260,13 +266,13 @@ class Uplink:
         told = self._presences.born
         if told and not all(self._send_part(session, part, now_s) for part in self._parts):
             return False
-        newest = self._journal.committed
-        for topic, message in self._peers.outgoing(newest, now_s, has_room):
+        newest, room = self._journal.committed, session.payload_bytes_max
+        for topic, message in self._peers.outgoing(newest, now_s, has_room, room):
             if not self._publish(session, topic, message):
                 return False
         if not has_room() or not self._ask_for_tickets(session, now_s):
             return False
-        room, window = session.payload_bytes_max, session.window
+        window = session.window
         if self._vendors is not None:
             room = min(room, ENVELOPE_BYTES + BESIDE_ASKS_BYTES)
             window = min(window, SPARE_MESSAGES + BESIDE_ASKS_MESSAGES)

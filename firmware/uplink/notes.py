@@ -17,13 +17,12 @@ import msgspec
 from firmware import wire
 from firmware.core.movements import Act, Movement
 from firmware.core.ticket import History, Moment
+from firmware.facts import CLOCK_AHEAD_MS, NEWS_MS_MAX
 from firmware.row import DIGEST_BYTES, Row, name_of
 from firmware.rows import Noted
 
 TURN_ROWS = 20  # in one turn of the loop: below a millisecond, because a scan may wait behind it
 WAITING_ROWS_MAX = 4000  # handed to the loop and not on disk; five pages
-CLOCK_AHEAD_MS = 60_000  # of another gate's clock, as far as it is believed; with NTP it is milliseconds
-NEWS_MS_MAX = 7_200_000  # a credit or a doubt of another gate lasts no longer: the longest `credit_min`
 SAFE_S_MAX = 2.0  # a caller who wants them on disk waits so long, and asks again later
 
 FROM_GATES = frozenset(

@@ -21,6 +21,7 @@ ANSWER_ROWS = 2000  # looked at for an answer: 30 ms, in which nothing else goes
 PEERS_MAX = 256
 TEXT_LENGTH_MAX = 256  # of `wire.Text`
 ITEM_BYTES = 140  # of an item at most, besides the name of its ticket
+HEAD_BYTES = 256  # of a message at most, besides its items
 ASK_S = 5.0  # without an answer for so long, it or the request was lost
 ASK_S_MAX = 60.0
 LATER_S = 1.0  # until the loop has room for what a peer told
@@ -106,7 +107,7 @@ class Peers:
         self._looked = self._told = Place()  # how far our rows were looked at, and the last one that was told
         self._drops = notes.drops
         self.unsent = 0
-        """Movements of tickets with names that are too long for a message."""
+        """Movements of tickets with names that are too long for a message, or for this broker."""
         self.faults: dict[str, str] = {}
         """What is wrong with other gates, by kind."""
 
@@ -202,34 +203,38 @@ class Peers:
     # --- what to send --------------------------------------------------------------------------------------
 
     def outgoing(
-        self, newest: int, now_s: float, has_room: Callable[[], bool] = lambda: True
+        self,
+        newest: int,
+        now_s: float,
+        has_room: Callable[[], bool] = lambda: True,
+        bytes_max: int = wire.PAYLOAD_BYTES_MAX,
     ) -> Iterator[Outgoing]:
         """Messages in the order of their haste. Each counts as sent when the next one is asked for.
 
-        None is made that there is no room for: an answer takes 30 ms.
+        None is made that there is no room for: an answer takes 30 ms. `bytes_max` is what the broker takes.
         """
-        yield from self._live(newest, has_room)
+        yield from self._live(newest, has_room, bytes_max)
         if self._notes.drops != self._drops:
             self._begin_again(now_s)
-        yield from self._answers(has_room)
+        yield from self._answers(has_room, bytes_max)
         yield from self._asks(now_s, has_room)
 
-    def _live(self, newest: int, has_room: Callable[[], bool]) -> Iterator[Outgoing]:
+    def _live(self, newest: int, has_room: Callable[[], bool], bytes_max: int) -> Iterator[Outgoing]:
         while self._looked.row < newest and has_room():
-            found = self._movements(self._looked, LIVE_ROWS)
+            found = self._movements(self._looked, LIVE_ROWS, bytes_max)
             if found.items:
                 yield wire.ADMISSIONS, self._message("", self._told.row, found, more=False)
                 self._told = found.upto
             self._looked = found.upto
 
-    def _answers(self, has_room: Callable[[], bool]) -> Iterator[Outgoing]:
+    def _answers(self, has_room: Callable[[], bool], bytes_max: int) -> Iterator[Outgoing]:
         for asker, request in list(self._requests.items()):
             if not has_room():
                 return
             start = Place(request.after, request.digest)
             if request.after and self._rows.digest(request.after) != request.digest:
                 start = Place()
-            found = self._movements(start, ANSWER_ROWS)
+            found = self._movements(start, ANSWER_ROWS, bytes_max)
             more = bool(self._rows.after(found.upto.row, 1))
             yield wire.ADMISSIONS, self._message(asker, start.row, found, more)
             del self._requests[asker]
@@ -261,27 +266,28 @@ class Peers:
         row, digest = found.upto
         return wire.Admissions(to=to, after=after, upto=row, digest=digest, more=more, items=found.items)
 
-    def _movements(self, start: Place, rows: int) -> _Told:
+    def _movements(self, start: Place, rows: int, bytes_max: int) -> _Told:
         """Own movements in the rows after this one, as many as one message holds."""
         items, size, upto = list[wire.Moved](), 0, start
+        most = min(wire.BATCH_BYTES_MAX, bytes_max - HEAD_BYTES)
         for stored in self._rows.after(start.row, rows):
-            moved = self._moved(stored)
+            moved = self._moved(stored, most)
             if moved is not None:
-                size += ITEM_BYTES + len(moved.subject.encode())
-                if len(items) == wire.ITEMS_MAX or size > wire.BATCH_BYTES_MAX:
+                size += _bytes_of(moved.subject)
+                if len(items) == wire.ITEMS_MAX or size > most:
                     break
                 items.append(moved)
             upto = Place(stored.id, stored.digest)
         return _Told(tuple(items), upto)
 
-    def _moved(self, stored: Stored) -> wire.Moved | None:
+    def _moved(self, stored: Stored, bytes_max: int) -> wire.Moved | None:
         try:
             movement = decode(stored.body).movement
         except Unreadable:  # of another release; the bridge gets it as it is
             return None
         if movement is None or movement.row <= 0:
             return None
-        if len(movement.subject) > TEXT_LENGTH_MAX:
+        if len(movement.subject) > TEXT_LENGTH_MAX or _bytes_of(movement.subject) > bytes_max:
             self.unsent += 1
             return None
         return wire.Moved(
@@ -297,3 +303,8 @@ class Peers:
             spend=movement.spend,
             until_utc_ms=movement.until_utc_ms,
         )
+
+
+def _bytes_of(subject: str) -> int:
+    """How much of a message a movement of this ticket takes at most."""
+    return ITEM_BYTES + len(subject.encode())
