@@ -118,7 +118,14 @@ def test_after_a_night_on_which_everything_goes_wrong_all_books_agree(vendor: st
             world.pause(chance.uniform(0, PAUSE_S_MAX))
         night.cables_are_joined()
         night.the_vendor_behaves()
-        world.minutes_go_by()
+        enough = STEPS // (1 if vendor == "ingresse" else 3)
+
+        def is_long() -> bool:
+            """Where machines are slow fewer people have come by now, and they go on coming."""
+            world.minutes_go_by()
+            return world.ledger().results()["accepted"] > enough
+
+        world.until(is_long)
         for card in range(CARDS):  # what is on a card alone comes when the card does
             for name, gate in world.gates.items():
                 gate.life.kill()
@@ -127,5 +134,5 @@ def test_after_a_night_on_which_everything_goes_wrong_all_books_agree(vendor: st
             world.settle(vendors=card == CARDS - 1)
         maybe = ("double", "explained", "new_journal")
         ledger = world.audit(maybe=maybe, uncertain=UNCERTAIN[vendor])
-        assert ledger.results()["accepted"] > STEPS // (1 if vendor == "ingresse" else 3)
+        assert ledger.results()["accepted"] > enough
         assert len(set(ledger.reports)) == len(ledger.reports)

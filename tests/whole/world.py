@@ -362,7 +362,7 @@ class World:
             if not gate.life.runs:
                 ends.pop(gate.data, None)
             elif (end := gate.facts().committed) > ends[gate.data]:
-                self.until(lambda gate=gate, end=end: gate.facts().receipt >= end)  # type: ignore[misc]
+                self.until(lambda gate=gate, end=end: gate.facts().receipt >= end)  # type: ignore[misc]  # bound now
                 ends[gate.data] = end
         return ends
 
