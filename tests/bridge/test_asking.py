@@ -1,5 +1,6 @@
 """Asks of one account, over real HTTP: side by side, once each, in time or late, and not if it is no use."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,30 @@ from tests.bridge.oracle import Oracle, OracleServer
 from tests.brokers import until
 from tests.core.samples import NOON_MS
 
-LONG_MS, SHORT_MS = 60_000, 2_000  # the first is never over in a test; the second is worth a wait
+LONG_MS, SHORT_MS = 60_000, 1_000  # the first is never over by itself; the second is worth a wait
 LISTED = VendorTicket("t1", "yes")
 
 
+class Clock:
+    """Time that stands still until a test moves it, or lets it run: a machine may do so as well."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self._since_s: float | None = None
+
+    def __call__(self) -> float:
+        return self.ahead_s + (0.0 if self._since_s is None else time.monotonic() - self._since_s)
+
+    def run(self) -> None:
+        """From now on as by a clock on the wall."""
+        self._since_s = time.monotonic()
+
+
 class Counter:
-    """Asks of a gate at one vendor, and all answers that were sent."""
+    """Asks of a gate at one vendor, and all answers that were sent.
+
+    The driver has `line` for its clock, where one is given.
+    """
 
     def __init__(
         self,
@@ -45,6 +64,7 @@ class Counter:
         rest_s_max: float = 60.0,
         *,
         unreached_only: bool = False,
+        line: Clock | None = None,
     ) -> None:
         self.vendor = Oracle(url)
         self.faults = Faults()
@@ -53,17 +73,20 @@ class Counter:
         self.known = True
         self.looks: list[tuple[str, str]] = []
         self.ledger_fault: Exception | None = None
-        self.now_s = 0.0
+        self.clock = Clock()
         self.suspects: list[tuple[str, Perimeter]] = []
         self.first: Callable[[str, wire.Ask], bool] = always
         self.lock = threading.Lock()
         self.driver = stack.enter_context(
-            Driver(name, self.vendor, rate, connections_max=ASKS_AT_ONCE + 1, rest_s_max=rest_s_max)
-        )
-        self.breaker = Breaker(self._turned)
+            Driver(
+                name, self.vendor, rate, line or time.monotonic, connections_max=ASKS_AT_ONCE + 1,
+                rest_s_max=rest_s_max,
+            )
+        )  # fmt: skip
+        self.breaker = Breaker(self._turned, self.clock)
         self.asking = Asking(
             name, self.vendor, self.driver, self.breaker, self.faults, self._answer,
-            self, lambda: NOON_MS + 5, self._first, lambda: self.now_s + time.monotonic(),
+            self, lambda: NOON_MS + 5, self._first, self.clock,
             unreached_only=unreached_only, listed=self.look_up,
         )  # fmt: skip
         stack.enter_context(self.asking)
@@ -92,6 +115,12 @@ class Counter:
     def _answer(self, gate: str, answer: wire.Answer) -> None:
         with self.lock:
             self.answers.append((gate, answer))
+
+    def standing(self) -> int:
+        """How many asks stand in our own line."""
+        with self.asking._lock:
+            due = [course for *_, key, course in self.asking._due if self.asking._known.get(key) is None]
+        return sum(math.isinf(course.since_s) for course in due)
 
     def ask(self, scan: int, code: str = "yes", left_ms: int = LONG_MS, gate: str = "north") -> None:
         self.asking.take(gate, ask(scan, code, left_ms))
@@ -186,7 +215,7 @@ def test_without_a_ledger_nothing_is_known_as_listed_and_the_vendor_is_asked(at:
         at.ask(scan)
         at.answered(scan)
     assert len(at.looks) == 3, "one that was lost is not waited for again so soon"
-    at.now_s += LEDGERLESS_S
+    at.clock.ahead_s += LEDGERLESS_S
     at.ledger_fault = None
     at.ask(5)
     assert {answer.word for answer in at.answered(5)} == {wire.Word.ACCEPTED}
@@ -242,6 +271,7 @@ def test_nor_is_one_whose_time_went_by_in_the_queue(at: Counter, oracle: OracleS
         at.ask(scan, "slow")
     until(lambda: oracle.under_way == ASKS_AT_ONCE)
     at.ask(999, "too late", left_ms=1)
+    at.clock.ahead_s += 1
     oracle.release.set()
     at.answered(ASKS_AT_ONCE + 1)
     assert "too late" not in oracle.asked
@@ -249,6 +279,8 @@ def test_nor_is_one_whose_time_went_by_in_the_queue(at: Counter, oracle: OracleS
 
 def test_a_late_answer_is_told_all_the_same(at: Counter, oracle: OracleServer) -> None:
     at.ask(1, "slow", left_ms=SHORT_MS)
+    until(lambda: oracle.under_way)
+    at.clock.run()
     until(lambda: at.asking._overdue)
     oracle.release.set()
     (answer,) = at.answered()
@@ -257,8 +289,9 @@ def test_a_late_answer_is_told_all_the_same(at: Counter, oracle: OracleServer) -
 
 
 def test_what_cannot_be_carried_out_leaves_no_doubt_and_what_may_have_been_does(
-    stack: ExitStack, at: Counter, oracle: OracleServer
+    stack: ExitStack, oracle: OracleServer
 ) -> None:
+    at = Counter(stack, oracle.url, line=Clock())
     nobody = Counter(stack, f"http://127.0.0.1:{free_port()}")
     nobody.ask(1)
     (not_sent,) = nobody.answered()
@@ -284,6 +317,8 @@ def test_silence_opens_the_breaker_and_a_trial_closes_it(at: Counter, oracle: Or
     oracle.silent = True
     for scan in range(FAILURES_IN_A_ROW):
         at.ask(scan, left_ms=SHORT_MS)
+    until(lambda: oracle.under_way == FAILURES_IN_A_ROW)
+    at.clock.run()
     until(lambda: at.breaker.is_open)
     assert at.answers == [], "it opens while the requests still wait"
     at.ask(99, left_ms=SHORT_MS)
@@ -327,6 +362,7 @@ def test_a_vendor_that_failed_and_then_went_away_is_out_of_reach_once_a_trial_ha
         at.answered(scan + 1)
     assert (at.breaker.is_open, at.breaker.unreached) == (True, False)
     at.vendor.url = f"http://127.0.0.1:{free_port()}"
+    at.clock.run()
     until(lambda: at.breaker.unreached)
     at.ask(100)
     assert at.answered(FAILURES_IN_A_ROW + 1)[-1].unreached
@@ -372,6 +408,8 @@ def test_an_ask_that_had_hardly_any_time_tells_nothing_of_the_vendor(
     for scan in range(FAILURES_IN_A_ROW + 1):
         at.ask(scan, "slow", left_ms=300)
     until(lambda: oracle.under_way == FAILURES_IN_A_ROW + 1)
+    at.clock.run()
+    until(lambda: not at.asking._due)  # each was looked at when its time was over
     oracle.release.set()
     at.answered(FAILURES_IN_A_ROW + 1)
     assert not at.breaker.is_open
@@ -450,7 +488,7 @@ def test_a_gate_that_comes_back_hears_its_last_answers_again_and_no_others(at: C
     assert at.answers[told:] == [("north", answer) for answer in last]
     at.asking.again("west")
     assert len(at.answers) == told + AGAIN_MAX
-    at.now_s += AGAIN_S + 1
+    at.clock.ahead_s += AGAIN_S + 1
     at.asking.again("north")
     assert len(at.answers) == told + AGAIN_MAX, "whoever was turned away has been seen to"
 
