@@ -1,13 +1,18 @@
 """Both databases for what works on a ledger."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from firmware.bridge import listed
+from firmware.bridge.in_time import InTime
+from firmware.bridge.ledger import asked_once
 from tests.bridge.ledgers import Ledgers
+from tests.brokers import LIMIT_S
 from tests.postgres import PostgreSql, postgres
 
-__all__ = ["any_ledger", "on_postgresql", "postgres"]
+__all__ = ["any_ledger", "on_postgresql", "postgres", "unhurried"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -16,6 +21,13 @@ def any_ledger(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     else:
         yield from on(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody stands at a lane: a ledger that takes long to answer is waited for."""
+    for module in (asked_once, listed):
+        monkeypatch.setattr(module, "InTime", partial(InTime, LIMIT_S))
 
 
 @pytest.fixture

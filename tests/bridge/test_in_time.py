@@ -13,7 +13,7 @@ from firmware.bridge.listed import ListedTickets
 from tests.bridge.ledgers import ledger_at, table_held
 from tests.bridge.test_asking import ask
 from tests.bridge.test_listed import ASKED
-from tests.brokers import until
+from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
 
 
@@ -21,7 +21,7 @@ def test_what_a_call_gives_or_raises_is_passed_on() -> None:
     def never() -> int:
         raise NeverTaken("odd")
 
-    in_time = InTime()
+    in_time = InTime(LIMIT_S)
     assert in_time.run(lambda: 7) == 7
     with pytest.raises(NeverTaken, match="odd"):
         in_time.run(never)
@@ -38,9 +38,11 @@ def test_one_that_hangs_is_waited_for_briefly_and_none_is_begun_beside_it() -> N
     for _ in range(3):
         with pytest.raises(LedgerLost, match=r"within 0\.05 s"):
             in_time.run(hang)
+    until(lambda: begun)
     assert len(begun) == 1
     release.set()
     until(lambda: not in_time._hanging)
+    in_time._wait_s = LIMIT_S
     in_time.run(hang)
     assert len(begun) == 2
 

@@ -14,7 +14,7 @@ from firmware.core.ticket import Direction, Perimeter, Status
 from tests.bridge.feeds import ACCOUNT, KEY, read_whole
 from tests.bridge.ledgers import ledger_at
 
-pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
+pytestmark = pytest.mark.usefixtures("any_ledger", "unhurried")  # on SQLite, and on PostgreSQL
 
 NOW_MS = 1_895_439_600_000
 RESERVED = VendorTicket(
