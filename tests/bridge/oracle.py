@@ -42,7 +42,7 @@ class OracleServer:
         self.devices: list[dict[str, str]] = []
         self.told: list[str] = []
         self.silent = False
-        self.refuses_devices = 0
+        self.refuses_devices = False
         self.under_way = 0
         self.most_under_way = 0
         self.release = threading.Event()
@@ -91,7 +91,6 @@ class OracleServer:
             self.under_way -= 1
             if path == "/device":
                 if self.refuses_devices:
-                    self.refuses_devices -= 1
                     return 500, {}
                 self.devices.append(sent)
                 return 200, {"id": str(len(self.devices))}
