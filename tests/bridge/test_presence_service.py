@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from firmware import wire
+from firmware.bridge.asking import NOT_KNOWN
 from firmware.bridge.breaker import FAILURES_IN_A_ROW
 from firmware.bridge.presence import PresenceSettings
 from firmware.bridge.sandbox.presence import Sandbox
@@ -84,7 +85,13 @@ class Venue:
         return found[-1].accounts[0] if found else None
 
     def until_configured(self, *perimeters: Perimeter) -> None:
-        until(lambda: (found := self.account()) is not None and set(found.configured) == set(perimeters))
+        """Until the bridge has said so, which is more than that it does not know yet."""
+
+        def said() -> bool:
+            found = self.account()
+            return found is not None and found.text != NOT_KNOWN and set(found.configured) == set(perimeters)
+
+        until(said)
 
     def ask(self, code: str, way: Direction = Direction.IN, ring: Perimeter = Perimeter.OUTER) -> wire.Answer:
         """Ask, and wait for the answer."""
@@ -214,8 +221,11 @@ def test_a_gate_that_is_called_otherwise_is_configured_anew_at_the_next_start(ve
         venue.until_configured(*BOTH)
         assert venue.ask(other).word is wire.Word.ACCEPTED
         until(lambda: inits() == len(BOTH))  # each once more, beside the asks
+        told = len(venue.heard(wire.VENDORS, wire.Vendors))
         venue.send(wire.STATUS, msgspec.structs.replace(BIRTH, connection=2), retain=True)
         assert venue.ask("no such code").word is wire.Word.REFUSED
+        # The last word of this bridge, which must not come when the next one is waited for.
+        until(lambda: len(venue.heard(wire.VENDORS, wire.Vendors)) > told)
     assert inits() == len(BOTH)
     venue.sandbox.gate("Gate 1", GateRules(sections=("none",)))
     with venue.bridge(gates={("north", Perimeter.OUTER): "Gate 1"}):
