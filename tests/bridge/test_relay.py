@@ -469,6 +469,10 @@ def connected_again(at: Desk, times: int) -> bool:
     return len(at.connections) > times
 
 
+def has_sessions(ear: Ear, count: int) -> bool:
+    return len(ear.sessions) >= count
+
+
 def test_more_odd_messages_than_a_broker_sends_ahead_do_not_stop_the_good_one(
     tmp_path: Path, broker: RunningBroker
 ) -> None:
@@ -514,6 +518,7 @@ def test_a_broker_that_is_killed_in_the_midst_of_rows_and_pages_costs_time_only(
             broker.kill()
             broker.start()
             until(partial(connected_again, at, kills))
+            until(partial(has_sessions, ear, kills + 1))  # what goes out through the old one is lost
         for start in range(0, len(gate.rows), 50):
             send(line, topic(wire.JOURNAL, "east"), batch(gate, start, start + 50))
         send(line, topic(wire.REQUEST, "west"), request())
