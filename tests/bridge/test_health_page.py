@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,10 +27,11 @@ from firmware.config import SettingsError
 from firmware.core.ticket import Verdict
 from firmware.demo.network import free_port
 from tests.bridge.relays import TapeSession, desk, topic
-from tests.brokers import mosquitto_broker, until
+from tests.brokers import LIMIT_S, mosquitto_broker, until
 from tests.commands import Running, run
 from tests.uplinks import fill_catalogue, gate_at_work
 
+get = partial(httpx.get, timeout=LIMIT_S)
 ROOT = Path(__file__).parent.parent.parent
 NOW_MS = 1_790_000_000_000
 HEALTH = Health(
@@ -94,7 +96,7 @@ class Bridge:
         return f"http://127.0.0.1:{self.listen.port}"
 
     def metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        reply = httpx.get(f"{self.url}/metrics")
+        reply = get(f"{self.url}/metrics")
         assert reply.status_code == 200
         assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
         families = text_string_to_metric_families(reply.text)
@@ -139,29 +141,29 @@ def test_a_gate_that_is_not_heard_for_a_minute_is_down_and_its_figures_are_gone(
     assert found["gatepost_gate_up", (("gate", "a"),)] == 0
     assert found["gatepost_gate_heard_age_seconds", (("gate", "a"),)] == UP_S + 1
     assert ("gatepost_gate_backlog_rows", (("gate", "a"),)) not in found
-    assert "gate a: NOT HEARD" in httpx.get(f"{bridge.url}/health").text
+    assert "gate a: NOT HEARD" in get(f"{bridge.url}/health").text
 
 
 def test_people_read_what_is_wrong_and_programs_the_status(bridge: Bridge) -> None:
     bridge.gates.take("a", TELEMETRY)
-    reply = httpx.get(f"{bridge.url}/health")
+    reply = get(f"{bridge.url}/health")
     assert reply.status_code == 200
     assert "gate a: lamp_failed, reader_lost; 5 rows to send" in reply.text
     assert "account main: 7 admissions to tell" in reply.text
     assert "secret" not in reply.text, "codes of faults, not their texts"
     fault = Fault("the ledger", "lost", "the ledger is lost: mend it\x1b[2J")
     bridge.health = HEALTH._replace(faults=(fault,), broker="")
-    reply = httpx.get(f"{bridge.url}/health")
+    reply = get(f"{bridge.url}/health")
     assert reply.status_code == 503
     assert "fault: the ledger is lost: mend it?[2J" in reply.text
     assert bridge.metrics()["gatepost_bridge_faults", (("thing", "the ledger"),)] == 1
 
 
 def test_there_is_nothing_else(bridge: Bridge) -> None:
-    assert httpx.get(f"{bridge.url}/").status_code == 404
-    assert httpx.get(f"{bridge.url}/metrics/../health/x").status_code == 404
-    assert httpx.post(f"{bridge.url}/metrics", content=b"x").status_code == 405
-    head = httpx.head(f"{bridge.url}/health")
+    assert get(f"{bridge.url}/").status_code == 404
+    assert get(f"{bridge.url}/metrics/../health/x").status_code == 404
+    assert httpx.post(f"{bridge.url}/metrics", content=b"x", timeout=LIMIT_S).status_code == 405
+    head = httpx.head(f"{bridge.url}/health", timeout=LIMIT_S)
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) > 0
 
@@ -179,7 +181,7 @@ def test_what_is_no_request_is_refused(bridge: Bridge, said: bytes) -> None:
     with connected(bridge) as client:
         client.sendall(said)
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
-    assert httpx.get(f"{bridge.url}/health").status_code == 200
+    assert get(f"{bridge.url}/health").status_code == 200
 
 
 def test_so_many_at_one_time_are_served_and_one_more_is_let_go(bridge: Bridge) -> None:
@@ -208,7 +210,7 @@ def test_a_page_that_cannot_be_made_is_an_answer_without_its_reason(bridge: Brid
         raise ValueError("secret")
 
     bridge.before = fail
-    reply = httpx.get(f"{bridge.url}/health")
+    reply = get(f"{bridge.url}/health")
     assert (reply.status_code, reply.text) == (500, "the page cannot be made (ValueError)\n")
 
 
@@ -274,9 +276,9 @@ def test_a_gates_health_is_served_by_its_bridge_and_its_warnings_are_said(tmp_pa
         with Running("bridge", "--config", file, "--data", tmp_path / "bridge") as bridge:
             assert f"health on 127.0.0.1 port {port}" in bridge.err.expect("ready: ")
             url = f"http://127.0.0.1:{port}"
-            until(lambda: httpx.get(f"{url}/health").status_code == 200)
+            until(lambda: get(f"{url}/health").status_code == 200)
             with gate_at_work(tmp_path / "a", "a", broker.port) as gate:
-                until(lambda: 'gatepost_gate_up{gate="a"} 1.0' in httpx.get(f"{url}/metrics").text)
+                until(lambda: 'gatepost_gate_up{gate="a"} 1.0' in get(f"{url}/metrics").text)
                 gate.board.fakes["north"].readers["in"].fail("no cable")
                 said = bridge.err.expect("reader_lost")
                 assert said == "gatepost: gate a: reader_lost: reader north/1: no cable"

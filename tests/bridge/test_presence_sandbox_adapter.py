@@ -9,6 +9,7 @@ import pytest
 from firmware.bridge.driver import Driver
 from firmware.bridge.presence import Presence, PresenceSettings
 from firmware.bridge.presence_replies import STATUSES
+from firmware.bridge.presence_requests import ASK_DEADLINE_MS_MAX
 from firmware.bridge.sandbox.presence import KINDS, Sandbox
 from firmware.bridge.sandbox.presence_api import SHAPES
 from firmware.bridge.sandbox.presence_rules import GateRules, Rules
@@ -88,8 +89,9 @@ def door(rules: Rules | None = None, *, open_it: bool = True, **more: Any) -> It
     clock = [1_900_000_000_000]
     with Sandbox(tickets=80, rules=rules, clock=lambda: clock[0]) as sandbox:
         settings = PresenceSettings(
-            key=sandbox.key, venue=sandbox.venue, device_url=sandbox.base, ticket_url=sandbox.base
-        )
+            key=sandbox.key, venue=sandbox.venue, device_url=sandbox.base, ticket_url=sandbox.base,
+            ask_deadline_ms=ASK_DEADLINE_MS_MAX,  # a busy machine may take longer than a person waits
+        )  # fmt: skip
         settings = settings._replace(**more)
         with Driver("hall", Presence(settings), 10_000) as driver:
             found = Door(sandbox, settings, driver, clock)

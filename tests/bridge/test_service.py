@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -49,6 +50,7 @@ from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
 from tests.core.samples import NOON_MS
 
 SECRET = "sandbox-key"
+get = partial(httpx.get, timeout=commands.PATIENCE_S, trust_env=False)
 
 # --- what gates are told -----------------------------------------------------------------------------------
 
@@ -367,7 +369,7 @@ def test_a_scan_goes_to_the_vendor_and_its_word_comes_back(tmp_path: Path, broke
     ):
         url = vendor.out.expect("Ingresse sandbox at ").split()[3].rstrip(",")
         control = vendor.out.expect("^control ").split()[1].removesuffix("/state")
-        state = httpx.get(f"{control}/state", trust_env=False).json()
+        state = get(f"{control}/state").json()
         email = vendor.out.expect("^login ").split()[1]
         event = state["events"][0]
         session = event["sessions"][0]
@@ -380,8 +382,8 @@ def test_a_scan_goes_to_the_vendor_and_its_word_comes_back(tmp_path: Path, broke
             "refunded": "false",
             "inside": "false",
         }
-        (code,) = httpx.get(f"{control}/codes", params=query, trust_env=False).json()
-        ticket = httpx.get(f"{control}/ticket", params={"ticket": code}, trust_env=False).json()["id"]
+        (code,) = get(f"{control}/codes", params=query).json()
+        ticket = get(f"{control}/ticket", params={"ticket": code}).json()["id"]
         gate = ModelGate("north")
         with place.run() as bridge:
             bridge.err.expect("ready: venue hall; accounts acme; 0 rows in the ledger, 0 reports")
@@ -400,7 +402,7 @@ def test_a_scan_goes_to_the_vendor_and_its_word_comes_back(tmp_path: Path, broke
             (outcome,) = wire.decode(heard(ear, wire.OUTCOME, "north")[0], wire.Outcomes).outcomes
             assert outcome.result is wire.Result.ACCEPTED
             said = stop(bridge)
-        history = httpx.get(f"{control}/ticket", params={"ticket": code}, trust_env=False).json()["history"]
+        history = get(f"{control}/ticket", params={"ticket": code}).json()["history"]
         assert [change["what"] for change in history][-1] == "checkin"
         assert not any("fault" in text or SECRET in text for text in said)
 
