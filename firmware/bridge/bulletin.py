@@ -58,7 +58,9 @@ class Bulletin:
         if not self._accounts or not self._outbox.is_connected:
             return EVERY_S
         gates, now_s, pause_s = self._births.now(), self._clock(), EVERY_S
-        sent = {gate: said for gate, said in self._sent.items() if gate in gates}
+        sent = self._sent  # where a new connection comes meanwhile, this one is nobody's any more
+        for gone in sent.keys() - gates.keys():
+            del sent[gone]
         for gate, birth in gates.items():
             message = self._message(gate)
             known = sent.get(gate)
@@ -71,7 +73,6 @@ class Bulletin:
                 pause_s = min(pause_s, ROOM_S)
                 break
             sent[gate] = name_of(birth), message, now_s
-        self._sent = sent
         return pause_s
 
     def _message(self, gate: str) -> wire.Vendors:

@@ -7,13 +7,17 @@ import pytest
 
 from firmware import wire
 from firmware.bridge.ask_line import AskLine, ask_subscriptions
+from firmware.bridge.asks import Asks
 from firmware.bridge.database import Database
+from firmware.bridge.ledger.configured import Configured
 from firmware.bridge.outbox import Outbox
 from firmware.bridge.relay import GATHER_S, GROUPS, IDLE_S, Relay, subscriptions
 from firmware.bridge.states import group_secret
 from tests.bridge.model_gate import VENUE, ModelGate
+from tests.bridge.oracle import Oracle
 from tests.bridge.relays import Desk, TapeSession, desk, topic
 from tests.bridge.test_asking import ask
+from tests.core.samples import NOON_MS
 
 
 class Hall:
@@ -111,3 +115,26 @@ def test_an_ask_never_waits_for_that(hall: Hall) -> None:
     hall.row()
     hall.ask(1)
     assert (hall.asked, hall.relay.rows) == ([("north", 1)], 0)
+
+
+def test_a_connection_that_comes_while_gates_are_told_of_their_vendors_is_not_taken_for_the_one_before(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, put = TapeSession(number=2), hall.outbox.put_answer
+    accounts = [("acme", Oracle("http://127.0.0.1:1"), 1.0)]
+    configured = Configured(hall.at.database)
+    with Asks(VENUE, accounts, configured, hall.outbox, hall.at.faults, "w", lambda: NOON_MS) as asks:
+        asks.born("north", wire.Presence(online=True, epoch=1, connection=1, random="r"))
+
+        def put_and_lose(where: str, message: wire.Answer | wire.Vendors) -> bool:
+            put(where, message)
+            monkeypatch.undo()
+            hall.outbox.connected(new.session)
+            asks.connected()
+            return True
+
+        monkeypatch.setattr(hall.outbox, "put_answer", put_and_lose)
+        asks._bulletin.telling._turn()
+        assert not new.link.sent
+        asks._bulletin.telling._turn()
+        assert [each.topic for each in new.link.sent.values()] == [topic(wire.VENDORS, "north")]
