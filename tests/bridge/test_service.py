@@ -577,7 +577,7 @@ def test_health_is_there_without_asking_anybody(tmp_path: Path, broker: RunningB
     ):
         until(lambda: bridge.line.session)
         send(line, wire.JOURNAL, "north", gate.batch())
-        until(lambda: bridge.relay.rows == 3 and bridge.accounts[0].runs)
+        until(lambda: bridge.relay.rows == 3 and bridge.accounts[0].runs and bridge.accounts[0].heard_utc_ms)
         health = bridge.health()
         assert health.broker == f"127.0.0.1:{broker.port}"
         assert health.gates.keys() == {"north"}
