@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from firmware import wire
+from firmware.bridge import health_page
 from firmware.bridge.asking import AskCounts
 from firmware.bridge.gates import GATES_MAX, UP_S, Gates
 from firmware.bridge.health_page import HEAD_BYTES_MAX, REQUESTS_MAX, CannotServe, HealthPage
@@ -104,7 +105,8 @@ class Bridge:
 
 
 @pytest.fixture
-def bridge() -> Iterator[Bridge]:
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
+    monkeypatch.setattr(health_page, "REQUEST_S", LIMIT_S)  # a test may be slow to write its own
     found = Bridge()
     with found.page:
         yield found
