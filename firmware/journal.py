@@ -132,6 +132,7 @@ class Journal:
         told: Callable[[Told], None],
         pace: Pace = Pace(),  # noqa: B008  a named tuple: it cannot change
         open_rows: Callable[[Path], Rows] = Rows,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open, begin an epoch, and settle what the last one left open.
 
@@ -145,7 +146,7 @@ class Journal:
         self._told = told
         self._retention = retention
         self._pace = pace
-        self._open_rows = open_rows
+        self._open_rows, self._monotonic_s = open_rows, monotonic_s
         try:
             self._start(setups, now, release, None)
         except Damaged as damage:
@@ -158,8 +159,8 @@ class Journal:
         self._order: deque[tuple[int, str]] = deque()
         self._unindexed: dict[bytes, bytes] = {}  # the thread's own: what the index does not know yet
         self._confirmed = 0
-        self._tidy_at = time.monotonic() + pace.tidy_s
-        self._written_at = time.monotonic()
+        self._tidy_at = monotonic_s() + pace.tidy_s
+        self._written_at = monotonic_s()
         self._wipe_since = self._written_at if self._rows.receipt else None
         self._ending = self._closed = self._index_late = False
         self._stop_by = float("inf")
@@ -381,7 +382,7 @@ class Journal:
         if self._ending and not self._taken:
             self._try(self._finish)
             return False
-        if time.monotonic() > self._stop_by:
+        if self._monotonic_s() > self._stop_by:
             return False
         if idle or self._rows.in_log >= CHECKPOINT_ROWS_MAX:
             self._housekeep()
@@ -428,7 +429,7 @@ class Journal:
         self.commits += 1
         self.commit_ns_max = max(self.commit_ns_max, now_ns - started_ns)
         self._committed = entries[-1].id
-        self._written_at = time.monotonic()
+        self._written_at = self._monotonic_s()
         written, self._taken = self._taken, []
         self._remembered.reach(self._committed)
         healed, self.fault = self.fault is not None, None
@@ -482,7 +483,7 @@ class Journal:
 
     def _housekeep(self) -> None:
         """Receipts, the log, retention: what a disk refuses now is tried again later."""
-        rows, now = self._rows, time.monotonic()
+        rows, now = self._rows, self._monotonic_s()
         if self._confirmed > rows.receipt:
             self._try(self._confirm)
         if rows.in_log >= CHECKPOINT_ROWS:
@@ -506,11 +507,11 @@ class Journal:
 
     def _confirm(self) -> None:
         self._rows.confirm(self._confirmed)
-        self._wipe_since = self._wipe_since or time.monotonic()
+        self._wipe_since = self._wipe_since or self._monotonic_s()
 
     def _finish(self) -> None:
         """The last receipts, and no clear code that is left behind by a gate that is switched off."""
-        while self._confirmed > self._rows.receipt and time.monotonic() < self._stop_by:
+        while self._confirmed > self._rows.receipt and self._monotonic_s() < self._stop_by:
             self._confirm()
         if self._wipe_since is not None:
             self._wipe()
@@ -519,7 +520,7 @@ class Journal:
         try:
             self._rows.wipe_log()
         except Unwritable:  # not again and again: each try writes some megabytes
-            self._wipe_since = time.monotonic() + self._pace.quiet_s
+            self._wipe_since = self._monotonic_s() + self._pace.quiet_s
             raise
         self._wipe_since = None
 
@@ -556,7 +557,7 @@ class Journal:
         if self._closed:
             return
         self._closed = True
-        self._stop_by = time.monotonic() + self._pace.close_s
+        self._stop_by = self._monotonic_s() + self._pace.close_s
         self._queue.put(None)
         self._thread.join(self._pace.close_s * 2)
         if self._thread.is_alive():

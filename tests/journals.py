@@ -1,10 +1,12 @@
 """A journal as a gate opens it, but in a hurry, and with a disk that can be told to refuse."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NoReturn
 
 from firmware import history as histories
 from firmware.core.effects import Effect
@@ -18,7 +20,7 @@ from firmware.row import Row, decode
 from firmware.rows import Entry, RowReader, Rows, Unwritable, verify
 from tests.core.samples import IN, NOON_MS, OUTER, SCAN, SETUP, at
 
-HURRY = Pace(retry_s=0.005, idle_s=0.005, tidy_s=600, quiet_s=600, wipe_s=3600, close_s=5)
+HURRY = Pace(retry_s=0.005, idle_s=0.005, tidy_s=600, quiet_s=600, wipe_s=3600, close_s=60)
 KEEP_ALL = Retention(10**15, 10**15, unconfirmed=False)
 NEWS_S_MAX = 60  # a disk of this machine that takes longer is the finding
 
@@ -51,15 +53,41 @@ class News:
 
 
 class Disk:
-    """Opens the rows of a journal. While `fault` is set nothing can be written; `tape` is what was done."""
+    """Opens the rows of a journal. While `fault` is set nothing can be written; `tape` is what was done.
+
+    While `hopeless` is set, each refusal lasts longer than a closing journal waits: its clock is the disk's
+    (`now_s`), so that no thread which is late for once is taken for a disk that refuses for ever.
+    """
 
     def __init__(self, reserved_rows: int = 0, log_pages: int = 0) -> None:
         self.fault: BaseException | None = None
+        self.hopeless = False
         self.reserved_rows, self.log_pages = reserved_rows, log_pages
         self.tape: SimpleQueue[str] = SimpleQueue()
+        self._refused_s = 0.0
 
     def __call__(self, folder: Path) -> Rows:
         return _WatchedRows(folder, self)
+
+    def now_s(self) -> float:
+        return time.monotonic() + self._refused_s
+
+    def refuse(self, fault: BaseException, rows: int) -> NoReturn:
+        """So many rows in one batch."""
+        if self.hopeless:
+            self._refused_s += 2 * HURRY.close_s
+        self.tape.put(f"refused {rows}")
+        raise fault
+
+    def until_refused(self) -> None:
+        """Wait until rows were refused."""
+        while not self.tape.get(timeout=NEWS_S_MAX).startswith("refused"):
+            pass
+
+    def forget(self) -> None:
+        """What was done up to now is of no interest."""
+        while self.tape.qsize():
+            self.tape.get()
 
     def until(self, *wanted: str) -> None:
         """Wait until these were done one after the other, with nothing in between."""
@@ -74,8 +102,9 @@ class _WatchedRows(Rows):
         super().__init__(folder, disk.reserved_rows, disk.log_pages)
 
     def append(self, entries: Sequence[Entry]) -> list[bytes]:
-        if self._disk.fault is not None:
-            raise self._disk.fault
+        fault = self._disk.fault  # once: it may be mended meanwhile
+        if fault is not None:
+            self._disk.refuse(fault, len(entries))
         return super().append(entries)
 
     def confirm(self, upto: int) -> None:
@@ -95,9 +124,10 @@ class _WatchedRows(Rows):
         self._disk.tape.put("checkpoint")
 
     def wipe_log(self) -> None:
-        if self._disk.fault is not None:
+        fault = self._disk.fault
+        if fault is not None:
             self._disk.tape.put("no wipe")
-            raise self._disk.fault
+            raise fault
         super().wipe_log()
         self._disk.tape.put("wipe")
 
@@ -118,7 +148,9 @@ def open_journal(
     retention: Retention = KEEP_ALL,
 ) -> Journal:
     """The journal of a gate with one lane."""
-    return Journal(folder, (SETUP,), now, retention, "0.1.0", told, pace, disk or Disk())
+    rows = disk or Disk()
+    clock = rows.now_s if isinstance(rows, Disk) else time.monotonic
+    return Journal(folder, (SETUP,), now, retention, "0.1.0", told, pace, rows, clock)
 
 
 def opening(

@@ -83,6 +83,7 @@ def test_rows_that_wait_for_a_busy_disk_share_one_flush(folder: Path) -> None:
         news.failed()
         rest = [journal.submit(scan_row(journal, f"u{lane}", lane)) for lane in lanes]
         assert all(first + rest)
+        disk.until("refused 6")
         disk.fault = None
         last = news.safe(journal.next_row - 1)
         assert journal.commits == 1
@@ -93,8 +94,7 @@ def test_rows_that_wait_for_a_busy_disk_share_one_flush(folder: Path) -> None:
 
 def test_closing_writes_all_that_waits_however_much_it_is(folder: Path) -> None:
     with open_journal(folder) as journal:
-        for number in range(5 * BATCH_ROWS):
-            assert journal.submit(note(str(number)))
+        assert all(journal.submit(note(str(number))) for number in range(5 * BATCH_ROWS))
     assert texts(folder, "noted") == [str(number) for number in range(5 * BATCH_ROWS)]
     journal.close()
     assert faults_of(folder) == []
@@ -192,10 +192,10 @@ def test_memory_for_rows_that_wait_is_bounded(folder: Path) -> None:
 
 def test_closing_does_not_wait_for_a_disk_that_refuses_for_ever(folder: Path) -> None:
     disk = Disk()
-    with open_journal(folder, disk=disk, pace=HURRY._replace(close_s=0.05)) as journal:
+    with open_journal(folder, disk=disk) as journal:
         disk.fault = FULL
-        for _ in range(BATCH_ROWS + 5):
-            assert journal.submit(note())
+        assert all(journal.submit(note()) for _ in range(BATCH_ROWS + 5))
+        disk.hopeless = True
     disk.fault = None
     with open_journal(folder, disk=disk) as journal:
         assert kinds(folder) == ["began", "began"]
@@ -204,12 +204,13 @@ def test_closing_does_not_wait_for_a_disk_that_refuses_for_ever(folder: Path) ->
 
 def test_damage_that_a_commit_meets_condemns_the_journal_for_the_next_start(folder: Path) -> None:
     news, disk = News(), Disk()
-    with open_journal(folder, news, disk, HURRY._replace(close_s=0.05)) as journal:
+    with open_journal(folder, news, disk) as journal:
         assert journal.submit(scan_row(journal, "t1"))
         news.safe(row_id(1, 2))
         disk.fault = Damaged("journal.db: database disk image is malformed")
         assert journal.submit(note())
         news.failed()
+        disk.hopeless = True
     with open_journal(folder) as journal:
         assert "set aside" in journal.faults[0]
         assert "malformed" in journal.faults[0]
@@ -328,8 +329,7 @@ def test_promise_9_a_clear_code_leaves_every_file_after_its_receipt(folder: Path
     elif when == "busy too long":
         pace = HURRY._replace(wipe_s=0)
     with open_journal(folder, news, disk, pace) as journal:
-        for _ in range(20):
-            assert journal.submit(note(), None, "CLEAR-CODE")
+        assert all(journal.submit(note(), None, "CLEAR-CODE") for _ in range(20))
         news.safe(row_id(1, 21))
         journal.confirm(row_id(1, 21))
         if when != "closing":
@@ -355,8 +355,7 @@ def test_a_wipe_that_the_disk_refuses_is_said_once_and_done_later(folder: Path) 
 def test_the_log_is_written_back_when_nothing_else_is_to_do_or_when_it_is_full(folder: Path) -> None:
     news, disk = News(), Disk()
     with open_journal(folder, news, disk, HURRY._replace(idle_s=NEWS_S_MAX)) as journal:
-        while disk.tape.qsize():
-            disk.tape.get()
+        disk.forget()
         while journal.next_row < row_id(1, CHECKPOINT_ROWS_MAX):
             assert journal.submit(note())
             news.safe(journal.next_row - 1)
@@ -440,11 +439,12 @@ def test_a_journal_that_is_too_large_drops_its_oldest_rows_and_no_more_than_it_m
 
 def test_rows_that_the_next_start_may_need_stay_whatever_retention_says(folder: Path) -> None:
     fill(folder, 10, NOON_MS)
-    disk, nothing = Disk(), Retention(0, 0, unconfirmed=True)
-    with open_journal(folder, disk=disk, pace=HURRY._replace(tidy_s=0), retention=nothing) as journal:
+    news, disk, nothing = News(), Disk(), Retention(0, 0, unconfirmed=True)
+    with open_journal(folder, news, disk, HURRY._replace(tidy_s=0), nothing) as journal:
         for _ in range(KEPT_ROWS_MIN + 100):
             journal.submit(Row("noted", "", Moment(0, NOON_MS + DAY_MS, True)))
-        disk.until("forget")
+        news.safe(journal.next_row - 1)
+        disk.forget()  # looks between two of these rows, which found less to drop
         disk.until("look", "look")
         journal.submit(note())
     with RowReader(folder) as reader:

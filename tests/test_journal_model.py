@@ -13,7 +13,7 @@ from firmware.core.ticket import NO_HISTORY, Direction, History, Spend
 from firmware.row import Row, decode
 from firmware.rows import RowReader
 from tests.core.samples import NOON_MS, OUTER, at
-from tests.journals import FULL, HURRY, Disk, News, faults_of, histories_of, open_journal
+from tests.journals import FULL, Disk, News, faults_of, histories_of, open_journal
 
 SUBJECTS = ("t1", "t2", "t3")
 LANES = ("north", "south")
@@ -41,7 +41,7 @@ class JournalLikeAList(RuleBasedStateMachine):
     def start(self) -> None:
         self.news, self.disk = News(), Disk()
         past = self.past()
-        self.journal = open_journal(self.folder, self.news, self.disk, HURRY._replace(close_s=0.02))
+        self.journal = open_journal(self.folder, self.news, self.disk)
         assert self.journal.faults == []
         pending = [settle_at_start(subject, one) for subject, known in past.items() for one in known.pending]
         assert sorted(self.journal.unsettled) == sorted(pending)
@@ -122,7 +122,7 @@ class JournalLikeAList(RuleBasedStateMachine):
     def stop(self) -> None:
         """A tidy stop; on a disk that refuses, what waits is lost, and nobody was told otherwise."""
         self.hear_all()
-        self.journal.close()
+        self.close()
         self.hear_all()
         self.rows = self.stored()
         self.start()
@@ -131,13 +131,20 @@ class JournalLikeAList(RuleBasedStateMachine):
     def kill(self) -> None:
         """The files as they are now, with nothing closed."""
         self.disk.fault = FULL
+        self.disk.forget()
+        self.journal.note(Row("fault", "", at(0)))
+        self.disk.until_refused()  # a commit that was under way has come to its end: a copy takes its time
         self.hear_all()
         before = self.folder.parent
         self.lives += 1
         shutil.copytree(before, self.folder.parent)
-        self.journal.close()
+        self.close()
         self.rows = self.stored()
         self.start()
+
+    def close(self) -> None:
+        self.disk.hopeless = True
+        self.journal.close()
 
     def hear_all(self) -> None:
         while self.news.queue.qsize():
