@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.commands import Running, run
+from tests.commands import COMMAND, Running, run
 
 LIST = "code,ticket_id\nA,id-A\nB,id-B\n"
 
@@ -34,9 +34,9 @@ class Door:
         """Hold a code to the reader."""
         os.write(self._codes, code.encode() + b"\n")
 
-    def gate(self) -> Running:
+    def gate(self, command: Sequence[str] = COMMAND) -> Running:
         """Start the gate."""
-        return Running("gate", "--config", self.config, "--data", self.data)
+        return Running("gate", "--config", self.config, "--data", self.data, command=command)
 
     def follow(self) -> Running:
         """Watch its journal."""
