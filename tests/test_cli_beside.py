@@ -31,7 +31,7 @@ def door() -> Iterator[Door]:
 @pytest.fixture(scope="module")
 def visited() -> Iterator[Door]:
     """A gate that has seen a person, a second one with a copy, and a code that tries to change terminals."""
-    with open_door() as door:
+    with open_door("unlock_ms = 30000") as door:  # nobody walks too late, however slow this machine is
         assert door.put().returncode == 0
         with door.gate() as gate:
             gate.err.expect("ready")
