@@ -34,6 +34,7 @@ from tests.signed_codes import Signer, genuine
 
 RETRY_MS = 20
 IDLE_MS = 60
+AHEAD_MS = 3_600_000  # a time that no test lives to see
 DEVICE = KeyDevice("/dev/input/by-id/usb-scanner-event-kbd")
 LOST = Unreadable("lost_keys")
 
@@ -88,9 +89,9 @@ class Scanner:
         )
         assert os.write(self.opened.tell, data) == len(data)
 
-    def type(self, words: str) -> None:
-        """All at once and now: however slow this machine is, there is no silence in it."""
-        self.send(typed(words, Recording(monotonic_ms(), gap_ms=0)))
+    def type(self, words: str, at_ms: int | None = None) -> None:
+        """All at once, and now or at `at_ms`: however slow this machine is, there is no silence in it."""
+        self.send(typed(words, Recording(monotonic_ms() if at_ms is None else at_ms, gap_ms=0)))
 
     def unplug(self) -> None:
         self.there = False
@@ -189,7 +190,7 @@ def test_a_scanner_that_vanishes_within_a_code_comes_back_without_the_piece(
             assert listener.read() == Code(text)
             opened = scanner.opened
             assert opened
-            scanner.type("p i e c _shift e")
+            scanner.type("p i e c _shift e", monotonic_ms() + AHEAD_MS)  # so no silence ends it before
             scanner.unplug()
             assert "check the cable" in listener.fault(str(DEVICE))
             assert opened.closed.wait(PATIENCE_S)
@@ -229,18 +230,19 @@ def test_keys_that_are_held_when_the_scanner_is_opened_count(scanner: Scanner, l
 
 
 def test_a_keyboard_that_never_falls_silent_is_a_fault(scanner: Scanner, listener: Listener) -> None:
-    opened = Opened([])
     repeat = KeyEvent(EV_KEY, number("a"), 2, monotonic_ms())
-    opened.read = lambda: [repeat]  # type: ignore[method-assign]  # never empty, as a key that is held down
-    os.write(opened.tell, b"\0")
 
-    reader = EvdevReader(
-        DEVICE, keyboard(), Framing(idle_ms=IDLE_MS), RETRY_MS, lambda _: opened, settle_ms_max=50
-    )
+    def held_down(device: KeyDevice) -> Source:
+        source = scanner.open(device)
+        assert scanner.opened
+        scanner.opened.read = lambda: [repeat]  # type: ignore[method-assign]  # never empty
+        os.write(scanner.opened.tell, b"\0")
+        return source
+
+    reader = EvdevReader(DEVICE, keyboard(), Framing(idle_ms=IDLE_MS), RETRY_MS, held_down, settle_ms_max=50)
     with reader:
         reader.start(listener.deliver, listener.state)
         assert "types without a pause: is one of its keys held down?" in (listener.told() or "")
-    os.close(opened.tell)
 
 
 def test_after_a_loss_the_device_is_asked_and_the_rest_of_the_code_discarded(
@@ -255,9 +257,13 @@ def test_after_a_loss_the_device_is_asked_and_the_rest_of_the_code_discarded(
         assert listener.read() == LOST
         scanner.type("a ^shift b enter")
         assert listener.read() == Code("Ab")
-        scanner.opened.keys_down = []
+
+        def held() -> list[int]:  # asked after the loss: the rest comes then, and no silence before it
+            scanner.type("c enter d enter")
+            return []
+
+        scanner.opened.held = held  # type: ignore[method-assign]
         scanner.type("a lost b")
-        scanner.type("c enter d enter")
         assert [listener.read(), listener.read()] == [LOST, Code("d")]
     assert listener.nothing_more()
 
@@ -269,9 +275,10 @@ def test_whole_codes_that_waited_behind_a_loss_are_delivered(
     with reader_of(scanner) as reader:
         reader.start(listener.deliver, listener.state)
         listener.working()
-        scanner.send(typed(f"a lost {tail} 1 2 enter 3", Recording(monotonic_ms(), gap_ms=0)))
+        late = Recording(monotonic_ms() + AHEAD_MS, gap_ms=0)  # so no silence ends the code that has begun
+        scanner.send(typed(f"a lost {tail} 1 2 enter 3", late))
         assert [listener.read(), listener.read()] == [LOST, Code("12")]
-        scanner.type("4 enter")
+        scanner.type("4 enter", late.now_ms)
         assert listener.read() == Code("34"), "the code that had begun was not asked away"
     assert listener.nothing_more()
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import termios
 import threading
 from collections.abc import Iterator
@@ -123,8 +124,10 @@ def test_a_scanner_that_is_plugged_in_later_works_then(scanner: Scanner, listene
 
 
 def test_a_scanner_that_vanishes_within_a_code_comes_back_without_the_piece(
-    scanner: Scanner, listener: Listener
+    scanner: Scanner, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A clock that stands still: however late the cable is pulled after the piece, no silence cuts it.
+    monkeypatch.setattr("hal.serial_reader.monotonic_ms", lambda: 1000)
     scanner.plug()
     with reader_of(scanner) as reader:
         reader.start(listener.deliver, listener.state)
@@ -147,6 +150,7 @@ def test_what_was_scanned_while_nobody_listened_is_never_delivered(
 ) -> None:
     scanner.plug()
     scanner.send(b"OLD\n")
+    assert select.select([scanner.ends[1]], [], [], PATIENCE_S)[0], "it is on the line before anybody listens"
     with reader_of(scanner) as reader:
         reader.start(listener.deliver, listener.state)
         listener.working()
@@ -166,7 +170,8 @@ def test_the_tail_of_a_code_right_after_opening_is_discarded() -> None:
         assert not settled(watch, told, silence_ms=1)
 
 
-def test_a_long_silence_is_waited_for_though_no_code_lasts_as_long() -> None:
+def test_a_long_silence_is_waited_for_though_no_code_lasts_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hal.serial_reader.monotonic_ms", lambda: 1000)
     told, tell = os.pipe()
     with Watch() as watch, os.fdopen(told), os.fdopen(tell, "wb", buffering=0) as scanner:
         scanner.write(b"TAIL\r")
