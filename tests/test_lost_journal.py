@@ -108,13 +108,24 @@ def bridge(broker: RunningBroker) -> Iterator[Bridge]:
 
 
 def send_all(bridge: Bridge, gate: RunningGate) -> None:
-    """The whole list, with the one movement that the ledger has."""
+    """The whole list for each request, with the one movement that the ledger has.
+
+    A gate whose disk is slow asks once more.
+    """
     catalogue, row = gate.unit.catalogue, row_id(1, 3)
     listed = wire.Listed(digest=catalogue.digest("let in"), ticket_id="v:in")
     moved = wire.Moved("a", row, bytes(range(16)), row, Act.OPENED, "v:in", Direction.IN, (OUTER,), 1)
     page = wire.CataloguePage("f1", catalogue.key_mark, 0, 8, False, 1, 1, (listed, moved))
-    bridge.send(wire.PAGE, "a", page)
-    gate.until(lambda: gate.uplink.catalogue_place == ("f1", 8) and catalogue.count == 1)
+    answered = 0
+
+    def has_it() -> bool:
+        nonlocal answered
+        if (asked := len(bridge.messages(wire.CatalogueRequest))) > answered:
+            answered = asked
+            bridge.send(wire.PAGE, "a", page)
+        return gate.uplink.catalogue_place == ("f1", 8) and catalogue.count == 1
+
+    gate.until(has_it)
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -128,7 +139,7 @@ def test_a_ticket_that_the_lost_journal_had_let_in_is_refused_when_the_bridge_ha
         with writing(data / "catalogue") if busy else nullcontext():
             gate = stack.enter_context(gate_at_work(data, "a", broker.port))
         bridge.wait(lambda: bridge.messages(wire.CatalogueRequest))
-        assert bridge.messages(wire.CatalogueRequest) == [ALL_OF_IT]
+        assert bridge.messages(wire.CatalogueRequest)[0] == ALL_OF_IT
         send_all(bridge, gate)
         assert gate.texts("noted") == ["gate a, row 1.3"]
         assert gate.scan("let in") is Verdict.USED
