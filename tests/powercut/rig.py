@@ -101,7 +101,13 @@ def unavailable() -> str | None:
     return f"power cuts need {' and '.join(devices)}" if devices else None
 
 
-def record(writer: Sequence[str], seconds: float, scratch: Path, mount_options: str = "noatime") -> Log:
+def record(
+    writer: Sequence[str],
+    seconds: float,
+    scratch: Path,
+    mount_options: str = "noatime",
+    now_s: Callable[[], float] = time.monotonic,
+) -> Log:
     """Run `writer` on a fresh ext4 for at most `seconds` and return what reached the disk.
 
     The writer is a command; the directory to write in is added as its last argument. It prints a whole number
@@ -129,7 +135,7 @@ def record(writer: Sequence[str], seconds: float, scratch: Path, mount_options: 
         stack.callback(_unmount, folder)
         inside = folder / "store"
         inside.mkdir()
-        _drive([*writer, str(inside)], seconds, markers)
+        _drive([*writer, str(inside)], seconds, markers, now_s)
     return _read_log(empty, log)
 
 
@@ -250,9 +256,9 @@ def _logged_disk(disk: Path, log: Path, export: Path) -> Iterator[None]:
                 _run("umount", "--lazy", str(export))
 
 
-def _drive(command: Sequence[str], seconds: float, markers: int) -> None:
+def _drive(command: Sequence[str], seconds: float, markers: int, now_s: Callable[[], float]) -> None:
     """Run the writer, and put every number that it acknowledges into the log."""
-    until = time.monotonic() + seconds
+    until = now_s() + seconds
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -267,9 +273,9 @@ def _drive(command: Sequence[str], seconds: float, markers: int) -> None:
         os.set_blocking(process.stdin.fileno(), False)
         rest, seen = b"", 0
         try:
-            while (left := until - time.monotonic()) > 0:
+            while (left := until - now_s()) > 0:
                 if not select.select([process.stdout], [], [], left)[0]:
-                    break
+                    continue
                 if not (got := os.read(process.stdout.fileno(), 65536)):
                     process.wait(TOOL_SECONDS_MAX)
                     break

@@ -57,7 +57,9 @@ def test_a_writer_that_fails_is_the_rigs_error_and_leaves_nothing_mounted(tmp_pa
 
 
 def test_a_writer_that_never_ends_is_ended(tmp_path: Path) -> None:
-    log = rig.record(["sh", "-c", "echo 0; echo 1; exec tail -f /dev/null"], 0.5, tmp_path)
+    heard = tmp_path / "heard"
+    script = f'echo 0; read -r _; echo 1; read -r _; touch "{heard}"; exec tail -f /dev/null'
+    log = rig.record(["sh", "-c", script], 0.5, tmp_path, now_s=lambda: float(heard.exists()))
     assert list(log.acknowledged.values()) == [0, 1]
 
 
