@@ -262,7 +262,7 @@ def test_after_a_loss_the_device_is_asked_and_the_rest_of_the_code_discarded(
             scanner.type("c enter d enter")
             return []
 
-        scanner.opened.held = held  # type: ignore[method-assign]
+        scanner.opened.held = held  # type: ignore[method-assign]  # this one types
         scanner.type("a lost b")
         assert [listener.read(), listener.read()] == [LOST, Code("d")]
     assert listener.nothing_more()
