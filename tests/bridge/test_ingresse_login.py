@@ -13,19 +13,19 @@ from firmware.bridge.vendor import LogInRefused, Misconfigured
 from tests.bridge.conversation import Talk, in_turn, ingresse, page, reply
 from tests.bridge.test_ingresse_asks import question
 from tests.bridge.test_sandbox_adapter import account
+from tests.bridge.turns import Turns
 from tests.brokers import LIMIT_S
 
 THREADS = 16
-SLOW_S = 0.5  # of a renewal or a log-in: all of them come while it lasts
 PASSWORD = {"login": "password", "email": "doors@example.com", "password": "secret-word", "token": ""}
 
 
 def at_once(vendor: Ingresse, driver: Driver) -> list[str]:
     """What came of it for each where all of them ask at one moment: nothing, or what was raised."""
-    begin, ended = threading.Barrier(THREADS), list[str]()
+    vendor._logins._turn = Turns(THREADS)  # type: ignore[assignment]  # for a lock
+    ended = list[str]()
 
     def ask() -> None:
-        begin.wait(LIMIT_S)
         try:
             driver.run(vendor.trial())
         except LogInRefused as error:
@@ -55,7 +55,6 @@ def made(sandbox: Sandbox, endpoint: str) -> int:
 
 def test_sixteen_who_begin_at_once_log_in_once() -> None:
     def then(sandbox: Sandbox, vendor: Ingresse, driver: Driver) -> None:
-        sandbox.misbehave("slow", "login", seconds=SLOW_S)
         assert at_once(vendor, driver) == [""] * THREADS
         assert made(sandbox, "login") == 1
 
@@ -66,7 +65,6 @@ def test_sixteen_whose_token_has_expired_mend_it_once() -> None:
     def then(sandbox: Sandbox, vendor: Ingresse, driver: Driver) -> None:
         driver.run(vendor.trial())
         sandbox.expire_tokens()
-        sandbox.misbehave("slow", "renew", seconds=SLOW_S)
         assert at_once(vendor, driver) == [""] * THREADS
         assert (made(sandbox, "renew"), made(sandbox, "login")) == (1, 2)
 
@@ -78,7 +76,6 @@ def test_of_sixteen_after_a_change_of_the_password_one_has_tried_the_old_one() -
         driver.run(vendor.trial())
         sandbox.logins.password = "another"
         sandbox.expire_tokens()
-        sandbox.misbehave("slow", "renew", seconds=SLOW_S)
         (said,) = set(at_once(vendor, driver))
         assert "Invalid email or password" in said
         assert made(sandbox, "login") == 2
