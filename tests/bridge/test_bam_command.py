@@ -52,7 +52,7 @@ class Desk:
     def log_in(self) -> None:
         """The organizer's session."""
         body = {"email": self.sandbox.email, "password": self.sandbox.password}
-        reply = httpx.post(f"{self.sandbox.url}/account/v1/auth/login", json=body)
+        reply = httpx.post(f"{self.sandbox.url}/account/v1/auth/login", json=body, timeout=60)
         self.session.write_text(reply.json()["data"]["token"] + "\n")
 
     def office(self, word: str, *more: str) -> int:

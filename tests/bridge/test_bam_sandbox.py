@@ -420,9 +420,9 @@ def test_everything_can_be_done_over_the_control_port(sandbox: Sandbox, client: 
         assert http.post("/refuse", json={"seconds": -1}).status_code == 400
         post("refuse", seconds=60)
         with pytest.raises(httpx.TransportError):
-            httpx.get(sandbox.url)
+            httpx.get(sandbox.url, timeout=60)
         post("behave")
-        assert httpx.get(sandbox.url).status_code == 404
+        assert httpx.get(sandbox.url, timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -464,8 +464,8 @@ def test_the_command_says_what_is_needed() -> None:
         tenant = command.out.expect("^tenant ").split()[1]
         qr = json.loads(command.out.expect("^  qr ").split(maxsplit=1)[1])
         assert ":::" in command.out.expect("^  issued ")
-        assert httpx.get(qr["url"]).json()["data"]["event_id"] == 3334
-        assert httpx.get(f"{tenant}/event/v1/ticket").status_code == 401
+        assert httpx.get(qr["url"], timeout=60).json()["data"]["event_id"] == 3334
+        assert httpx.get(f"{tenant}/event/v1/ticket", timeout=60).status_code == 401
 
 
 def test_the_help_has_every_command() -> None:

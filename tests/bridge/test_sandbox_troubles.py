@@ -95,7 +95,7 @@ def test_while_it_refuses_nobody_connects_and_afterwards_everybody(sandbox: Sand
         for _ in range(2):
             with pytest.raises((httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError)):
                 client.page()
-        with httpx.Client() as other, pytest.raises(httpx.ConnectError):
+        with httpx.Client(timeout=60) as other, pytest.raises(httpx.ConnectError):
             other.get(sandbox.url)
     assert client.page().status_code == 200
 
@@ -248,7 +248,7 @@ def test_an_order_that_cannot_be_is_refused(
 
 
 def test_the_control_port_does_what_tests_do_in_python(sandbox: Sandbox, client: Client) -> None:
-    with control_of(sandbox) as server, httpx.Client(base_url=f"{server.url}/sandbox") as control:
+    with control_of(sandbox) as server, httpx.Client(base_url=f"{server.url}/sandbox", timeout=60) as control:
 
         def post(command: str, **body: object) -> Any:
             reply = control.post(command, json=body)
@@ -307,7 +307,7 @@ def test_the_control_port_refuses_what_a_web_page_or_a_slip_could_send(
     sandbox: Sandbox, method: str, path: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
     with control_of(sandbox) as server:
-        reply = httpx.request(method, server.url + path, headers=headers, content=content)
+        reply = httpx.request(method, server.url + path, headers=headers, content=content, timeout=60)
         assert reply.status_code == status
         assert reply.text.endswith("\n")
     assert sandbox.history() == []
@@ -323,10 +323,10 @@ def test_the_command_says_what_is_needed_and_logs_each_request() -> None:
         code = command.out.expect("^  sold").split()[1]
         command.out.expect("^external")
         query: dict[str, str | int] = {"apikey": key, "usertoken": token, "sessionid": SESSION}
-        rows = httpx.get(f"{url}/event/{EVENT}/guestlist", params=query).json()["responseData"]["data"]
-        assert code in [row["code"] for row in rows]
+        listed = httpx.get(f"{url}/event/{EVENT}/guestlist", params=query, timeout=60).json()["responseData"]
+        assert code in [row["code"] for row in listed["data"]]
         assert token not in command.out.expect("^200 GET .*guestlist")
-        assert httpx.get(control).json()["tickets"] == 80
+        assert httpx.get(control, timeout=60).json()["tickets"] == 80
         port = url.rpartition(":")[2]
         taken = run("sandbox", "ingresse", "--port", port)
         assert taken.returncode == 2

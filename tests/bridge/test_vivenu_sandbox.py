@@ -400,7 +400,9 @@ def test_the_command_says_what_is_needed() -> None:
     with Running("sandbox", "vivenu", "--port", "0", "--tickets", "80") as command:
         url = command.out.expect("vivenu sandbox at ").split()[3].rstrip(",")
         token = command.out.expect("^token ").split()[1]
-        reply = httpx.get(f"{url}/api/accessusers/seller", headers={"token": token}, trust_env=False)
+        reply = httpx.get(
+            f"{url}/api/accessusers/seller", headers={"token": token}, trust_env=False, timeout=60
+        )
         assert reply.json() == {"sellerId": "s1"}
         assert "GET /api/accessusers/seller" in command.out.expect("^200 ")
 

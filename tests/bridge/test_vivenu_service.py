@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,6 +51,11 @@ def broker(tmp_path: Path) -> Iterator[RunningBroker]:
         yield running
 
 
+def said(url: str, **query: str) -> Any:
+    """What a control port says."""
+    return httpx.get(url, params=query, trust_env=False, timeout=60).json()
+
+
 def test_one_bridge_tells_each_of_two_vendors_of_its_own_people(
     tmp_path: Path, broker: RunningBroker
 ) -> None:
@@ -64,10 +70,8 @@ def test_one_bridge_tells_each_of_two_vendors_of_its_own_people(
         control = other.out.expect("^control ").split()[1].removesuffix("/state")
         token = other.out.expect("^token ").split()[1]
         event = other.out.expect("^event ").split()[1]
-        (code,) = httpx.get(
-            f"{control}/codes", params={"count": "1", "event": event, "valid": "true"}, trust_env=False
-        ).json()
-        ticket = httpx.get(f"{control}/ticket", params={"ticket": code}, trust_env=False).json()["_id"]
+        (code,) = said(f"{control}/codes", count="1", event=event, valid="true")
+        ticket = said(f"{control}/ticket", ticket=code)["_id"]
         for name, text in (("key", "sandbox-key"), ("password", "sandbox-password"), ("token", token)):
             (tmp_path / name).write_text(text, "utf-8")
         (tmp_path / "bridge.toml").write_text(
@@ -98,8 +102,7 @@ def test_one_bridge_tells_each_of_two_vendors_of_its_own_people(
             ear.wait(lambda: heard(ear, wire.OUTCOME, "north"))
             (outcome,) = wire.decode(heard(ear, wire.OUTCOME, "north")[0], wire.Outcomes).outcomes
             assert (outcome.result, outcome.text) == (wire.Result.ACCEPTED, "OK, for an array of 1")
-            said = stop(bridge)
-        assert not any("fault" in text or token in text for text in said)
-        found = httpx.get(f"{control}/ticket", params={"ticket": code}, trust_env=False).json()
-        assert found["inside"]
-        assert httpx.get(f"{control}/violations", trust_env=False).json() == []
+            lines = stop(bridge)
+        assert not any("fault" in text or token in text for text in lines)
+        assert said(f"{control}/ticket", ticket=code)["inside"]
+        assert said(f"{control}/violations") == []
