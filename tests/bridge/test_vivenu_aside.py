@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from firmware import wire
+from firmware.bridge import vivenu_requests
 from firmware.bridge.asking import Asking
 from firmware.bridge.breaker import FAILURES_IN_A_ROW, Breaker
 from firmware.bridge.driver import Driver
@@ -25,7 +26,7 @@ from tests.bridge.vivenu_talk import (
     question,
     vivenu,
 )
-from tests.brokers import until
+from tests.brokers import LIMIT_S, until
 from tests.core.samples import NOON_MS
 
 
@@ -77,10 +78,14 @@ class Anywhere:
         raise AssertionError("vivenu has no devices")
 
 
-def test_junk_codes_are_refused_in_time_and_open_no_breaker_where_only_the_second_look_is_silent() -> None:
+def test_junk_codes_are_refused_and_open_no_breaker_where_only_the_second_look_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a clock that stands, and with patience for the first look: the second one's time is tested below."""
+    monkeypatch.setattr(vivenu_requests, "ONLINE_TIMEOUT_S_MAX", LIMIT_S)
     answers: list[wire.Answer] = []
     with silent_aside() as url:
-        vendor, breaker = vivenu(api_url=url), Breaker(lambda: None)
+        vendor, breaker = vivenu(api_url=url, online_timeout_s=LIMIT_S), Breaker(lambda: None)
         with (
             Driver("fest", vendor, 1000) as driver,
             Asking(
@@ -92,6 +97,7 @@ def test_junk_codes_are_refused_in_time_and_open_no_breaker_where_only_the_secon
                 lambda _, answer: answers.append(answer),
                 Anywhere(),
                 lambda: NOON_MS,
+                clock=lambda: 0.0,
             ) as asking,
         ):
             for scan in range(FAILURES_IN_A_ROW):
