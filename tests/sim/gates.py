@@ -418,20 +418,26 @@ class Crowd:
         return all(gate.line.session is not None for gate in self.gates)
 
     def bring(self, scans_a_second: float, seconds: float) -> None:
-        """Bring people at random moments, so many in all gates together, and let them walk."""
-        start_s = time.monotonic()
-        next_s, look_s, ends_s = start_s, start_s, start_s + seconds
-        while (now_s := time.monotonic()) < ends_s:
+        """Bring people at random moments, so many in all gates together, and let them walk.
+
+        As many come where this thread is held up: those whose moment is over come at once.
+        """
+        now_s = next_s = look_s = time.monotonic()
+        ends_s = now_s + seconds
+        while True:
             self._walk(now_s)
-            while next_s <= now_s:
+            while next_s <= min(now_s, ends_s):
                 self._admit(now_s)
                 next_s += self._random.expovariate(scans_a_second)
+            if now_s >= ends_s:
+                return
             if now_s >= look_s:
                 for gate in self.gates:
                     gate.look()
                 look_s = time.monotonic() + TICK_S
             due_s = min(next_s, look_s, self._walks[0][0] if self._walks else ends_s)
             self._wait.wait(max(0.0, due_s - time.monotonic()))
+            now_s = time.monotonic()
 
     def _admit(self, now_s: float) -> None:
         at = 0
