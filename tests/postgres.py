@@ -19,7 +19,8 @@ START_S = 60
 # A ledger lives as long as its test: nothing need survive a power cut, so nothing waits for the disk.
 OPTIONS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=200"
 ALONE = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name AND pid <> pg_backend_pid()"
+    "SELECT pg_terminate_backend(pid, :wait_ms) FROM pg_stat_activity "
+    "WHERE datname = :name AND pid <> pg_backend_pid()"
 )
 
 
@@ -73,14 +74,14 @@ class PostgreSql:
     def _make(self, like: str = "template0") -> str:
         self._made += 1
         name = f"ledger_{self._made}"
-        self._leave_alone(like)
+        self._leave_alone(like, START_S)  # a copy waits for those who go for five seconds, and then is none
         with self._engine.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {like}"))
         return name
 
-    def _leave_alone(self, name: str) -> None:
+    def _leave_alone(self, name: str, wait_s: int = 0) -> None:
         with self._engine.connect() as connection:
-            connection.execute(text(ALONE), {"name": name})
+            connection.execute(text(ALONE), {"name": name, "wait_ms": 1000 * wait_s})
 
     def _of(self, name: str) -> str:
         return self._base.set(database=name).render_as_string(hide_password=False)
