@@ -1,11 +1,11 @@
-"""Both databases for what works on a ledger."""
+"""Both databases for what works on a ledger, and patience with a vendor's sandbox."""
 
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from firmware.bridge import listed
+from firmware.bridge import bam_requests, listed, vivenu_requests
 from firmware.bridge.in_time import InTime
 from firmware.bridge.ledger import asked_once
 from tests.bridge.ledgers import Ledgers
@@ -33,6 +33,13 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def on_postgresql(postgres: PostgreSql) -> Iterator[None]:
     yield from on(postgres)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that stands still for some seconds is no vendor that is silent: the machine holds it up."""
+    monkeypatch.setattr(bam_requests, "SHORT_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(vivenu_requests, "ONLINE_TIMEOUT_S_MAX", LIMIT_S)
 
 
 def on(started: PostgreSql) -> Iterator[None]:

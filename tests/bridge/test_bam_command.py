@@ -61,7 +61,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, patient: None) -> Iterator[Desk]:
     """With an event of forty tickets, on a chain in a hurry."""
     with Sandbox(tickets=40, rules=Rules(latency_s=0.01, endorsing_s=0.01)) as sandbox:
         yield Desk(tmp_path, sandbox)

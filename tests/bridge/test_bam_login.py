@@ -18,6 +18,8 @@ from tests.bridge.test_bam_sandbox_adapter import account
 from tests.bridge.turns import Turns
 from tests.brokers import LIMIT_S
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 THREADS = 16
 QUICK = Rules(0.0, 0.0, token_s=60.0)
 

@@ -24,6 +24,8 @@ from firmware.bridge.vendor import (
 )
 from firmware.core.ticket import Direction, Status, Verdict
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 AT_MS = 1_900_000_000_000
 SHORT_S = 0.05  # of troubles that take time: long enough to be met, short enough for a test
 TRIES_MAX = 50  # of what is tried until it works
@@ -32,7 +34,7 @@ TROUBLES = [(kind, "") for kind in KINDS if kind != "drift"] + [("drift", shape)
 
 
 def account(sandbox: Sandbox, **more: Any) -> tuple[Bam, Driver]:
-    """The adapter as an operator sets it up, with a patience fit for a busy machine."""
+    """The adapter as an operator sets it up; with `patient`, fit for a busy machine."""
     validator = sandbox.validators[0]
     wallet = validator.wallet
     identity = Identity(

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from firmware import wire
-from firmware.bridge import vivenu_requests
 from firmware.bridge.asking import Asking
 from firmware.bridge.breaker import FAILURES_IN_A_ROW, Breaker
 from firmware.bridge.driver import Driver
@@ -78,11 +77,9 @@ class Anywhere:
         raise AssertionError("vivenu has no devices")
 
 
-def test_junk_codes_are_refused_and_open_no_breaker_where_only_the_second_look_is_silent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.usefixtures("patient")
+def test_junk_codes_are_refused_and_open_no_breaker_where_only_the_second_look_is_silent() -> None:
     """By a clock that stands, and with patience for the first look: the second one's time is tested below."""
-    monkeypatch.setattr(vivenu_requests, "ONLINE_TIMEOUT_S_MAX", LIMIT_S)
     answers: list[wire.Answer] = []
     with silent_aside() as url:
         vendor, breaker = vivenu(api_url=url, online_timeout_s=LIMIT_S), Breaker(lambda: None)

@@ -21,6 +21,8 @@ from firmware.bridge.vivenu import Vivenu, VivenuSettings
 from firmware.core.ticket import Direction, Status, Verdict
 from tests.bridge.vivenu_talk import question
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 AT_MS = 1_900_000_000_000
 SHORT_S = 0.1  # of troubles that take time: long enough to be met, short enough for a test
 TRIES_MAX = 50  # of what is tried until it works
@@ -36,7 +38,7 @@ def account(sandbox: Sandbox, **more: object) -> tuple[Vivenu, Driver]:
         events=tuple(event.id for event in sandbox.events),
         api_url=sandbox.url,
         page_size=7,
-        online_timeout_s=5,
+        online_timeout_s=30,
         upload_timeout_s=30,
     )
     vendor = Vivenu(settings._replace(**more))  # type: ignore[arg-type]  # any setting, handed on
