@@ -14,10 +14,10 @@ from firmware.bridge.bam_identity import Identity
 from firmware.bridge.sandbox.bam import Sandbox
 from firmware.bridge.sandbox.bam_rules import Rules
 from firmware.core.ticket import Direction, Perimeter, Status, Verdict
-from firmware.mqtt import Line
+from firmware.mqtt import Line, Publication
 from tests import commands
 from tests.bridge.model_gate import VENUE, ModelGate
-from tests.bridge.relays import walk_in
+from tests.bridge.relays import topic, walk_in
 from tests.bridge.test_presence_service import BIRTH
 from tests.bridge.test_service import heard, send, stop
 from tests.brokers import QUICK, Ear, RunningBroker, mosquitto_broker, until
@@ -68,6 +68,22 @@ def enrolled(folder: Path, sandbox: Sandbox, broker: RunningBroker) -> Path:
     return folder / "bridge.toml"
 
 
+def be_born(line: Line) -> None:
+    """The gate's birth, which the broker keeps: the bridge may say that it is ready before it listens."""
+    birth = Publication(topic(wire.STATUS, "north"), wire.encode(BIRTH), retain=True)
+    until(lambda: line.session is not None and line.session.publish(birth))
+
+
+def until_it_listens(line: Line, ear: Ear) -> None:
+    """Ask the bridge for the list until a page comes: what comes before it listens is lost."""
+
+    def answered() -> bool:
+        send(line, wire.REQUEST, "north", wire.CatalogueRequest(feed="", cursor=0, pages=1))
+        return bool(heard(ear, wire.PAGE, "north"))
+
+    until(answered)
+
+
 def test_gates_get_list_and_key_and_every_entry_is_at_the_chain_once(
     tmp_path: Path, broker: RunningBroker
 ) -> None:
@@ -85,8 +101,7 @@ def test_gates_get_list_and_key_and_every_entry_is_at_the_chain_once(
         event = sandbox.events[0]
         bridge.err.expect("ready: venue hall; accounts club")
         bridge.err.expect("its codes are signed, and gates get the key")
-        until(lambda: line.session)
-        send(line, wire.STATUS, "north", BIRTH)
+        be_born(line)
 
         def keys() -> list[tuple[wire.EventKey, ...]]:
             said = [wire.decode(each, wire.Vendors) for each in heard(ear, wire.VENDORS, "north")]
@@ -126,7 +141,7 @@ def test_a_bridge_that_is_killed_amid_transactions_invalidates_none_twice_and_kn
     tmp_path: Path, broker: RunningBroker
 ) -> None:
     ear = Ear()
-    wanted = [wire.address(each, VENUE, "+") for each in (wire.RECEIPT, wire.OUTCOME)]
+    wanted = [wire.address(each, VENUE, "+") for each in (wire.RECEIPT, wire.PAGE, wire.OUTCOME)]
     with (
         Sandbox(tickets=400, rules=Rules(latency_s=0.5, endorsing_s=0.01)) as sandbox,
         Line([broker.address], "gates", wanted, ear, pace=QUICK, window=200) as line,
@@ -140,7 +155,7 @@ def test_a_bridge_that_is_killed_amid_transactions_invalidates_none_twice_and_kn
             walk_in(gate, f"club:{name}", code, str(event), "")
         with commands.Running(*arguments) as bridge:
             bridge.err.expect("ready: ")
-            until(lambda: line.session)
+            until_it_listens(line, ear)
             send(line, wire.JOURNAL, "north", gate.batch())
             until(lambda: any(sandbox.ticket(name).inside for name in names))  # replies are under way
             bridge.signal(signal.SIGKILL)
@@ -196,8 +211,7 @@ def test_a_gate_that_asks_hears_yes_once_the_chain_has_the_entry_and_no_ever_aft
 
         with commands.Running("bridge", "--config", config, "--data", tmp_path / "data") as bridge:
             bridge.err.expect("ready: ")
-            until(lambda: line.session)
-            send(line, wire.STATUS, "north", BIRTH)
+            be_born(line)
             until(lambda: any(account.asks and account.deadline_ms == 8000 for account in accounts()))
             assert answer(1).word is wire.Word.ACCEPTED
             assert sandbox.ticket(name).inside, "the chain has it by then"
