@@ -208,6 +208,8 @@ def test_an_admission_that_a_kill_left_open_is_told_and_counts_as_used(
     lanes: Path, tickets: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
+    # Open for as long as can be: the kill must come before the lane settles it by itself.
+    lanes.write_text(lanes.read_text().replace("unlock_ms = 1000", "unlock_ms = 30_000"))
     with Piped("--config", lanes, "--tickets", tickets, "--data", data) as demo:
         demo.type('{"code": "A1", "lane": "blind"}')
         assert demo.sure_scan()["opened"]

@@ -114,8 +114,11 @@ def test_commands_do_what_they_say(terminal: Terminal, tickets: Path, lanes: Pat
         assert demo.wait() == 0
 
 
-def test_people_who_stay_leave_the_ticket_used(terminal: Terminal, tickets: Path) -> None:
-    with at_terminal(terminal, "--tickets", tickets, environment=DRAWN):
+def test_people_who_stay_leave_the_ticket_used(terminal: Terminal, tickets: Path, tmp_path: Path) -> None:
+    # Open for as long as can be: the next one must come while the lane still serves the one before.
+    patient = tmp_path / "patient.toml"
+    patient.write_text('[[lane]]\nname = "1"\nunlock_ms = 30_000\n')
+    with at_terminal(terminal, "--tickets", tickets, "--config", patient, environment=DRAWN):
         terminal.sees("lane 1 in> ")
         terminal.type("/walk stays\rA1\r")
         terminal.sees("relay OPEN in           people stay")
