@@ -24,6 +24,8 @@ PACKAGES = {"mosquitto": "mosquitto", "openssl": "openssl"}  # command, and the 
 LIMIT_S = 60.0  # only a failing test waits this long; nothing takes a second on an idle machine
 QUICK = Pace(retry_least_s=0.02, retry_most_s=0.1, look_s=0.1, steady_s=0.0)
 
+RELOADING = "Reloading config"  # in mosquitto's log
+
 ANYBODY = "listener {port} 127.0.0.1\nallow_anonymous true\n"
 
 
@@ -87,8 +89,10 @@ class RunningBroker:
             self._process = None
 
     def reload(self) -> None:
-        """Let a mosquitto read its access list anew."""
+        """Let a mosquitto read its access list anew; before it says so, it goes by the old one."""
+        said = self.log.count(RELOADING)
         os.kill(self.process_id, signal.SIGHUP)
+        until(lambda: self.log.count(RELOADING) > said)
 
     def stop(self) -> None:
         """Let it end in order (SIGTERM), so that it saves what it saves."""
