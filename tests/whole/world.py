@@ -56,6 +56,7 @@ LOOK_S = 0.05  # between two looks whether all is done
 GATES_LOOK_S = 1.5  # a gate looks each second whether a fault has come that has no row yet
 LOOKS_A_MINUTE = 20  # of those who may not wait for minutes to go by
 TICKETS = 120
+PATIENT_MS = 10_000  # for the answer to an ask on such a machine: the longest that can be set
 SLOW_S = 20.0  # for a check-in or look-up on a loaded machine; tests of slow vendors set their own
 
 VENDORS: Mapping[str, Callable[[int, int, Mapping[str, Any]], Sandbox]] = MappingProxyType(
@@ -440,6 +441,7 @@ def account_settings(
             device_url=sandbox.base,
             ticket_url=sandbox.base,
             gates={},  # goes to another process
+            ask_deadline_ms=PATIENT_MS,
         )
     if isinstance(sandbox, vivenu.Sandbox):
         return VivenuSettings(
