@@ -10,6 +10,7 @@ import pytest
 from firmware.row import decode
 from tests.brokers import ANYBODY
 from tests.uplinks import rows_of
+from tests.whole.lives import PATIENCE_S
 from tests.whole.test_ways import now_ms
 from tests.whole.world import world_at_work
 
@@ -51,7 +52,8 @@ def test_a_broker_that_is_killed_again_and_again_loses_no_row_and_no_movement(co
 def test_a_ledger_that_is_locked_for_longer_than_its_patience_gets_every_row_afterwards() -> None:
     with world_at_work("a") as world:
         gate, codes = world.gates["a"], world.codes(10)
-        with closing(sqlite3.connect(world.bridge_data / "ledger.db", isolation_level=None)) as other:
+        ledger = world.bridge_data / "ledger.db"
+        with closing(sqlite3.connect(ledger, isolation_level=None, timeout=PATIENCE_S)) as other:
             other.execute("BEGIN IMMEDIATE")
             for code in codes[:5]:
                 assert gate.scan(code) == "admitted"
