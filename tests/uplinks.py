@@ -27,7 +27,8 @@ from tests.brokers import LIMIT_S, QUICK
 
 VENUE = "arena"
 TICKETS = tuple(f"T{number}" for number in range(200))
-MODEL_LANE = '[[lane]]\nname = "north"\n'
+# These wait for a real disk: for as long as can be set, as this machine has more to do.
+MODEL_LANE = '[[lane]]\nname = "north"\nrecord_ms = 5000\n'
 
 
 def settings_of(gate: str, port: int, lanes: str = MODEL_LANE) -> Settings:
