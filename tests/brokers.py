@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,12 +39,30 @@ def mosquitto() -> str:
     return found
 
 
+class Port:
+    """A port of the loopback that nobody else is given as long as this is there.
+
+    It is bound, and nobody listens at it: so a broker may take it, today and after a restart, and a test that
+    runs at the same time does not choose it before, or meanwhile.
+    """
+
+    def __init__(self) -> None:
+        while True:
+            with socket.socket() as door, suppress(OSError):  # chosen by somebody else in this moment
+                door.bind(("127.0.0.1", free_port()))
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self.number: int = door.getsockname()[1]
+                weakref.finalize(self, os.close, door.detach())
+                return
+
+
 class RunningBroker:
     """A broker in a process of its own. Its log is below `folder`, for whoever asks why."""
 
-    def __init__(self, name: str, folder: Path, command: Sequence[str], port: int) -> None:
-        self.name, self.port = name, port
-        self._command, self._log = tuple(command), folder / f"{name}-{port}.log"
+    def __init__(self, name: str, folder: Path, command: Sequence[str], port: int | Port) -> None:
+        self.name, self._kept = name, port
+        self.port = port if isinstance(port, int) else port.number
+        self._command, self._log = tuple(command), folder / f"{name}-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,18 +133,19 @@ class RunningBroker:
 
 def mosquitto_broker(folder: Path, config: str = ANYBODY, port: int | None = None) -> RunningBroker:
     """A mosquitto with these settings, where `{port}` is its port. Not started yet."""
-    port = port or free_port()
+    kept = port or Port()
+    port = kept if isinstance(kept, int) else kept.number
     path = folder / f"mosquitto-{port}.conf"
     config = f"{config}\nuser {getpass.getuser()}\n"  # started by root, it would not see the test's folder
     path.write_text(config.replace("{port}", str(port)), "utf-8")
-    return RunningBroker("mosquitto", folder, (mosquitto(), "-c", str(path)), port)
+    return RunningBroker("mosquitto", folder, (mosquitto(), "-c", str(path)), kept)
 
 
 def iotcore_broker(folder: Path) -> RunningBroker:
     """The broker inside the demo, with MQTT 5. Not started yet."""
-    port = free_port()
-    path = folder / f"iotcore-{port}.toml"
-    path.write_text(IOTCORE.format(host=LOOPBACK, port=port), "utf-8")
+    port = Port()
+    path = folder / f"iotcore-{port.number}.toml"
+    path.write_text(IOTCORE.format(host=LOOPBACK, port=port.number), "utf-8")
     command = (sys.executable, "-m", "iotcore", "--config", str(path), "--log-level", "CRITICAL")
     return RunningBroker("iotcore", folder, command, port)
 
