@@ -129,6 +129,9 @@ TIMEOUTS = {
 }
 # vivenu has no way to look: whatever was lost is for a person, at most a batch each time.
 UNCERTAIN = {"ingresse": 10, "vivenu": 10_000, "bam": 0}
+# Where the office of B.A.M. is at work too, it may withdraw a ticket after a third step without a reply, or
+# while no bridge is there, and before the next try: that is for a person.
+UNCERTAIN_WHILE_IT_LIVES = {**UNCERTAIN, "bam": 3}
 # A chain takes each ticket once: so many, that there are enough of them for a day.
 TICKETS = {"ingresse": 200, "vivenu": 200, "bam": 600}
 CODES = {"ingresse": 60, "vivenu": 60, "bam": 200}
@@ -200,5 +203,5 @@ def test_a_faulty_day_with_restarts_of_everything_in_turn_leaves_the_books_agree
             gate.life.call("disperse")
         world.minutes_go_by()
         world.settle()
-        found = world.audit(uncertain=UNCERTAIN[vendor]).results()
+        found = world.audit(uncertain=UNCERTAIN_WHILE_IT_LIVES[vendor]).results()
         assert found["accepted"] > HOURS
