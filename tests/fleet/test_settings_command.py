@@ -19,6 +19,7 @@ from tests.commands import run
 from tests.fleet.test_order_command import Venue, venue  # noqa: F401  a fixture
 from tests.gate_bench import read_rows
 from tests.managed.settled import settings_text, texts
+from tests.reopened_gate import HEALTH_S, SOON_S
 from tests.test_run import Gates
 
 
@@ -91,8 +92,10 @@ def test_settings_are_shown_compared_and_applied(desk: Desk) -> None:
 def test_settings_that_fail_are_told_with_their_cause_and_the_next_have_another_version(desk: Desk) -> None:
     shown(desk)
     wanted = desk.file(settings_text(free_port()))
+    desk.gates.do("health", within_s=SOON_S)
     done = desk.settings("apply", "a", "--settings", wanted)
     assert done.returncode == 1
+    desk.gates.do("health", within_s=HEALTH_S)
     first = version_in(done.stdout)
     why = "returned: returned to those of the installation: no broker is connected"
     assert f"a: version {first} {why}" in done.stdout

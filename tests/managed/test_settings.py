@@ -22,7 +22,7 @@ from tests.gate_bench import data_directory, read_rows
 from tests.gate_process import fill_catalogue
 from tests.managed.operated import ANN, BOB, EVE, know
 from tests.managed.settled import BROKER, HEAD, LANE, Desk, settings_text, texts
-from tests.reopened_gate import NO_CHIP, NO_EDGES
+from tests.reopened_gate import HEALTH_S, NO_CHIP, NO_EDGES, SOON_S
 from tests.test_run import Gates
 
 BOARD = """[board]
@@ -106,8 +106,10 @@ def test_operators_come_with_a_version_and_do_not_return_with_it(site: Site) -> 
         desk.until(SettingsState.GOOD, 1)
         desk.send(2, site.settings(2000), EVE)
         desk.until(SettingsState.GOOD, 2)
+        gates.do("health", within_s=SOON_S)
         desk.send(3, site.settings(port=free_port()), EVE, operators=text_of([EVE.operator]))
         desk.until(SettingsState.RETURNED, 3)
+        gates.do("health", within_s=HEALTH_S)
         assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(4, site.settings(3000)), 4)
         desk.send(5, "", EVE, operators=text_of([EVE.operator, BOB.operator]))
         good = desk.until(SettingsState.GOOD, 5)
@@ -142,6 +144,7 @@ def test_what_was_sent_before_the_bundle_does_not_come_back_with_a_new_one(site:
         found = desk.until(SettingsState.REFUSED, 5)  # the broker has it still
         assert found.version == 0
         assert "was sent before this gate's bundle was made" in found.text
+        until(lambda: len(refusals(site)) == 1)  # its row is on disk after its report perhaps
         assert "unlock_ms = 1000" in found.settings
         assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(6, "", EVE), 6)
         desk.send(7, site.settings(3000))
@@ -327,6 +330,7 @@ def test_settings_with_which_the_gate_does_not_come_back_to_its_broker_return_by
     with site.gates() as gates, site.desk() as desk:
         desk.send(1, site.settings(2000))
         desk.until(SettingsState.GOOD, 1)
+        gates.do("health", within_s=SOON_S)
         desk.send(2, site.settings(3000, port=free_port()))
         found = desk.until(SettingsState.RETURNED, 2)
         assert (found.version, found.failed) == (1, (2,))
@@ -388,6 +392,7 @@ def test_settings_return_to_a_file_that_somebody_is_editing_as_it_was_read_last(
     lane = NO_CHIP if how == "the gate does not open" else "north"
     with site.gates() as gates, site.desk() as desk:
         desk.until(SettingsState.LOCAL, 0)
+        gates.do("health", within_s=SOON_S)
         (site.folder / "gate.toml").write_text("[[lane", "utf-8")
         desk.send(1, HEAD + f'[[lane]]\nname = "{lane}"\n' + BROKER.format(port=port))
         assert how in desk.until(SettingsState.RETURNED, 1).text
