@@ -40,7 +40,7 @@ from tests.brokers import LIMIT_S, QUICK, RunningBroker, mosquitto_broker
 from tests.commands import Running, run
 from tests.fleet.fleets import bundle, request
 from tests.gate_bench import data_directory
-from tests.managed.operated import managed_gate
+from tests.managed.operated import TWO_LANES, managed_gate
 from tests.uplinks import Bridge, RunningGate, bridge_at, fill_catalogue
 
 BROKER = """\
@@ -55,7 +55,6 @@ require_certificate true
 use_identity_as_username true
 acl_file {fleet}/broker/broker.acl
 """
-TWO_LANES = '[[lane]]\nname = "north"\n[[lane]]\nname = "south"\ndirection = "both"\n'
 
 
 class Venue(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import wire
@@ -23,10 +24,14 @@ from firmware.uplink import Uplink
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.schedule import VirtualTime
 from tests.brokers import LIMIT_S, QUICK
-from tests.uplinks import MODEL_LANE, VENUE, RunningGate, settings_of
+from tests.uplinks import VENUE, RunningGate, settings_of
 
 MINUTE_MS = 60_000
 CONNECTION = 7
+# A lane that waits as long as it may for the disk, and for the person: no test is about its own times.
+PATIENT = "unlock_ms = 30000\nrecord_ms = 5000\n"
+LANE = f'[[lane]]\nname = "north"\n{PATIENT}'
+TWO_LANES = f'{LANE}[[lane]]\nname = "south"\ndirection = "both"\n{PATIENT}'
 
 
 class Key(NamedTuple):
@@ -82,11 +87,20 @@ class Clock:
 
 
 @contextmanager
+def unhurried() -> Iterator[None]:
+    """Whatever gives up after seconds has a minute: on a busy machine a thread stands still for as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("obeying.LOOP_S", "obeying.REST_S", "orders.REPLY_S"):
+            patch.setattr(f"firmware.managed.{name}", LIMIT_S)
+        yield
+
+
+@contextmanager
 def managed_gate(
     data: Path,
     gate: str,
     port: int,
-    lanes: str = MODEL_LANE,
+    lanes: str = LANE,
     *,
     utc_ns: Callable[[], int] = time.time_ns,
     trusted: Callable[[], bool] = lambda: True,
@@ -100,9 +114,12 @@ def managed_gate(
     def watch(shot: Shot) -> None:
         found[0].watch(shot)
 
-    with open_unit(
-        settings, data, board=board, trusted=trusted, watch=watch, pace=QUICK, utc_ns=utc_ns, **more
-    ) as unit:
+    with (
+        unhurried(),
+        open_unit(
+            settings, data, board=board, trusted=trusted, watch=watch, pace=QUICK, utc_ns=utc_ns, **more
+        ) as unit,
+    ):
         running = RunningGate(unit, board)
         found.append(running)
         unit.gate.start()
@@ -248,7 +265,7 @@ class Bare:
 @contextmanager
 def bare_gate(
     data: Path,
-    lanes: str = MODEL_LANE,
+    lanes: str = LANE,
     *,
     counters: Counters | None = None,
     now_s: Callable[[], float] = time.monotonic,
@@ -262,7 +279,7 @@ def bare_gate(
     def watch(shot: Shot) -> None:
         found[0].watch(shot)
 
-    with open_unit(settings, data, board=board, trusted=lambda: True, watch=watch) as unit:
+    with unhurried(), open_unit(settings, data, board=board, trusted=lambda: True, watch=watch) as unit:
         running = RunningGate(unit, board)
         found.append(running)
         unit.gate.start()

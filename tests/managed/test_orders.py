@@ -22,10 +22,18 @@ from firmware.replay import Replay
 from firmware.wire import Done, What
 from tests.brokers import LIMIT_S, RunningBroker, mosquitto_broker
 from tests.gate_bench import data_directory
-from tests.managed.operated import ANN, BOB, Clock, Hand, bare_gate, hand_at, know, managed_gate
+from tests.managed.operated import (
+    ANN,
+    BOB,
+    TWO_LANES,
+    Clock,
+    Hand,
+    bare_gate,
+    hand_at,
+    know,
+    managed_gate,
+)
 from tests.uplinks import RunningGate, fill_catalogue
-
-LANES = '[[lane]]\nname = "north"\n[[lane]]\nname = "south"\ndirection = "both"\n'
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def gate(data: Path, broker: RunningBroker) -> Iterator[RunningGate]:
-    with managed_gate(data, "a", broker.port, LANES) as gate:
+    with managed_gate(data, "a", broker.port, TWO_LANES) as gate:
         yield gate
 
 
@@ -136,7 +144,7 @@ def test_a_lamp_that_tells_people_the_way_out_goes_on_telling_it(gate: RunningGa
 
 def test_a_drill_frees_all_lanes_until_its_time_is_over(data: Path) -> None:
     clock = Clock()
-    with bare_gate(data, LANES, now_s=clock) as bare:
+    with bare_gate(data, TWO_LANES, now_s=clock) as bare:
         assert bare.give(What.SHUT, lane="south").done is Done.OBEYED
         reply = bare.give(What.ALARM_DRILL)
         assert reply.text == "for 120 s, or until normal: lane north: free (drill), lane south: free (drill)"
@@ -277,13 +285,20 @@ def test_a_key_that_was_not_sealed_for_this_gate_is_not_taken(data: Path) -> Non
 # --- the doctor -------------------------------------------------------------------------------------------
 
 
-def test_the_doctor_looks_while_orders_go_on_and_a_second_one_waits(data: Path, tmp_path: Path) -> None:
-    config = tmp_path / "gate.toml"
+def test_the_doctor_looks_while_orders_go_on_and_a_second_one_waits(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, door, python = tmp_path / "gate.toml", tmp_path / "door", tmp_path / "python"
     config.write_text('[gate]\nname = "a"\nvenue = "arena"\n[[lane]]\nname = "north"\n')
+    os.mkfifo(door)  # it looks for as long as the test wants
+    python.write_text(f'#!/bin/sh\nread line < "{door}"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     with bare_gate(data, config=config) as bare:
+        monkeypatch.setattr(sys, "executable", str(python))
         bare.orders.take(wire.COMMAND, bare.signed(What.DOCTOR), retained=False)
         assert bare.give(What.DOCTOR).text == "the doctor looks already: wait for its reply"
         assert bare.give(What.OPEN_ONCE).done is Done.OBEYED
+        door.write_text("look\n")
         reply = bare.reply()
         assert reply.done is Done.OBEYED
         assert {"verdict", "checks"} == json.loads(reply.report).keys()
