@@ -109,6 +109,10 @@ class RunningGate:
             patience.wait(0.005)
         raise AssertionError((what, self.uplink.faults(), self.uplink.odd))
 
+    def until_born(self) -> None:
+        """Wait until the broker has its birth: who asks the broker now hears of this gate."""
+        self.until(lambda: self.uplink.connected_to and self.uplink._presences.born)
+
     def rows(self) -> list[tuple[Stored, Row]]:
         """The journal, as it is on disk."""
         return rows_of(self.unit.journal._folder.parent)

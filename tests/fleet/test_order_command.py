@@ -91,7 +91,7 @@ def venue(tmp_path: Path) -> Iterator[Venue]:
 @pytest.fixture
 def gate(venue: Venue) -> Iterator[RunningGate]:
     with managed_gate(venue.data / "a", "a", venue.broker.port, TWO_LANES) as gate:
-        gate.until(lambda: gate.uplink.connected_to)
+        gate.until_born()
         yield gate
 
 
@@ -115,7 +115,7 @@ def test_what_a_gate_refuses_is_said_plainly_and_is_no_success(venue: Venue, gat
 
 def test_a_whole_venue_is_told_at_once_and_answers_in_a_table(venue: Venue, gate: RunningGate) -> None:
     with managed_gate(venue.data / "b", "b", venue.broker.port) as other:
-        other.until(lambda: other.uplink.connected_to)
+        other.until_born()
         done = venue.order("*", "shut")
         assert done.returncode == 0, done
         assert done.stdout == "a  obeyed  lane north: shut, lane south: shut\nb  obeyed  lane north: shut\n"
@@ -336,7 +336,7 @@ def test_the_doctor_is_asked_from_afar_and_its_words_come_back(venue: Venue, tmp
     config = tmp_path / "gate.toml"
     config.write_text('[gate]\nname = "a"\nvenue = "arena"\n[[lane]]\nname = "north"\n')
     with managed_gate(venue.data / "a", "a", venue.broker.port, config=config) as gate:
-        gate.until(lambda: gate.uplink.connected_to)
+        gate.until_born()
         done = venue.order("a", "doctor", "--wait", str(int(LIMIT_S)))
     assert done.returncode == 0, done
     assert re.match(r"a  obeyed  \d+ fault, \d+ warning, \d+ ok\n", done.stdout)
