@@ -219,15 +219,20 @@ def test_a_gate_renews_when_a_third_of_the_life_is_left_and_not_before(venue: Ve
 def asked_normally(data: Path, message: wire.Message) -> bytes:
     """Ask over the gate's own connection."""
     ear = Ear()
+
+    def answered() -> list[bytes]:
+        """Without a venue key: that is for a question with the bundle, put twice where the fleet was slow."""
+        return [each for each in ear.payloads if not wire.decode(each, wire.IdentityAnswer).sealed]
+
     topic, answers = (
         wire.address(t, "arena", "north") for t in (wire.IDENTITY_REQUEST, wire.IDENTITY_ANSWER)
     )
     with Line([normal_connection(data)], "gate-arena-north", [answers], ear, pace=QUICK):
         session = ear.session()
-        while not ear.heard:  # the fleet may not be connected yet
+        while not (found := answered()):  # the fleet may not be connected yet
             session.publish(Publication(topic, wire.encode(message)))
-            until(lambda: ear.heard or session.in_flight == 0)
-        return ear.heard[0].payload
+            until(lambda: answered() or session.in_flight == 0)
+        return found[0]
 
 
 def test_a_revoked_gate_gets_no_renewal(venue: Venue, tmp_path: Path) -> None:
@@ -377,7 +382,7 @@ def test_a_fault_of_ours_is_told_and_the_gate_asks_again(venue: Venue, tmp_path:
         until(lambda: "RuntimeError: a fault of ours" in part.faults().get("certificate", ""))
         go_on.set()
         until(lambda: part.faults() == {})
-    assert "certificate is here" in told[-1]
+        until(lambda: told and "certificate is here" in told[-1])  # the fault ends a moment before
 
 
 def test_a_damaged_file_of_one_gate_keeps_no_other_from_its_certificate(venue: Venue, tmp_path: Path) -> None:
@@ -457,6 +462,18 @@ def broker_of_tomorrow(folder: Path) -> Iterator[tuple[Place, Path]]:
         yield place, fleet
 
 
+def fault_that_says(line: Line, what: str) -> tuple[str, str]:
+    """Thing and text. A broker that was slow to answer is another fault, until the next try."""
+    found = list[tuple[str, str]]()
+
+    def said() -> bool:
+        found.extend(each for each in line.faults().items() if what in each[1])
+        return bool(found)
+
+    until(said)
+    return found[0]
+
+
 def test_a_certificate_of_tomorrow_is_a_fault_of_a_clock_that_nobody_has_set(tmp_path: Path) -> None:
     with broker_of_tomorrow(tmp_path) as (place, _), ExitStack() as stack:
         ears = Ear(), Ear()
@@ -464,15 +481,11 @@ def test_a_certificate_of_tomorrow_is_a_fault_of_a_clock_that_nobody_has_set(tmp
             stack.enter_context(Line([place.as_user("north")], "north", (), ear, pace=QUICK, trusted=trusted))
             for ear, trusted in zip(ears, (lambda: False, lambda: True), strict=True)
         ]
-        for line in lines:
-            until(line.faults)
-        ((thing, text),) = lines[0].faults().items()
+        thing, text = fault_that_says(lines[0], "not set")
         assert thing.startswith("clock before TLS")
-        assert "not set" in text
         assert "NTP" in text
-        ((thing, text),) = lines[1].faults().items()
+        thing, text = fault_that_says(lines[1], "certificate is not trusted")
         assert thing.startswith("broker ")
-        assert "certificate is not trusted" in text
         assert ears[0].sessions == ears[1].sessions == [], "and verified it stays"
 
 

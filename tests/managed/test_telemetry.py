@@ -30,7 +30,7 @@ class Listener:
     def last(
         self, shape: type[wire.AnyMessage], what: Callable[[wire.AnyMessage], object]
     ) -> wire.AnyMessage:
-        """The first message from now on that is so."""
+        """The first message that is so."""
         found: list[wire.AnyMessage] = []
 
         def look() -> bool:
@@ -56,11 +56,13 @@ def listener(broker: RunningBroker) -> Iterator[Listener]:
         yield Listener(ear)
 
 
-def again(gate: RunningGate, broker: RunningBroker) -> None:
-    """A gate that connects anew tells of itself at once."""
+def again(gate: RunningGate, broker: RunningBroker, listener: Listener) -> None:
+    """A gate that connects anew tells of itself at once. A warning is told once, to who is there."""
+    sessions = len(listener.ear.sessions)
     broker.kill()
     gate.until(lambda: not gate.uplink.connected_to)
     broker.start()
+    listener.ear.session(sessions + 1)
     gate.until(lambda: gate.uplink.connected_to)
 
 
@@ -91,13 +93,18 @@ def test_scans_are_counted_by_verdict_and_their_times_told(
         assert gate.scan("nobody's") is Verdict.UNKNOWN
         assert gate.scan("nobody's either") is Verdict.UNKNOWN
         gate.unit.measures.look()
-        again(gate, broker)
-        told = listener.last(wire.Telemetry, lambda message: message.verdicts)
-        assert told.verdicts == {Verdict.UNKNOWN: 2}
+        again(gate, broker, listener)
+        told = listener.last(
+            wire.Telemetry, lambda told: told.verdicts == {Verdict.UNKNOWN: 2} and told.backlog_rows
+        )
         assert 0 < told.decide.p50_us <= told.decide.p99_us
         assert 0 < told.commit.p50_us <= told.commit.p99_us
         assert told.backlog_rows > 0, "nobody has sent a receipt"
         assert told.disk_free_bytes
+
+
+def reader_faults(telemetry: wire.Telemetry) -> list[wire.NamedFault]:
+    return [each for each in telemetry.faults if each.code == "reader_lost"]
 
 
 def test_a_reader_that_is_lost_is_a_named_fault_and_a_warning_and_so_is_its_end(
@@ -107,11 +114,11 @@ def test_a_reader_that_is_lost_is_a_named_fault_and_a_warning_and_so_is_its_end(
         gate.until(lambda: gate.uplink.connected_to)
         reader = gate.board.fakes["north"].readers["in"]
         reader.fail("no cable")
-        log = listener.last(wire.Log, lambda message: message.lines)
-        assert any(line.text == "reader_lost: reader north/1: no cable" for line in log.lines)
-        again(gate, broker)
-        told = listener.last(wire.Telemetry, lambda message: message.faults)
-        (fault,) = (each for each in told.faults if each.code == "reader_lost")
+        lost = "reader_lost: reader north/1: no cable"
+        listener.last(wire.Log, lambda log: any(line.text == lost for line in log.lines))
+        again(gate, broker, listener)
+        told = listener.last(wire.Telemetry, reader_faults)
+        (fault,) = reader_faults(told)
         assert 0 < fault.since_utc_ms <= told.utc_ms
         assert {part.part: part.fault for part in told.parts}["reader north/1"] == "no cable"
         reader.recover()
