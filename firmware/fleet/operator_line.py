@@ -16,6 +16,7 @@ from firmware.mqtt import PACE, Arrived, Broker, Line, Pace, Publication, Sessio
 CONNECT_S = 10.0  # to the broker, TLS included: a person waits in front of a terminal
 QUIET_S = 0.5  # births come one after the other right behind the subscription: a pause says that it was all
 LOOK_S = 0.05  # between looks at what has no bell of its own; a person does not notice it
+STEP_S = 0.25  # of a wait; a longer one by the clock is a pause of this process, or of its whole machine
 GATES_MAX = 2_000  # of one venue, as at the bridge; a name more is somebody's mischief
 
 Found = TypeVar("Found")
@@ -84,10 +85,13 @@ class OperatorLine:
 
     def gates(self, known: Collection[str], within_s: float) -> dict[str, wire.Presence]:
         """The births of all gates, waited for until those that are known have come, or no more come."""
-        began_s = time.monotonic()
+        quiet_s, last_s, last_born_s = 0.0, time.monotonic(), self._born_s
 
         def complete() -> bool | None:
-            quiet_s = time.monotonic() - max(began_s, self._born_s)
+            nonlocal quiet_s, last_s, last_born_s
+            now_s = time.monotonic()
+            quiet_s = quiet_s + min(now_s - last_s, LOOK_S) if self._born_s == last_born_s else 0.0
+            last_s, last_born_s = now_s, self._born_s
             all_here = bool(known) and self._births.keys() >= set(known)
             return True if all_here or quiet_s >= QUIET_S else None
 
@@ -97,14 +101,18 @@ class OperatorLine:
     def wait(
         self, look: Callable[[], Found | None], within_s: float, look_s: float | None = None
     ) -> Found | None:
-        """What `look` finds, which is asked after each message (and each `look_s`); `None` after the time."""
-        until_s = time.monotonic() + within_s
+        """What `look` finds, which is asked after each message (and each `look_s`); `None` after the time.
+
+        A process that stood still has not waited: what came meanwhile lies in its socket, and is read first.
+        """
+        left_s = within_s
         with self._news:
             while (found := look()) is None:
-                left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     return None
-                self._news.wait(left_s if look_s is None else min(left_s, look_s))
+                step_s, began_s = min(left_s, look_s or STEP_S), time.monotonic()
+                self._news.wait(step_s)
+                left_s -= min(step_s, time.monotonic() - began_s)
             return found
 
     def send(self, topic: wire.Topic, gate: str, message: wire.Message, within_s: float = CONNECT_S) -> None:

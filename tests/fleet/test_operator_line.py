@@ -1,7 +1,9 @@
 """An operator at the venue's broker, with real gates."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,3 +107,23 @@ def test_an_operator_of_another_venue_hears_nothing(broker: RunningBroker, data:
     elsewhere = OperatorLine(Broker("127.0.0.1", broker.port), "elsewhere", "ann", pace=QUICK)
     with gate_at_work(data / "a", "a", broker.port), elsewhere as line:
         assert line.gates((), LIMIT_S) == {}
+
+
+def test_a_line_that_stood_still_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = OperatorLine(Broker("127.0.0.1", 1), VENUE, "ann", pace=QUICK)
+    born = wire.Presence(online=True, epoch=1, connection=1, random="00")
+    minutes = count()
+
+    def monotonic() -> float:
+        """Each time that it is asked, the machine has stood still for a minute; a gate is heard later."""
+        if (minute := next(minutes)) == 6:
+            line._births["a"] = born
+        return minute * 60.0
+
+    monkeypatch.setattr("firmware.fleet.operator_line.time", SimpleNamespace(monotonic=monotonic))
+    assert line.gate("a", 1.0) == born
+    assert line.gates((), 1.0) == {"a": born}
+    line._births.clear()
+    minutes = count()
+    assert line.gates((), 1.0) == {"a": born}, "no quiet before it was looked for"
+    line.__exit__(None, None, None)
