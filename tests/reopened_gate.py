@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from firmware import in_force as settings_in_force
 from firmware.cli import complain
 from firmware.core.events import Cause, Order
 from firmware.core.ticket import Direction
@@ -225,6 +226,7 @@ class Door:
 def main() -> int:
     """Run the gates on this thread, as the command does."""
     config, data = map(Path, sys.argv[1:])
+    settings_in_force.READ_S = PATIENCE_S  # read late, they are one more opening than a test counts
     with Watchdog() as watchdog, Kept(watchdog) as kept:
         door = Door(kept, config)
         in_force = InForce(config, data, door.reopen, complain, settle_s=SETTLE_S, health_s=HEALTH_S)

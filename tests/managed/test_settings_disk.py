@@ -20,6 +20,12 @@ from tests.managed.operated import Clock
 FILE = '[[lane]]\nname = "north"\n'
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on disk has been read: a busy machine may take longer for it than a gate at a door waits."""
+    monkeypatch.setattr("firmware.in_force.READ_S", LIMIT_S)
+
+
 @pytest.fixture
 def data() -> Iterator[Path]:
     with data_directory() as folder:
