@@ -113,10 +113,10 @@ def orders_are_obeyed_or_refused_by_role(venue: Venue) -> None:
 def settings_change_or_return(venue: Venue) -> None:
     c = venue.gates["c"]
     until(lambda: "c: version 0 in use; local" in venue.change("show", "c").stderr, "its settings are told")
-    wanted = c.settings(venue.port, unlock_ms=5000)
+    wanted = c.settings(venue.port, unlock_ms=25_000)
     differs = venue.change("diff", "c", "--settings", wanted)
     assert differs.returncode == 1
-    assert "+unlock_ms = 5000" in differs.stdout.splitlines()
+    assert "+unlock_ms = 25000" in differs.stdout.splitlines()
     done = venue.change("apply", "c", "--settings", wanted, wait=True)
     assert (done.returncode, " good: in use" in done.stdout) == (0, True), done
     used = done.stdout.split()[2]
