@@ -13,8 +13,10 @@ from firmware import wire
 from firmware.bundle import Bundle, proof_of, token_digest, unpacked
 from firmware.fleet import init
 from firmware.fleet.enrol import bundle_for
-from firmware.fleet.folder import Fleet
+from firmware.fleet.folder import Fleet, load, operator_broker
+from firmware.fleet.operator_line import OperatorLine
 from firmware.signing import Role
+from tests.brokers import LIMIT_S, QUICK
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -48,3 +50,10 @@ def request(key: ec.EllipticCurvePrivateKey, token: str = "", gate: str = "north
     made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256())
     asked = made.public_bytes(Encoding.DER)
     return wire.IdentityRequest(asked, proof_of(token_digest(token), asked) if token else b"")
+
+
+def wait_until_connected(folder: Path, gate: str, who: str = "ann") -> None:
+    """Wait until the broker has the birth of this gate; a command waits for seconds only."""
+    fleet = load(folder)
+    with OperatorLine(operator_broker(folder, fleet, who), fleet.venue, who, pace=QUICK) as line:
+        assert line.gate(gate, LIMIT_S)

@@ -11,7 +11,7 @@ import pytest
 from firmware.demo.network import free_port
 from firmware.fleet import folder as stored
 from tests.commands import Running, run
-from tests.fleet.fleets import BOARDS, settings
+from tests.fleet.fleets import BOARDS, settings, wait_until_connected
 from tests.test_deploy_brokers import set_up
 
 DONE, FINDING, REFUSED = 0, 1, 2
@@ -165,6 +165,7 @@ def test_a_gate_from_its_bundle_to_its_end_by_the_commands_alone(tmp_path: Path)
             with Running(*gate) as running:
                 running.err.expect("ready: lanes 1")
                 serve.out.expect('gate "north" has its certificate: valid until')
+                wait_until_connected(fleet, "north")
                 order = run("order", "north", "identify", "--fleet", fleet, "--as", "ann", "--wait", "60")
                 assert order.returncode == DONE, order.stdout + order.stderr
                 for part in (

@@ -38,7 +38,7 @@ from firmware.unit import OPERATORS
 from firmware.wire import Done, What
 from tests.brokers import LIMIT_S, QUICK, RunningBroker, mosquitto_broker
 from tests.commands import Running, run
-from tests.fleet.fleets import bundle, request
+from tests.fleet.fleets import bundle, request, wait_until_connected
 from tests.gate_bench import data_directory
 from tests.managed.operated import TWO_LANES, managed_gate
 from tests.uplinks import Bridge, RunningGate, bridge_at, fill_catalogue
@@ -356,7 +356,7 @@ def test_a_gate_as_systemd_starts_it_is_looked_at_and_restarted_from_afar(
             monkeypatch.setenv("INVOCATION_ID", "0" * 32)
         with Running("gate", "--config", config, "--data", data) as gate:
             gate.err.expect("ready: lanes north")
-            wait_until_connected(venue)
+            wait_until_connected(venue.fleet, "a")
             assert venue.order("a", "doctor", "--wait", str(int(LIMIT_S))).returncode == 0
             done = venue.order("a", "restart")
             assert done.returncode == (0 if under_systemd else 1), done
@@ -368,12 +368,6 @@ def test_a_gate_as_systemd_starts_it_is_looked_at_and_restarted_from_afar(
                 assert "it was not started by systemd" in done.stdout
                 gate.signal(signal.SIGTERM)
                 assert gate.end() == 0
-
-
-def wait_until_connected(venue: Venue) -> None:
-    fleet = fleets.load(venue.fleet)
-    with OperatorLine(fleets.operator_broker(venue.fleet, fleet, "ann"), "arena", "ann", pace=QUICK) as line:
-        assert line.gate("a", LIMIT_S)
 
 
 def test_every_order_is_explained_in_the_help(venue: Venue) -> None:
