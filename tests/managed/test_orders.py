@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from firmware import wire
 from firmware.core.states import Shut
 from firmware.core.ticket import Verdict
 from firmware.managed.counters import KEYS_MAX, LOST, Counters, Last
-from firmware.managed.obeying import DRILL_S, REBOOT_FILE, REBOOT_S, REBOOT_UNIT, examined
+from firmware.managed.obeying import DRILL_S, LOOK_S, REBOOT_FILE, REBOOT_S, REBOOT_UNIT, examined
 from firmware.managed.orders import FILE, WAITED_S_MAX
 from firmware.managed.refusals import KINDS_MAX, Refusals
 from firmware.replay import Replay
@@ -71,6 +72,20 @@ def test_an_order_opens_one_lane_once_and_its_row_names_who_gave_it(gate: Runnin
     assert "ann: open_once" in gate.texts("order")
     assert gate.board.tape.values("north", "relay") == []
     assert gate.scan("T1") is Verdict.ADMITTED
+
+
+def test_who_is_told_that_a_lane_is_open_finds_it_open(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bare_gate(data) as bare:
+        gate, early = bare.gate.unit.gate, list[bool]()
+        unlock = gate._unlock
+
+        def late(*what: Any) -> bool:
+            early.append(bare._news.wait(10 * LOOK_S))
+            return unlock(*what)
+
+        monkeypatch.setattr(gate, "_unlock", late)
+        assert bare.give(What.OPEN_ONCE).text == "lane north: open"
+        assert early == [False]
 
 
 def test_somebody_who_is_through_before_anybody_looks_was_let_in(gate: RunningGate, hand: Hand) -> None:
