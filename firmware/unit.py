@@ -84,6 +84,7 @@ def open_unit(
     outcome: "Callable[[wire.Outcome], None]" = lambda _: None,
     pace: "Pace | None" = None,
     utc_ns: Callable[[], int] = time.time_ns,
+    monotonic_ns: Callable[[], int] = time.monotonic_ns,
     watchdog: Watchdog | None = None,
     complain: Callable[[str], None] = lambda _: None,
     root: Path = Path("/"),
@@ -94,17 +95,18 @@ def open_unit(
     """A gate on this data directory, not started yet; the alarm is listened to already.
 
     `board` and `readers` come beside those that the settings name (the demo brings its own); `trusted`
-    says whether the wall clock `utc_ns` may be believed; `watch` and `changed` are for the gate. With a
-    broker the uplink is at work already; `outcome` hears on its thread what vendors say, and `pace` is its
-    patience with brokers; `complain` tells people why a gate that cannot start has not ended yet; below
-    `root` are the files that say what this computer is; `kept` has board and readers, where they outlive
-    the unit; `config` is the file of the settings, for the doctor; `changing` takes others from elsewhere.
+    says whether the wall clock `utc_ns` may be believed, and `monotonic_ns` measures what lanes and asks wait
+    for; `watch` and `changed` are for the gate. With a broker the uplink is at work already; `outcome` hears
+    on its thread what vendors say, and `pace` is its patience with brokers; `complain` tells people why a
+    gate that cannot start has not ended yet; below `root` are the files that say what this computer is;
+    `kept` has board and readers, where they outlive the unit; `config` is the file of the settings, for the
+    doctor; `changing` takes others from elsewhere.
     Raises `Refused`, `Held`, `SettingsError`, and what the stores raise, but not while the alarm is active.
     """
     watchdog = watchdog or Watchdog({})
     with ExitStack() as stack:
         board, standby, opener = _door(settings, board, kept, watchdog, stack)
-        clock = Clock(trusted, utc_ns=utc_ns)
+        clock = Clock(trusted, monotonic_ns, utc_ns)
 
         def told(news: Told) -> None:
             gate.told(news)
@@ -140,7 +142,9 @@ def open_unit(
 
             keys = proofs.keys if proofs else None
             events = tuple(filter(None, settings.policies))
-            vendors = Vendors(settings.venue, settings.gate_name, answer, keys=keys, events=events)
+            vendors = Vendors(
+                settings.venue, settings.gate_name, answer, lambda: monotonic_ns() / 1e9, keys, events
+            )
         tally = _tally() if brokers else None
         gate = Gate(
             lanes,

@@ -15,10 +15,11 @@ from firmware.uplink import BESIDE_ASKS_BYTES, BESIDE_ASKS_MESSAGES
 from firmware.uplink.vendors import NO_BROKER, NO_CLOCK, NOT_HEARD, SILENT, SILENT_ASKS
 from tests.asking import ACME, AnsweringBridge, answering, asking, no, none, silence, yes
 from tests.brokers import LIMIT_S, RunningBroker, iotcore_broker, mosquitto_broker
-from tests.gate_bench import data_directory
-from tests.uplinks import RunningGate, bridge_at, fill_catalogue, gate_at_work, rows_of
+from tests.gate_bench import SETUP, data_directory
+from tests.uplinks import RunningGate, StillTime, bridge_at, fill_catalogue, gate_at_work, rows_of
 
-SHORT = "deadline_ms = 400"
+SHORT_MS = 400
+SHORT = f"deadline_ms = {SHORT_MS}"  # only where the test has the time in its hand
 LONG = "deadline_ms = 10000"  # longer than any test wants to wait
 
 
@@ -46,6 +47,18 @@ def bridge(broker: RunningBroker) -> Iterator[AnsweringBridge]:
 
 def shot_of(gate: RunningGate, code: str, lane: str = "north") -> Shot:
     gate.scan(code, lane)
+    return gate.shots[-1]
+
+
+def in_silence(gate: RunningGate, bridge: AnsweringBridge, code: str) -> Shot:
+    """A scan that the vendor is asked about, and whose deadline passes without a word."""
+    count = len(bridge.asks) + 1
+
+    def let_it_pass() -> None:
+        bridge.asked(count)
+        gate.pass_time(SHORT_MS + 1)
+
+    gate.scan(code, meanwhile=let_it_pass)
     return gate.shots[-1]
 
 
@@ -165,10 +178,10 @@ def test_a_bridge_that_says_nothing_is_soon_not_waited_for_any_more(
     data: Path, broker: RunningBroker, bridge: AnsweringBridge
 ) -> None:
     bridge.decide = silence
-    with gate_at_work(data / "a", "a", broker.port, asking("deadline_ms = 200")) as gate:
+    with gate_at_work(data / "a", "a", broker.port, asking(SHORT), still=StillTime()) as gate:
         gate.until(partial(can_ask, gate))
         for number in range(SILENT_ASKS):
-            assert shot_of(gate, f"V{number}").verdict is Verdict.NO_ANSWER
+            assert in_silence(gate, bridge, f"V{number}").verdict is Verdict.NO_ANSWER
         asks = len(bridge.asks)
         assert asks == SILENT_ASKS
         shot = shot_of(gate, "V9")
@@ -183,9 +196,9 @@ def test_a_refusal_after_a_lost_answer_calls_staff_and_the_vendor_hears_that_it_
     data: Path, broker: RunningBroker, bridge: AnsweringBridge
 ) -> None:
     bridge.decide = silence
-    with gate_at_work(data / "a", "a", broker.port, asking(SHORT)) as gate:
+    with gate_at_work(data / "a", "a", broker.port, asking(SHORT), still=StillTime()) as gate:
         gate.until(partial(can_ask, gate))
-        assert shot_of(gate, "V1").verdict is Verdict.NO_ANSWER
+        assert in_silence(gate, bridge, "V1").verdict is Verdict.NO_ANSWER
         bridge.decide = no
         assert shot_of(gate, "V2").verdict is Verdict.USED, "another code: the light of the first goes out"
         assert shot_of(gate, "V1").verdict is Verdict.CALL_STAFF
@@ -199,13 +212,13 @@ def test_who_got_a_late_yes_is_let_in_at_any_gate_once(data: Path, tmp_path: Pat
     with (
         iotcore_broker(tmp_path) if kind == "iotcore" else mosquitto_broker(tmp_path) as broker,
         answering(broker.address) as bridge,
-        gate_at_work(data / "a", "a", broker.port, listed) as a,
-        gate_at_work(data / "b", "b", broker.port, listed) as b,
+        gate_at_work(data / "a", "a", broker.port, listed, still=StillTime()) as a,
+        gate_at_work(data / "b", "b", broker.port, listed, still=StillTime()) as b,
     ):
         a.until(partial(can_ask, a))
         b.until(partial(can_ask, b))
         bridge.decide = silence
-        assert shot_of(a, "T1").verdict is Verdict.NO_ANSWER
+        assert in_silence(a, bridge, "T1").verdict is Verdict.NO_ANSWER
         bridge.send("a", yes(bridge.asked(1)))
         bridge.send("a", yes(bridge.asked(1)))  # twice, as QoS 1 allows
         b.until(lambda: b.unit.journal.history("a:T1").credit)
@@ -213,6 +226,7 @@ def test_who_got_a_late_yes_is_let_in_at_any_gate_once(data: Path, tmp_path: Pat
         assert shot_of(b, "T1").verdict is Verdict.ADMITTED_CREDIT
         assert len(bridge.asks) == 1
         a.until(lambda: a.unit.journal.history("a:T1").pending)
+        a.pass_time(SETUP.signal_ms)
         a.until(lambda: not a.unit.gate.lane("north").shown)
         again = shot_of(a, "T1").verdict
         assert not again.admits
@@ -251,7 +265,7 @@ def test_promise_5_a_gate_that_is_killed_in_the_middle_of_an_ask_knows_it_afterw
             process.wait(LIMIT_S)
     rows = [row for stored, row in rows_of(data / "a") if row.scan == ask.scan]
     assert [row.kind for row in rows] == ["ask"], "killed before it was decided"
-    with gate_at_work(data / "a", "a", broker.port, asking(SHORT)) as gate:
+    with gate_at_work(data / "a", "a", broker.port, asking(LONG)) as gate:
         gate.until(partial(can_ask, gate))
         gate.until(lambda: gate.texts("unsettled"))
         if answered_late:

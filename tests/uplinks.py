@@ -5,6 +5,7 @@ bridge keeps rows as the ledger does (by gate, row and digest of the chain) and 
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,14 +28,18 @@ from tests.brokers import LIMIT_S, QUICK
 
 VENUE = "arena"
 TICKETS = tuple(f"T{number}" for number in range(200))
-# These wait for a real disk: for as long as can be set, as this machine has more to do.
-MODEL_LANE = '[[lane]]\nname = "north"\nrecord_ms = 5000\n'
+MODEL_LANE = '[[lane]]\nname = "north"\n'
+PATIENT_MS = int(LIMIT_S * 1000)  # lanes wait for a busy machine's disk, and no opening lapses meanwhile
 
 
 def settings_of(gate: str, port: int, lanes: str = MODEL_LANE) -> Settings:
     """A gate of the venue at this broker."""
     settings = parse(f'[gate]\nname = "{gate}"\nvenue = "{VENUE}"\n{lanes}', "gate.toml")
-    return settings._replace(brokers=(BrokerSettings("127.0.0.1", port, tls=False),))
+    patient = tuple(
+        lane._replace(setup=lane.setup._replace(record_ms=PATIENT_MS, unlock_ms=PATIENT_MS))
+        for lane in settings.lanes
+    )
+    return settings._replace(lanes=patient, brokers=(BrokerSettings("127.0.0.1", port, tls=False),))
 
 
 def fill_catalogue(data: Path) -> None:
@@ -52,11 +57,28 @@ def admit(unit: Unit, *subjects: str) -> None:
         unit.journal.note(Row("scan", "north", moment, row, Verdict.ADMITTED, movement))
 
 
+class StillTime:
+    """The clocks of a gate, which a test moves: a busy machine lets no deadline pass."""
+
+    def __init__(self) -> None:
+        self._now_ns = time.monotonic_ns()
+        self._ahead_ns = time.time_ns() - self._now_ns
+
+    def monotonic_ns(self) -> int:
+        return self._now_ns
+
+    def utc_ns(self) -> int:
+        return self._now_ns + self._ahead_ns
+
+    def advance(self, ms: int) -> None:
+        self._now_ns += ms * 1_000_000
+
+
 class RunningGate:
     """A gate at work. `shots` are the scans that are over, `outcomes` what vendors said."""
 
-    def __init__(self, unit: Unit, board: FakeBoard) -> None:
-        self.unit, self.board = unit, board
+    def __init__(self, unit: Unit, board: FakeBoard, still: StillTime | None = None) -> None:
+        self.unit, self.board, self._still = unit, board, still
         self.shots: list[Shot] = []
         self.outcomes: list[wire.Outcome] = []
         self.news = threading.Condition()
@@ -76,13 +98,23 @@ class RunningGate:
             self.outcomes.append(outcome)
             self.news.notify_all()
 
-    def scan(self, code: str, lane: str = "north") -> Verdict:
-        """Hold a code to the lane's reader; what was decided, when the story is over."""
+    def scan(self, code: str, lane: str = "north", meanwhile: Callable[[], object] = lambda: None) -> Verdict:
+        """Hold a code to the lane's reader; what was decided, when the story is over.
+
+        `meanwhile` is done when the reader has delivered it.
+        """
+        before = len(self.shots)
+        assert self.board.fakes[lane].scan(code)
+        meanwhile()
         with self.news:
-            before = len(self.shots)
-            assert self.board.fakes[lane].scan(code)
             assert self.news.wait_for(lambda: len(self.shots) > before, LIMIT_S)
             return self.shots[-1].verdict
+
+    def pass_time(self, ms: int) -> None:
+        """Move the gate's time on, where the test has it."""
+        assert self._still is not None, "the time of this gate is the machine's"
+        self._still.advance(ms)
+        self.unit.gate.do(lambda: None)
 
     def write(self, *texts: str) -> int:
         """Rows that no event made; the last one's number, when it is on disk."""
@@ -135,8 +167,9 @@ def gate_at_work(
     port: int,
     lanes: str = MODEL_LANE,
     trusted: Callable[[], bool] = lambda: True,
+    still: StillTime | None = None,
 ) -> Iterator[RunningGate]:
-    """A gate whose loop runs until the end of the block."""
+    """A gate whose loop runs until the end of the block, on the machine's clocks or on those of the test."""
     settings = settings_of(gate, port, lanes)
     board = FakeBoard([FakeLaneSettings(lane.setup.name) for lane in settings.lanes], VirtualTime())
     found: list[RunningGate] = []
@@ -148,9 +181,17 @@ def gate_at_work(
         found[0].outcome(outcome)
 
     with open_unit(
-        settings, data, board=board, trusted=trusted, watch=watch, outcome=outcome, pace=QUICK
+        settings,
+        data,
+        board=board,
+        trusted=trusted,
+        watch=watch,
+        outcome=outcome,
+        pace=QUICK,
+        utc_ns=still.utc_ns if still else time.time_ns,
+        monotonic_ns=still.monotonic_ns if still else time.monotonic_ns,
     ) as unit:
-        running = RunningGate(unit, board)
+        running = RunningGate(unit, board, still)
         found.append(running)
         unit.gate.start()
         loop = threading.Thread(target=unit.gate.run, name="loop", daemon=True)
