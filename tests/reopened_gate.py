@@ -13,17 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from firmware import in_force as settings_in_force
+from firmware import kept as keeping
 from firmware.cli import complain
 from firmware.core.events import Cause, Order
 from firmware.core.ticket import Direction
-from firmware.in_force import InForce
+from firmware.in_force import InForce, Opening
 from firmware.kept import Kept
 from firmware.run import Reopen, serve
 from firmware.unit import Unit
 from firmware.watchdog import Watchdog
 from hal import board as boards
 from hal.fake import FakeBoard, FakeLaneSettings, Person
-from hal.ports import PassageSensor, TellState, Way
+from hal.ports import PassageSensor, Pattern, TellState, Way
 from hal.schedule import RealTime
 from hal.setting_error import SettingError
 
@@ -136,11 +137,12 @@ class Door:
 
     def hold_up(self, code: str, lane: str) -> bool:
         """Hold a code to a reader, until something is heard that was not before."""
-        tape = self.board.tape
-        seen = len(tape.values(lane, "buzzer"))
-        return self.board.fakes[lane].scan(code) and self.until(
-            lambda: len(tape.values(lane, "buzzer")) > seen
-        )
+        seen = self.sounds(lane)
+        return self.board.fakes[lane].scan(code) and self.until(lambda: self.sounds(lane) > seen)
+
+    def sounds(self, lane: str) -> int:
+        """How many there were. That one before it ends is no answer to a scan."""
+        return sum(sound != Pattern.NONE for sound in self.board.tape.values(lane, "buzzer"))
 
     def do_crowd(self, count: int, lanes: list[str], settings: list[str]) -> int:
         """People at each lane, one after the other, who hold up their codes whatever the lamp shows.
@@ -223,13 +225,26 @@ class Door:
         return True
 
 
+class Patient(InForce):
+    """Lanes wait for the disk as long as the test does."""
+
+    def wanted(self) -> Opening:
+        opening = super().wanted()
+        lanes = (
+            lane._replace(setup=lane.setup._replace(record_ms=int(PATIENCE_S * 1000)))
+            for lane in opening.settings.lanes
+        )
+        return opening._replace(settings=opening.settings._replace(lanes=tuple(lanes)))
+
+
 def main() -> int:
-    """Run the gates on this thread, as the command does."""
+    """Run the gates on this thread, as the command does, however long the machine takes for it."""
+    keeping.WAIT_S = PATIENCE_S  # so long a code may wait for the next gate
     config, data = map(Path, sys.argv[1:])
     settings_in_force.READ_S = PATIENCE_S  # read late, they are one more opening than a test counts
     with Watchdog() as watchdog, Kept(watchdog) as kept:
         door = Door(kept, config)
-        in_force = InForce(config, data, door.reopen, complain, settle_s=SETTLE_S, health_s=HEALTH_S)
+        in_force = Patient(config, data, door.reopen, complain, settle_s=SETTLE_S, health_s=HEALTH_S)
         door.in_force = in_force
         threading.Thread(target=door.run, daemon=True).start()
         return serve(in_force, data, watchdog, door.reopen, complain)
