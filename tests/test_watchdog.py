@@ -17,6 +17,7 @@ from tests.commands import PATIENCE_S, Lines, environment
 from tests.gate_bench import SETUP, Bench, data_directory
 
 PERIOD_S = 0.4  # of the watchdogs here
+RARE = {"WATCHDOG_USEC": str(600 * 1_000_000)}  # no feeds fill the socket before the word that is waited for
 WORDS_MAX = 300  # before the one that is waited for, or before silence
 SILENCE_S = 1.0  # ten times the pause between two feeds; a busy machine can only make a check too kind
 
@@ -233,7 +234,14 @@ def test_a_lane_that_waits_too_long_for_its_time_leaves_it_hungry(
 class Watched:
     """`gatepost gate` under a watchdog, on a board that the test moves (`tests.watched_gate`)."""
 
-    def __init__(self, systemd: Systemd, data: Path, board: str = "", settings: str = "") -> None:
+    def __init__(
+        self,
+        systemd: Systemd,
+        data: Path,
+        board: str = "",
+        settings: str = "",
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         config = data.with_name("gate.toml")
         config.write_text(f'[[lane]]\nname = "north"\n{settings}')
         command = [sys.executable, "-m", "tests.watched_gate", "gate", "--config", str(config)]
@@ -243,7 +251,7 @@ class Watched:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment(), **systemd.environment(), "GATE_BOARD": board},
+            env={**environment(), **systemd.environment(**(more or {})), "GATE_BOARD": board},
         )
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -280,7 +288,7 @@ def data() -> Iterator[Path]:
 
 
 def test_ready_is_said_when_the_lanes_are_locked_and_lit(systemd: Systemd, data: Path) -> None:
-    with Watched(systemd, data) as gate:
+    with Watched(systemd, data, more=RARE) as gate:
         assert systemd.hear() == "READY=1"
         assert gate.tell("look") == ["red blink", "blue"], "out of order until there is a gate"
         systemd.expect("WATCHDOG=1")
@@ -351,7 +359,7 @@ def test_promise_6_stores_that_cannot_be_opened_unlock_nothing(systemd: Systemd,
 
 
 def test_promise_4_a_gate_that_is_stopped_in_an_alarm_locks_nothing(systemd: Systemd, data: Path) -> None:
-    with Watched(systemd, data) as gate:
+    with Watched(systemd, data, more=RARE) as gate:
         systemd.expect("READY=1")
         gate.tell("press")
         gate.wait_for("green blink")

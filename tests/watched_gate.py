@@ -22,10 +22,12 @@ class HangingBuzzer(Buzzer):
     """Silent, until it is told to hang: then the loop, which sounds it, hangs with it."""
 
     def __init__(self) -> None:
-        self.free = threading.Event()
+        self.free, self.hangs = threading.Event(), threading.Event()
         self.free.set()
 
     def sound(self, pattern: Pattern) -> None:
+        if not self.free.is_set():
+            self.hangs.set()
         self.free.wait()
 
     def close(self) -> None:
@@ -47,6 +49,7 @@ class Door:
             if word == "hang":
                 self.buzzer.free.clear()
                 self.fake.fakes["north"].scan("nobody")
+                self.buzzer.hangs.wait()  # the loop has come to it, and to nothing that follows
             elif word == "go_on":
                 self.buzzer.free.set()
             elif word == "press" and self.fake.alarm:
