@@ -482,6 +482,7 @@ def test_on_a_full_disk_the_sync_says_so_and_goes_on_when_there_is_room(
 def test_the_gate_reads_on_while_lists_are_exchanged_and_changed(gate: Gate, bridge: Bridge) -> None:
     """The sync's thread writes while the gate's looks up and reloads."""
     gate.follow(bridge)
+    gate.reloads = False
     stop = threading.Event()
     wrong: list[object] = []
 
