@@ -55,9 +55,12 @@ class Child:
 
 
 @contextmanager
-def gate_on(data: Path, before_a_kill: Callable[[], None] = lambda: None) -> Iterator[Child]:
-    """A gate that works on this data directory. `before_a_kill` lets go of what would keep it from dying."""
-    command = [sys.executable, "-m", "tests.gate_process", str(data)]
+def gate_on(data: Path, *more: str, before_a_kill: Callable[[], None] = lambda: None) -> Iterator[Child]:
+    """A gate that works on this data directory; `more` are its arguments.
+
+    `before_a_kill` lets go of what would keep it from dying.
+    """
+    command = [sys.executable, "-m", "tests.gate_process", str(data), *more]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         child = Child(process)
         try:

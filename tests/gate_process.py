@@ -1,4 +1,6 @@
-"""A gate in a process of its own: `python -m tests.gate_process DATA`, told what to do on its standard input.
+"""A gate in a process of its own, told what to do on its standard input.
+
+`python -m tests.gate_process DATA [patient]`: a patient one has all the time that a busy machine needs.
 
 A test that hangs or kills a gate must not be in it. Each command is a JSON object on a line, and each has one
 answer, a JSON object on standard output; news of finished scans (`shot`) stand between the answers. It ends
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware.catalogue import Catalogue, Upsert
-from firmware.config import parse
+from firmware.config import Settings, parse
 from firmware.config.board import board_settings
 from firmware.core.ticket import Ticket
 from firmware.hold import Held
@@ -30,6 +32,13 @@ FLOOD_ROWS = 1000  # on their way to the disk: its commits are full, and the jou
 FLOOD_PACE_S = 0.01  # about what the disk takes for a commit of 200 rows
 VALID = tuple(f"T{number}" for number in range(1000))
 SETTINGS = parse('[[lane]]\nname = "north"\n[[lane]]\nname = "south"\n', "gate.toml")
+
+
+def patient(settings: Settings) -> Settings:
+    """With lanes that wait for a busy machine's disk, and for people, as long as the test does."""
+    ms = int(PATIENCE_S * 1000)
+    lanes = (lane._replace(setup=lane.setup._replace(record_ms=ms, unlock_ms=ms)) for lane in settings.lanes)
+    return settings._replace(lanes=tuple(lanes))
 
 
 def say(**what: object) -> None:
@@ -150,10 +159,11 @@ class GateProcess:
 
 def main() -> None:
     """Run it. The loop has this thread, as it has in the command line; the commands have one of their own."""
-    board = open_board("fake", board_settings(SETTINGS))
+    settings = patient(SETTINGS) if sys.argv[2:] else SETTINGS
+    board = open_board("fake", board_settings(settings))
     assert isinstance(board, FakeBoard)
     try:
-        with open_unit(SETTINGS, Path(sys.argv[1]), board=board, watch=tell) as unit:
+        with open_unit(settings, Path(sys.argv[1]), board=board, watch=tell) as unit:
             signal.signal(signal.SIGTERM, lambda *_: unit.gate.stop())
             unit.gate.start()
             say(ready=True)

@@ -25,7 +25,9 @@ from hal.schedule import VirtualTime
 from tests.commands import Running
 from tests.gate_bench import data_directory, read_rows
 from tests.gate_child import gate_on
-from tests.gate_process import PATIENCE_S, SETTINGS, fill_catalogue
+from tests.gate_process import PATIENCE_S, SETTINGS, fill_catalogue, patient
+
+PATIENT = "patient"  # the gate's process takes all the time that the machine needs
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_gate_that_was_killed_does_not_keep_the_next_one_out(data: Path) -> No
 
 def test_promise_6_a_gate_that_is_told_to_stop_in_the_middle_of_an_opening_locks(data: Path) -> None:
     fill_catalogue(data)
-    with gate_on(data) as gate:
+    with gate_on(data, PATIENT) as gate:
         gate.do("nobody_walks")
         gate.scan("T0")
         gate.process.send_signal(signal.SIGTERM)
@@ -92,12 +94,12 @@ def test_promise_6_a_gate_that_is_told_to_stop_in_the_middle_of_an_opening_locks
 
 def test_promise_2_a_gate_that_is_killed_in_the_middle_of_an_opening_does_not_open_again(data: Path) -> None:
     fill_catalogue(data)
-    with gate_on(data) as gate:
+    with gate_on(data, PATIENT) as gate:
         gate.do("nobody_walks")
         gate.scan("T0")
         gate.process.kill()
         gate.process.wait(PATIENCE_S)
-    with gate_on(data) as gate:
+    with gate_on(data, PATIENT) as gate:
         gate.scan("T0", "south")
         ended = gate.end()
     assert ended["relays"] == {"north": [], "south": []}
@@ -144,7 +146,7 @@ def test_a_list_that_was_swapped_in_is_a_row_and_is_used_within_a_second(data: P
     fill_catalogue(data)
     shots: list[Shot] = []
     fake = board("north", "south")
-    with open_unit(SETTINGS, data, board=fake, watch=shots.append) as unit:
+    with open_unit(patient(SETTINGS), data, board=fake, watch=shots.append) as unit:
         unit.gate.start()
         with Build(data / "catalogue", source="a new list", stamp_utc_ms=2) as build:
             build.add(1, unit.catalogue.digest("brand new"), Ticket("id-new"))
@@ -164,7 +166,7 @@ def test_a_list_that_cannot_be_opened_is_a_fault_in_the_journal_and_the_older_on
     fill_catalogue(data)
     shots: list[Shot] = []
     fake = board("north", "south")
-    with open_unit(SETTINGS, data, board=fake, watch=shots.append) as unit:
+    with open_unit(patient(SETTINGS), data, board=fake, watch=shots.append) as unit:
         unit.gate.start()
         current = data / "catalogue" / "current"
         (data / "catalogue" / "current.new").write_text("build-4711\n")

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from firmware import wire
 from firmware.catalogue import Catalogue, Upsert
 from firmware.config import BrokerSettings, Settings, parse
@@ -25,21 +27,17 @@ from firmware.uplink import Uplink
 from hal.fake import FakeBoard, FakeLaneSettings
 from hal.schedule import VirtualTime
 from tests.brokers import LIMIT_S, QUICK
+from tests.gate_process import patient
 
 VENUE = "arena"
 TICKETS = tuple(f"T{number}" for number in range(200))
 MODEL_LANE = '[[lane]]\nname = "north"\n'
-PATIENT_MS = int(LIMIT_S * 1000)  # lanes wait for a busy machine's disk, and no opening lapses meanwhile
 
 
 def settings_of(gate: str, port: int, lanes: str = MODEL_LANE) -> Settings:
-    """A gate of the venue at this broker."""
+    """A gate of the venue at this broker. No disk is too slow for it, and no opening lapses by itself."""
     settings = parse(f'[gate]\nname = "{gate}"\nvenue = "{VENUE}"\n{lanes}', "gate.toml")
-    patient = tuple(
-        lane._replace(setup=lane.setup._replace(record_ms=PATIENT_MS, unlock_ms=PATIENT_MS))
-        for lane in settings.lanes
-    )
-    return settings._replace(lanes=patient, brokers=(BrokerSettings("127.0.0.1", port, tls=False),))
+    return patient(settings)._replace(brokers=(BrokerSettings("127.0.0.1", port, tls=False),))
 
 
 def fill_catalogue(data: Path) -> None:
@@ -201,6 +199,18 @@ def gate_at_work(
         finally:
             unit.gate.stop()
             loop.join(LIMIT_S)
+
+
+@pytest.fixture
+def patient_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page whose movements are late on disk is not asked for again: the bridge here sends it once."""
+    monkeypatch.setattr("firmware.uplink.notes.SAFE_S_MAX", LIMIT_S)
+
+
+@pytest.fixture
+def patient_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row goes up again because a receipt is late."""
+    monkeypatch.setattr("firmware.uplink.rows_up.RECEIPT_S", LIMIT_S)
 
 
 Key = tuple[str, int, bytes]
