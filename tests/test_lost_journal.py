@@ -20,7 +20,7 @@ from tests.brokers import RunningBroker, mosquitto_broker
 from tests.core.samples import OUTER
 from tests.gate_bench import data_directory
 from tests.gate_process import SETTINGS
-from tests.uplinks import Bridge, RunningGate, bridge_at, gate_at_work
+from tests.uplinks import Bridge, RunningGate, bridge_at, gate_at_work, patient_notes  # noqa: F401  a fixture
 
 AT_PRESENT = source_of("f1", 7)
 ALL_OF_IT = wire.CatalogueRequest(feed="", cursor=0, pages=REQUEST_PAGES)
@@ -128,6 +128,7 @@ def send_all(bridge: Bridge, gate: RunningGate) -> None:
     gate.until(has_it)
 
 
+@pytest.mark.usefixtures("patient_notes")
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_ticket_that_the_lost_journal_had_let_in_is_refused_when_the_bridge_has_told_of_it(
     data: Path, broker: RunningBroker, bridge: Bridge, *, busy: bool

@@ -30,6 +30,8 @@ from tests.uplinks import (
     fill_catalogue,
     gate_at_work,
     is_complete,
+    patient_notes,  # noqa: F401  a fixture
+    patient_receipts,  # noqa: F401  a fixture
     settings_of,
 )
 
@@ -81,6 +83,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- rows and receipts --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("patient_receipts")
 def test_promise_5_every_row_reaches_the_ledger_and_counts_once(
     data: Path, bridge: Bridge, gate: RunningGate
 ) -> None:
@@ -465,6 +468,7 @@ def test_a_name_that_is_none_is_no_gate(bridge: Bridge, gate: RunningGate) -> No
 # --- tickets and outcomes -----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("patient_notes")
 def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
     data: Path, bridge: Bridge, gate: RunningGate
 ) -> None:
@@ -516,6 +520,7 @@ def test_a_gate_asks_for_tickets_when_it_connects_and_takes_what_comes(
     bridge.wait(lambda: len(bridge.messages(wire.CatalogueRequest)) > asked)
 
 
+@pytest.mark.usefixtures("patient_notes")
 def test_a_gate_with_a_new_card_refuses_what_the_old_one_let_in_though_the_ledger_hears_of_it_later(
     bridge: Bridge, gate: RunningGate
 ) -> None:
