@@ -1,5 +1,6 @@
 """Movements from elsewhere on their way into the journal, each exactly once."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from firmware.uplink.notes import (
     name_of_moved,
     noted_row,
 )
+from tests.brokers import LIMIT_S
 from tests.core.samples import NOON_MS, OUTER
 from tests.journals import FULL, Disk, News, folded, histories_of, open_journal, scan_row, walk_row
+from tests.uplinks import patient_notes  # noqa: F401  a fixture
 
 NOW = Moment(7, NOON_MS, True)
 
@@ -66,7 +69,15 @@ class Place:
         self.turns: list[Callable[[], None]] = []
         self.at_once = False
         self.notes = Notes("north", self.journal, self.reader, self.do, lambda: NOW)
-        self.journal.listen(self.notes.committed)
+        self.written, self.told_of = threading.Condition(), self.journal.committed
+        self.journal.listen(self.committed)
+
+    def committed(self, row: int) -> None:
+        """On the journal's thread, after the loop's news of the row."""
+        self.notes.committed(row)
+        with self.written:
+            self.told_of = row
+            self.written.notify_all()
 
     def do(self, work: Callable[[], None]) -> None:
         self.turns.append(work)
@@ -79,12 +90,12 @@ class Place:
         self.turns.pop(0)()
 
     def work(self) -> None:
-        """Until the loop has nothing more to do, and all of it is on disk."""
+        """Until the loop has nothing more to do, and all of it is on disk, and the notes know it."""
         while self.turns:
             self.turn()
         self.notes.note(())
-        if self.journal.waiting:
-            self.news.safe(self.journal.next_row - 1)
+        with self.written:
+            assert self.written.wait_for(lambda: self.told_of >= self.journal.next_row - 1, LIMIT_S)
 
     def noted(self) -> list[Row]:
         rows = [decode(stored.body) for stored in self.reader.all()]
@@ -97,7 +108,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, patient_notes: None) -> Iterator[Place]:  # noqa: F811  the fixture
     place = Place(tmp_path / "data" / "journal", Disk())
     yield place
     place.close()
@@ -187,11 +198,12 @@ def test_a_caller_can_wait_until_movements_are_on_disk(place: Place) -> None:
 def test_a_caller_is_told_no_while_the_disk_refuses_and_nothing_is_noted_twice(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firmware.uplink.notes.SAFE_S_MAX", 0.02)
     place.at_once = True
     place.disk.fault = FULL
-    assert not place.notes.note([moved(1)])
-    assert not place.notes.note([moved(1)])
+    with monkeypatch.context() as changed:
+        changed.setattr("firmware.uplink.notes.SAFE_S_MAX", 0.02)
+        assert not place.notes.note([moved(1)])
+        assert not place.notes.note([moved(1)])
     place.disk.fault = None
     place.news.safe(row_id(1, 2))
     assert place.notes.note([moved(1)])
