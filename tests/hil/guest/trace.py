@@ -39,6 +39,8 @@ LINE = re.compile(
     r"\s*(?P<who>.+)-(?P<pid>\d+)\s+\[\d+\] \S+\s+(?P<at>\d+\.\d+): (?P<name>\w+): (?P<rest>.*)"
 )
 NUMBERS = re.compile(r"(\w+)=(-?\d+)")
+MARKER = "tracing_mark_write"  # what the kernel calls a text that a program puts between its events
+MARK_S = 30.0  # for such a text to come back
 
 
 class Event(TypedDict):
@@ -84,6 +86,9 @@ class Recorder:
 
     def __init__(self, base: int) -> None:
         self.events: list[Event] = []
+        self.marked = 0
+        """The newest mark that was read; `asked` is the newest one that was set."""
+        self.asked = 0
         self.grown = threading.Condition()
         self._base = base
         self.reading = threading.Event()
@@ -102,6 +107,12 @@ class Recorder:
                         self._take(line.decode())
 
     def _take(self, text: str) -> None:
+        marker = LINE.match(text)
+        if marker and marker["name"] == MARKER:
+            with self.grown:
+                self.marked = int(marker["rest"])
+                self.grown.notify_all()
+            return
         found = parsed(text, self._base)
         if found is None:
             if "LOST" in text:
@@ -145,9 +156,17 @@ def begin(base: int, freed: str) -> None:
 
 
 def mark() -> int:
-    """The number of the newest event, after everything that has happened until now was read."""
+    """The number of the newest event, after everything that has happened until now was read.
+
+    Events are read in the order in which they happened, so a text of our own comes back behind them all.
+    """
     (recorder,) = RECORDERS
     with recorder.grown:
+        recorder.asked += 1
+        asked = recorder.asked
+        (INSTANCE / "trace_marker").write_text(f"{asked}\n")
+        if not recorder.grown.wait_for(lambda: recorder.marked >= asked, MARK_S):
+            raise TimeoutError(f"the trace has not come to mark {asked} in {MARK_S} s")
         return len(recorder.events)
 
 
