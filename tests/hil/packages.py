@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 HIL_PACKAGES = {
     "ipxe-qemu": "start-up code of the emulated network card; qemu does not start without it",
+    "kmod": "depmod, for the modules of the guest's kernel",
     "linux-headers-amd64": "builds the simulated GPIO chip, which Debian's kernel leaves out",
     "make": "the kernel's build of modules",
     "mmdebstrap": "makes the root file system of the guest",
