@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware import wire
+from firmware import uplink, wire
 from firmware.core.ticket import Direction, Perimeter, Verdict
 from firmware.shots import Shot
 from firmware.uplink import BESIDE_ASKS_BYTES, BESIDE_ASKS_MESSAGES
@@ -93,6 +93,26 @@ def test_a_vendors_yes_opens_and_it_was_asked_with_all_there_is_to_know(
         rows = {stored.id: (stored, row) for stored, row in gate.rows()}
         assert (rows[ask.scan][0].digest, rows[ask.scan][1].kind) == (ask.digest, "ask")
         assert rows[ask.scan][1].moment.utc_ms == ask.at_utc_ms
+
+
+def test_a_question_goes_before_the_rows_of_its_commit_which_later_ones_do_not_put_off(
+    data: Path, broker: RunningBroker, bridge: AnsweringBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        bridge_at(broker.address) as bridge_of_rows,
+        gate_at_work(data / "a", "a", broker.port, asking(LONG)) as gate,
+    ):
+        gate.until(partial(can_ask, gate))
+        gate.until(lambda: gate.uplink.receipt == gate.unit.journal.committed)
+        monkeypatch.setattr(uplink, "LOOP_FIRST_S", LIMIT_S)
+        assert shot_of(gate, "V1").verdict is Verdict.ADMITTED
+        ask, quiet_until_s = bridge.asked(1), gate.uplink._quiet_until_s
+        assert max(each.row for batch in bridge_of_rows.batches for each in batch.rows) < ask.scan
+        gate.until(lambda: gate.unit.journal.committed > ask.scan)
+        assert gate.uplink._quiet_until_s == quiet_until_s
+        gate.uplink._quiet_until_s = 0.0
+        gate.uplink._wake()
+        gate.until(lambda: gate.uplink.receipt > ask.scan)
 
 
 def test_a_birth_tells_of_the_device_and_once_more_when_the_clock_can_be_trusted(

@@ -44,6 +44,9 @@ FAULTS_MAX = 50  # different things to say; a gate with more has one cause for a
 # connection of 1 Mbit/s waits a quarter of a second. Two pieces a round trip of 20 ms are 1.6 MB a second.
 BESIDE_ASKS_BYTES = 16_000
 BESIDE_ASKS_MESSAGES = 2
+# After a commit nothing goes up for so long: it has woken the loop too, whose question or opening somebody
+# waits for, and of two threads that want one interpreter both are late. Nor has a bridge rows to read then.
+LOOP_FIRST_S = 0.005  # opening a lane takes 2 ms on a Pi
 JOIN_S = 5.0  # a closing gate waits so long for the turn in hand
 COUNT = re.compile(r"[0-9][0-9,.]*")
 GATE_NAME = re.compile(r"[a-z0-9_-]{1,32}")
@@ -90,6 +93,7 @@ class Uplink:
         self._parts = tuple(parts)
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._woken = False
+        self._quiet_until_s = 0.0
         self._has_room = False  # what is due can go out; without, a PUBACK wakes
         self._ending = threading.Event()
         self._session: Session | None = None
@@ -203,6 +207,9 @@ class Uplink:
     def _on_commit(self, row: int) -> None:
         """On the journal's thread."""
         self._notes.committed(row)
+        now_s = time.monotonic()
+        if self._quiet_until_s <= now_s:  # one that is kept up by commits would be quiet for ever
+            self._quiet_until_s = now_s + LOOP_FIRST_S
         self._wake()
 
     def _wake(self) -> None:
@@ -226,14 +233,17 @@ class Uplink:
         wake_s = min(now_s + TURN_S, self._up.wake_s(self._journal.committed, now_s), self._peers.wake_s())
         if self._session is None or not self._has_room:
             wake_s = now_s + TURN_S
+        if now_s < self._quiet_until_s:
+            wake_s = self._quiet_until_s
         taken = self._inbox.take(max(0.0, wake_s - now_s))
         self._woken = False
         if taken is not None:
             taken.news()
         self._look_at_dropped()
         self._say_faults()
-        if self._session is not None:
-            self._has_room = self._send(self._session, time.monotonic())
+        now_s = time.monotonic()
+        if self._session is not None and now_s >= self._quiet_until_s:
+            self._has_room = self._send(self._session, now_s)
 
     def _look_at_dropped(self) -> None:
         """Count what the line's thread did not let in, and ask again for what may have been in it."""
