@@ -98,7 +98,7 @@ class ModelGate:
         self,
         subject: str = "acme:t1",
         direction: Direction = IN,
-        perimeter: Perimeter = OUTER,
+        perimeters: tuple[Perimeter, ...] = (OUTER,),
         route: Route = Route(),  # noqa: B008  a frozen value
         reentry: Reentry = Reentry.NONE,
         code: str | None = "CODE",
@@ -106,7 +106,7 @@ class ModelGate:
     ) -> Kept:
         """An admission that is not settled yet."""
         number, moment = self.next_row, self.moment
-        movement = Movement(Act.OPENED, subject, number, direction, (perimeter,), moment.utc_ms)
+        movement = Movement(Act.OPENED, subject, number, direction, perimeters, moment.utc_ms)
         listed = Ticket(subject, event="gala", session="night") if ":" in subject else None
         policy = Policy("gala", reentry=reentry)
         scan = Scanned(moment, number, b"digest", subject, direction, route, policy, listed)

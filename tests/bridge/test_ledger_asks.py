@@ -437,7 +437,7 @@ def test_a_movement_within_the_house_is_told_only_to_who_knows_inner_lanes(kept:
     inner = Ledger(kept.database, VENUE, ACCOUNTS, inner=("acme",))
     for ledger, count in ((kept.ledger, 0), (inner, 1)):
         gate = ModelGate("west" if count else "east")
-        gate.person(f"acme:t{count}", perimeter=INNER)
+        gate.person(f"acme:t{count}", perimeters=(INNER,))
         ledger.store(gate.name, gate.batch(), NOON_MS)
         assert [one.told.perimeter for one in claim(kept)] == [INNER] * count
 
@@ -456,7 +456,7 @@ def test_a_list_read_before_the_vendor_said_yes_does_not_undo_the_entry_that_it_
 def test_nor_does_a_list_bring_back_whoever_only_left_an_inner_ring(kept: Books) -> None:
     gate, feed = ModelGate(), Feed(kept.database, VENUE, KEY)
     gate.person("acme:t1")
-    gate.person("acme:t1", direction=OUT, perimeter=INNER)
+    gate.person("acme:t1", direction=OUT, perimeters=(INNER,))
     kept.store(gate)
     kept.ledger.finish([(one, Accepted("told")) for one in claim(kept)], NOON_MS)
     run = feed.begin_run("acme", True, NOON_MS + 1000)

@@ -9,10 +9,11 @@ import pytest
 from firmware.bridge import schema
 from firmware.bridge.ledger import UNTIMED_MS_MAX
 from firmware.core.movements import Act, Movement
-from firmware.core.ticket import Reentry, Route, Verdict
+from firmware.core.ticket import Perimeter, Reentry, Route, Verdict
 from firmware.row import Row
+from tests.bridge.asked_lane import OPEN, AskedLane
 from tests.bridge.model_gate import VENDOR_DECIDES, Books, Kept, ModelGate, books
-from tests.core.samples import IN, INNER, NOON_MS, OUT, OUTER
+from tests.core.samples import IN, INNER, NOON_MS, OUT, OUTER, SETUP
 
 pytestmark = pytest.mark.usefixtures("any_ledger")  # on SQLite, and on PostgreSQL
 
@@ -334,13 +335,73 @@ def test_a_ticket_that_may_enter_without_end_is_never_double(kept: Books) -> Non
     assert kept.kinds() == []
 
 
-def test_inner_lanes_do_not_count_as_entries(kept: Books) -> None:
+@pytest.mark.parametrize("rings", [(INNER,), (INNER, OUTER)])
+def test_a_way_into_an_inner_ring_is_no_second_one_into_the_house(
+    kept: Books, rings: tuple[Perimeter, ...]
+) -> None:
+    """The inner gate notes both rings where it has not heard yet that the ticket is in."""
     at = gates_after("east", "west")
     at(0).person()
-    at(1).person(perimeter=INNER)
+    at(1).person(perimeters=rings)
     kept.store(at(0))
     kept.store(at(1))
     assert kept.kinds() == []
+
+
+def test_whoever_comes_to_an_outer_lane_after_a_way_into_both_rings_is_reported(kept: Books) -> None:
+    at = gates_after("east", "west", "south")
+    at(0).person()
+    at(0).person(direction=OUT)
+    at(1).person(perimeters=(INNER, OUTER))
+    at(2).person()
+    for index in (2, 1, 0):
+        kept.store(at(index))
+    (text,) = kept.reports("double")
+    assert "gate west" in text
+    assert "gate south" in text
+
+
+@pytest.mark.parametrize(("way_out", "said"), [((), 1), ((OUTER,), 0), ((INNER,), 0)])
+@pytest.mark.parametrize("second", [(INNER,), (INNER, OUTER)])
+def test_two_ways_into_an_inner_ring_are_a_double_unless_one_leads_out_in_between(
+    kept: Books, second: tuple[Perimeter, ...], way_out: tuple[Perimeter, ...], said: int
+) -> None:
+    at = gates_after("east", "west", "south")
+    at(0).person(perimeters=(INNER, OUTER))
+    if way_out:
+        at(1).person(direction=OUT, perimeters=way_out)
+    at(2).person(perimeters=second)
+    for index in (1, 2, 0):
+        kept.store(at(index))
+    assert len(kept.reports("double")) == said
+
+
+def test_a_way_out_of_an_inner_ring_leaves_the_ticket_in_the_house(kept: Books) -> None:
+    at = gates_after("east", "west", "south")
+    at(0).person()
+    at(1).person(direction=OUT, perimeters=(INNER,))
+    at(2).person()
+    for index in (0, 2, 1):
+        kept.store(at(index))
+    assert kept.kinds() == ["double"]
+
+
+@pytest.mark.parametrize("vendor_says", [True, False])
+def test_two_ways_into_an_inner_ring_that_the_vendor_let_in_are_no_double(
+    kept: Books, vendor_says: bool
+) -> None:
+    """Its ring may have no way out that is scanned; without its word the gates' own rule counts."""
+    at = gates_after("east", "west")
+    for index in (0, 1):
+        lane = AskedLane(at(index), SETUP._replace(perimeter=INNER))
+        if vendor_says:
+            lane.answer(lane.scan())
+        else:
+            lane.scan(OPEN._replace(reachable=False))
+        lane.walk()
+        kept.store(lane.gate)
+    assert [line.state for line in kept.lines(schema.admission)] == ["settled"] * 2
+    assert len(kept.reports("double")) == (0 if vendor_says else 1)
 
 
 def test_within_one_journal_the_gate_itself_knew_what_it_did(kept: Books) -> None:

@@ -77,7 +77,6 @@ class Admission:
     subject: str
     moment: Moment
     state: str
-    outer: bool
     decided: str
     stored: bool
     line: dict[str, Any]
@@ -194,14 +193,14 @@ class Derivation:
         query = select(
             columns.gate, columns.row, columns.id, columns.branch, columns.epoch, columns.account,
             columns.subject, columns.monotonic_ms, columns.utc_ms, columns.trusted, columns.state,
-            columns.perimeters, columns.decided,
+            columns.decided,
         )  # fmt: skip
         for line in self._there(query, places):
             moment = Moment(line.monotonic_ms, line.utc_ms, line.trusted)
             self._admissions.setdefault((line.gate, line.row), []).append(
                 Admission(
                     line.id, line.row, line.branch, line.epoch, line.account, line.subject, moment,
-                    line.state, Perimeter.OUTER in line.perimeters, line.decided, stored=True, line={},
+                    line.state, line.decided, stored=True, line={},
                 )
             )  # fmt: skip
 
@@ -355,7 +354,7 @@ class Derivation:
         }  # fmt: skip
         admission = Admission(
             number, each.number, each.branch, epoch.id, account, scan.subject, moment, state,
-            Perimeter.OUTER in perimeters, facts.decided, stored=False, line=line,
+            facts.decided, stored=False, line=line,
         )  # fmt: skip
         self._new.append(admission)
         return admission
@@ -399,8 +398,7 @@ class Derivation:
             admission.line["state"] = state
         if state == "settled":
             self._settled.add(admission.id)
-            if admission.outer:
-                self._subjects.add(admission.subject)
+            self._subjects.add(admission.subject)
         if admission.account and (state != "dropped" or admission.decided == VENDOR):
             self._work(chains, admission, admission_row, number, told=state == "unanswered")
 
@@ -517,7 +515,6 @@ class Derivation:
             admission.row <= row_id(epoch.number, SEQ_MAX),
             admission.epoch == epoch.id,
             admission.state == "settled",
-            admission.perimeters.contains(Perimeter.OUTER.value),
         )
         for id, subject in self._connection.execute(moved):  # who entered before whom is to be judged anew
             self._settled.add(id)

@@ -2,6 +2,10 @@
 
 While the network between two gates is down, each lets the same ticket in, for neither knows of the other.
 That is the price of working without a network; afterwards a person has to hear of it.
+
+Each ring has its own entries. Whoever goes through an inner lane has come through an outer one: where the
+inner gate has not heard of that, it notes an entry into both, which is no second one into the house. Somebody
+who comes to an outer lane after it is.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -12,18 +16,18 @@ from sqlalchemy import Connection, func, select
 
 from firmware.bridge import schema
 from firmware.bridge.ledger.chains import Chains
+from firmware.bridge.ledger.facts import VENDOR
 from firmware.bridge.ledger.reports import Reports, time_of
+from firmware.core.ticket import Perimeter
 from firmware.row import name_of
 
 ASKED_AT_ONCE = 500  # values in one query; SQLite took at most 999 for a long time
 MOVES_MAX = 1_000  # of a ticket that are looked at, the last to come; a staff pass has some thousand a season
-NEAR_MAX = (
-    8  # entries on either side that one is compared with: who enters that often without a way out is seen
-)
+NEAR_MAX = 8  # entries that one is compared with: who enters that often without a way out is seen
 
 
 class Move(NamedTuple):
-    """A settled admission through the outer perimeter. They sort by their time."""
+    """A settled admission. They sort by their time."""
 
     utc_ms: int
     id: int
@@ -35,6 +39,13 @@ class Move(NamedTuple):
     subject: str
     direction: str
     reentry: str
+    perimeters: str
+    decided: str
+
+    @property
+    def ring(self) -> Perimeter:
+        """Where the lane is, which for an inner one may not be all that the movement counts for."""
+        return Perimeter.INNER if Perimeter.INNER in self.perimeters else Perimeter.OUTER
 
 
 def report_doubles(
@@ -61,17 +72,14 @@ def _moves(connection: Connection, subjects: Sequence[str]) -> Iterable[Move]:
     place = func.row_number().over(partition_by=admission.subject, order_by=admission.id.desc())
     last = (
         select(admission.id, place.label("place"))
-        .where(
-            admission.subject.in_(subjects),
-            admission.state == "settled",
-            admission.perimeters.contains("outer"),
-        )
+        .where(admission.subject.in_(subjects), admission.state == "settled")
         .subquery()
     )
     query = (
         select(
             admission.utc_ms, admission.id, admission.gate, gate.name, admission.lane, admission.row,
             admission.branch, admission.subject, admission.direction, admission.reentry,
+            admission.perimeters, admission.decided,
             admission.monotonic_ms, admission.trusted, epoch.offset_ms,
         )
         .join(schema.gate, gate.id == admission.gate)
@@ -96,29 +104,37 @@ def _look(
     explained: dict[str, Move] = {}
     for at, move in enumerate(moves):
         before = (moves[place] for place in range(at - 1, -1, -1))
-        if move.direction == "in" and move.reentry != "unlimited":
-            for earlier in _near(before, frozenset()):
-                if not settled.isdisjoint((earlier.id, move.id)) and not _same_chain(chains, earlier, move):
-                    gate = (move if move.id in settled else earlier).gate  # whose rows have just come
-                    reports.say("double", _key(earlier, move), _text(earlier, move), gate)
-        elif move.direction == "out" and move.id in settled:
-            after = list(_near((moves[place] for place in range(at + 1, len(moves))), settled))
-            for one in _near(before, settled):
-                explained |= {_key(one, other): move for other in after}
+        # Twice as many where a way out has just become known: as many on either side of it.
+        for place, (earlier, way_out) in enumerate(islice(_clashing(before, move, settled), 2 * NEAR_MAX)):
+            is_new = not settled.isdisjoint((earlier.id, move.id))
+            if way_out is not None:
+                explained[_key(earlier, move)] = way_out
+            elif place < NEAR_MAX and is_new and not _same_chain(chains, earlier, move):
+                gate = (move if move.id in settled else earlier).gate  # whose rows have just come
+                reports.say("double", _key(earlier, move), _text(earlier, move), gate)
     _explain(connection, reports, explained)
 
 
-def _near(moves: Iterable[Move], passed: Collection[int]) -> Iterator[Move]:
-    """The next entries up to a way out, `NEAR_MAX` at most; ways out in `passed` do not count."""
+def _clashing(
+    before: Iterable[Move], move: Move, settled: Collection[int]
+) -> Iterator[tuple[Move, Move | None]]:
+    """The entries before this one, nearest first, after which it should not have been let in.
 
-    def entries() -> Iterator[Move]:
-        for move in moves:
-            if move.direction == "in" and move.reentry != "unlimited":
-                yield move
-            elif move.direction == "out" and move.id not in passed:
+    They end at a way out. One that is in `settled` has only now become known, and comes with those before it.
+    """
+    if move.direction != "in" or move.reentry == "unlimited":
+        return
+    if move.ring is Perimeter.INNER and move.decided == VENDOR:
+        return  # some vendors let people go in again who left an inner ring without a scan
+    left = None
+    for one in before:
+        if one.direction == "in":
+            if one.reentry != "unlimited" and move.ring in one.perimeters:
+                yield one, left
+        elif move.ring is Perimeter.INNER or one.ring is Perimeter.OUTER:  # who left the house left all of it
+            if one.id not in settled:
                 return
-
-    return islice(entries(), NEAR_MAX)
+            left = one
 
 
 def _same_chain(chains: dict[int, Chains], one: Move, other: Move) -> bool:
