@@ -94,7 +94,8 @@ def test_a_file_that_others_may_read_is_refused_with_its_mend(
     with pytest.raises(bam_identity.IdentityUnusable, match="chmod 600"):
         bam_identity.read(desk.validator, desk.key)
     desk.validator.chmod(0o600)
-    desk.validator.write_bytes(desk.validator.read_bytes()[:-1] + b"x")
+    sealed = desk.validator.read_bytes()
+    desk.validator.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     with pytest.raises(bam_identity.IdentityUnusable, match="gatepost bam enrol"):
         bam_identity.read(desk.validator, desk.key)
 
