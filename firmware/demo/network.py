@@ -14,6 +14,8 @@ WAITING_MAX = 16  # connections that come at one moment: there is one gate
 CONNECT_S = 2.0  # to a broker on this machine
 JOIN_S_MAX = 5.0
 
+_given = set[int]()
+
 
 class Network:
     """Listens at `port`, and passes on what comes to the broker.
@@ -132,10 +134,13 @@ def _end(door: socket.socket) -> None:
 def free_port() -> int:
     """A port of the loopback that nobody has at the moment, and that no connection is given by chance.
 
-    Chosen at random, because another demo may start at the same moment.
+    Chosen at random, because another demo may start at the same moment. The same one is never given twice:
+    broker and vendor are told their ports before either of them is there to hold its own.
     """
     while True:
         port = PORTS.start + secrets.randbelow(len(PORTS))
         with socket.socket() as tried, suppress(OSError):
             tried.bind((LOOPBACK, port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port

@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from firmware.bridge.sandbox.presence_rules import GateRules, Rules
 from firmware.bridge.sandbox.presence_tickets import Scan
 from firmware.bridge.sandbox.presence_venue import Named
 from firmware.bridge.sandbox.vivenu_tickets import Entry
-from firmware.demo.network import Network, free_port
+from firmware.demo.network import PORTS, Network, free_port
 from firmware.demo.plays import PLAYS
 from firmware.demo.vendor import remembering
 from firmware.demo.whole import place_key
@@ -169,6 +170,13 @@ def test_without_a_broker_a_connection_through_the_network_ends_at_once() -> Non
         socket.create_connection(("127.0.0.1", network.port), 10) as gate,
     ):
         assert gate.recv(10) == b""
+
+
+def test_a_port_that_is_drawn_again_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = free_port()
+    drawn = chain(repeat(first - PORTS.start, 3), range(len(PORTS)))
+    monkeypatch.setattr("firmware.demo.network.secrets.randbelow", lambda _: next(drawn))
+    assert free_port() != first
 
 
 def test_a_gate_gets_the_venues_key_once_and_another_one_is_refused(tmp_path: Path) -> None:
