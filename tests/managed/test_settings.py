@@ -12,12 +12,11 @@ import pytest
 from firmware import wire
 from firmware.bundle import Enrolment, enrolment_text
 from firmware.core.ticket import Verdict
-from firmware.demo.network import free_port
 from firmware.signing import sign, text_of
 from firmware.stored_settings import Stored, Version
 from firmware.unit import OPERATORS
 from firmware.wire import SettingsState
-from tests.brokers import RunningBroker, mosquitto_broker, until
+from tests.brokers import Port, RunningBroker, mosquitto_broker, until
 from tests.gate_bench import data_directory, read_rows
 from tests.gate_process import fill_catalogue
 from tests.managed.operated import ANN, BOB, EVE, know
@@ -43,11 +42,12 @@ active = "high"
 
 
 class Site(NamedTuple):
-    """What a test has."""
+    """What a test has. At `nowhere` nobody listens, nor a broker of a test that runs at the same time."""
 
     broker: RunningBroker
     folder: Path
     data: Path
+    nowhere: Port
 
     def settings(self, unlock_ms: int = 1000, more: str = "", port: int = 0) -> str:
         return settings_text(port or self.broker.port, unlock_ms, more)
@@ -67,7 +67,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         fill_catalogue(data)
         know(data, ANN, BOB)
         (tmp_path / "gate.toml").write_text(settings_text(broker.port), "utf-8")
-        yield Site(broker, tmp_path, data)
+        yield Site(broker, tmp_path, data, Port())
 
 
 def verdicts(data: Path) -> list[Verdict | None]:
@@ -107,7 +107,7 @@ def test_operators_come_with_a_version_and_do_not_return_with_it(site: Site) -> 
         desk.send(2, site.settings(2000), EVE)
         desk.until(SettingsState.GOOD, 2)
         gates.do("health", within_s=SOON_S)
-        desk.send(3, site.settings(port=free_port()), EVE, operators=text_of([EVE.operator]))
+        desk.send(3, site.settings(port=site.nowhere.number), EVE, operators=text_of([EVE.operator]))
         desk.until(SettingsState.RETURNED, 3)
         gates.do("health", within_s=HEALTH_S)
         assert "is of no operator" in refusal(site, desk, lambda *_: desk.send(4, site.settings(3000)), 4)
@@ -331,7 +331,7 @@ def test_settings_with_which_the_gate_does_not_come_back_to_its_broker_return_by
         desk.send(1, site.settings(2000))
         desk.until(SettingsState.GOOD, 1)
         gates.do("health", within_s=SOON_S)
-        desk.send(2, site.settings(3000, port=free_port()))
+        desk.send(2, site.settings(3000, port=site.nowhere.number))
         found = desk.until(SettingsState.RETURNED, 2)
         assert (found.version, found.failed) == (1, (2,))
         assert "returned to version 1: no broker is connected" in found.text
@@ -388,7 +388,7 @@ def test_settings_with_which_the_gate_does_not_open_return_by_themselves_and_are
 
 @pytest.mark.parametrize("how", ["the gate does not open", "no broker is connected"])
 def test_settings_return_to_a_file_that_somebody_is_editing_as_it_was_read_last(site: Site, how: str) -> None:
-    port = site.broker.port if how == "the gate does not open" else free_port()
+    port = site.broker.port if how == "the gate does not open" else site.nowhere.number
     lane = NO_CHIP if how == "the gate does not open" else "north"
     with site.gates() as gates, site.desk() as desk:
         desk.until(SettingsState.LOCAL, 0)
@@ -407,7 +407,7 @@ def test_settings_return_to_a_file_that_somebody_is_editing_as_it_was_read_last(
 def test_settings_with_which_two_processes_die_return_by_themselves(site: Site) -> None:
     with site.gates() as gates, site.desk() as desk:
         desk.until(SettingsState.LOCAL, 0)
-        desk.send(1, site.settings(2000, port=free_port()))
+        desk.send(1, site.settings(2000, port=site.nowhere.number))
         gates.err.expect("ready: lanes")
     for _ in range(2):  # leaving the block kills it
         with site.gates():
