@@ -25,7 +25,6 @@ from firmware.bridge.service import Bridge, now_utc_ms, open_bridge
 from firmware.bridge.settings import BridgeSettings, load
 from firmware.core.effects import Ask
 from firmware.core.ticket import Perimeter, Verdict
-from firmware.demo.network import free_port
 from firmware.mqtt import Arrived, Line, Publication, Session
 from firmware.mqtt.link import RECEIVE_MESSAGES
 from firmware.uplink.vendors import Vendors
@@ -36,7 +35,7 @@ from tests.bridge.oracle import Oracle, OracleServer
 from tests.bridge.relays import topic
 from tests.bridge.test_asking import ask
 from tests.bridge.test_service import Place
-from tests.brokers import LIMIT_S, QUICK, Ear, RunningBroker, mosquitto_broker, until
+from tests.brokers import LIMIT_S, QUICK, Ear, Port, RunningBroker, mosquitto_broker, until
 from tests.core.samples import ASKED_SCAN, IN, INNER, NOON_MS, OUTER, at
 from tests.test_uplink_vendors import ROUTE
 
@@ -448,7 +447,8 @@ def test_people_are_let_in_by_the_vendor_while_one_bridge_of_two_has_no_way_to_i
     tmp_path: Path, broker: RunningBroker, oracle: OracleServer
 ) -> None:
     asking = AskingGate(broker, "north")
-    nowhere = f"http://127.0.0.1:{free_port()}"
+    held = Port()  # where nobody listens, nor a server of a test that runs at the same time
+    nowhere = f"http://127.0.0.1:{held.number}"
     with (
         bridge_at(tmp_path, broker, oracle, devices=False) as one,
         bridge_beside(tmp_path, broker, oracle, devices=False, url=nowhere) as other,
