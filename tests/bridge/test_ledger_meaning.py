@@ -441,14 +441,15 @@ def test_the_true_time_counts_where_a_gate_had_none(kept: Books) -> None:
     assert kept.kinds() == []
 
 
-def test_a_true_time_that_becomes_known_late_explains_what_was_reported(kept: Books) -> None:
+@pytest.mark.parametrize("ring", [OUTER, INNER])
+def test_a_true_time_that_becomes_known_late_explains_what_was_reported(kept: Books, ring: Perimeter) -> None:
     at = gates_after("east", "west", "south")
-    at(0).person()
+    at(0).person(perimeters=(ring,))
     west = at(1)
     west.trusted = False
     west.start()
-    west.person(direction=OUT)
-    at(2).person()
+    west.person(direction=OUT, perimeters=(ring,))
+    at(2).person(perimeters=(ring,))
     for index in (1, 0, 2):
         kept.store(at(index))
     assert kept.kinds() == ["double"]
